@@ -1,0 +1,183 @@
+"""What the kernel offers that Python does not: process flags, mounts, waiting for a process."""
+
+import ctypes
+import os
+import re
+import resource
+import select
+from dataclasses import dataclass
+from pathlib import Path
+
+_PR_SET_DUMPABLE = 4
+_PR_SET_IO_FLUSHER = 57
+_UMOUNT_NOFOLLOW = 8
+_CLONE_NEWNS = 0x00020000
+_PROC_ENTRIES_MAX = 100_000
+_HOLDERS_MAX = 8
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _raise_errno(path: str | None = None) -> None:
+    number = ctypes.get_errno()
+    raise OSError(number, os.strerror(number), path)
+
+
+def harden() -> None:
+    """Keeps plaintext and keys out of core dumps and other processes' reach.
+
+    Where the kernel permits it, also marks this process as one that memory reclaim must not wait
+    for: a file system that waits for itself never comes back.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    libc = _libc()
+    if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        _raise_errno()
+    # Needs CAP_SYS_RESOURCE; an ordinary user's mount goes without.
+    libc.prctl(_PR_SET_IO_FLUSHER, 1, 0, 0, 0)
+
+
+def unmount(mountpoint: str) -> None:
+    """umount2(2) without following a symbolic link; raises OSError (EBUSY, EINVAL, EPERM)."""
+    if _libc().umount2(os.fsencode(mountpoint), _UMOUNT_NOFOLLOW) != 0:
+        _raise_errno(mountpoint)
+
+
+def enter_mount_namespace(namespace: str) -> None:
+    """setns(2) into the mount namespace of a process id or of a file; raises OSError."""
+    path = f"/proc/{namespace}/ns/mnt" if namespace.isdigit() else namespace
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _libc().setns(descriptor, _CLONE_NEWNS) != 0:
+            _raise_errno(path)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class Mount:
+    """One line of /proc/self/mountinfo, or of fstab(5)."""
+
+    mountpoint: str
+    fs_type: str
+    source: str
+    options: str = ""
+
+    @property
+    def is_ecfs(self) -> bool:
+        """Whether ecfs serves it, as far as its type tells."""
+        return self.fs_type in ("ecfs", "fuse.ecfs")
+
+
+def unescape(field: bytes) -> str:
+    r"""A field of mountinfo or fstab, where a space is `\040`."""
+    return os.fsdecode(_OCTAL.sub(lambda match: bytes([int(match[1], 8) & 0xFF]), field))
+
+
+def parse_mountinfo(content: bytes) -> list[Mount]:
+    """The mounts of proc(5) mountinfo, oldest first; lines of another form are passed over."""
+    mounts = []
+    for line in content.splitlines():
+        fields = line.split(b" ")
+        if b"-" not in fields:
+            continue
+        rest = fields[fields.index(b"-") + 1 :]
+        if len(fields) < 7 or len(rest) < 2:
+            continue
+        mounts.append(Mount(unescape(fields[4]), unescape(rest[0]), unescape(rest[1])))
+    return mounts
+
+
+def parse_fstab(content: bytes) -> list[Mount]:
+    """The entries of fstab(5)."""
+    mounts = []
+    for line in content.splitlines():
+        fields = line.split()
+        if len(fields) < 3 or fields[0].startswith(b"#"):
+            continue
+        source, mountpoint, fs_type = (unescape(field) for field in fields[:3])
+        options = unescape(fields[3]) if len(fields) > 3 else ""
+        mounts.append(Mount(mountpoint, fs_type, source, options))
+    return mounts
+
+
+def mount_at(path: str) -> Mount | None:
+    """What is mounted at `path` itself (the topmost, where mounts are stacked); None if nothing."""
+    found = None
+    for mount in parse_mountinfo(Path("/proc/self/mountinfo").read_bytes()):
+        if mount.mountpoint == path:
+            found = mount
+    return found
+
+
+def boot_id() -> str:
+    """The id of this boot of the machine."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def process_start(pid: int) -> int | None:
+    """When a process started, in ticks since boot; None if there is none, or it is dead."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The name stands in parentheses and may itself contain any character.
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def wait_for_exit(pid: int, start: int, timeout_s: float | None = None) -> bool:
+    """Waits until the process (told by its pid and start) is gone; False when the time ran out."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        if process_start(pid) != start:
+            return True
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
+    finally:
+        os.close(descriptor)
+
+
+def holders(mountpoint: str) -> list[str]:
+    """Processes with a file or directory open below `mountpoint`: `vim (pid 12)`, a few at most."""
+    below = mountpoint.rstrip("/") + "/"
+    found: list[str] = []
+    for entry in os.listdir("/proc")[:_PROC_ENTRIES_MAX]:
+        if len(found) >= _HOLDERS_MAX:
+            break
+        if entry.isdigit() and any(
+            link == mountpoint or link.startswith(below) for link in _links_of(int(entry))
+        ):
+            found.append(f"{_process_name(int(entry))} (pid {entry})")
+    return found
+
+
+def _links_of(pid: int) -> list[str]:
+    """Where the links of a process lead: its directory, root, program, descriptors. Best effort."""
+    base = f"/proc/{pid}"
+    names = [f"{base}/cwd", f"{base}/root", f"{base}/exe"]
+    try:
+        names += [f"{base}/fd/{name}" for name in os.listdir(f"{base}/fd")[:_PROC_ENTRIES_MAX]]
+    except OSError:
+        pass
+    links = []
+    for name in names:
+        try:
+            links.append(os.readlink(name))
+        except OSError:
+            continue
+    return links
+
+
+def _process_name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+    except OSError:
+        return "a process"

@@ -1,0 +1,135 @@
+"""`ecfs mount`: opens a pool and serves it at a directory."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import click
+import trio
+
+from ecfs.base.errors import BadMountPoint, InUse
+from ecfs.cli.daemon import Report, in_background
+from ecfs.cli.engine import Key
+from ecfs.cli.linux import harden, mount_at
+from ecfs.cli.mountopts import MountWish, parse
+from ecfs.cli.outcome import Json
+from ecfs.cli.params import POOL, log_file_option
+from ecfs.cli.pool import check_apart, resolve
+from ecfs.cli.secret import SecretSource, recovery_option, secret_options
+from ecfs.cli.serving import MountPlan, MountService
+from ecfs.cli.text import printable
+from ecfs.cli.tools import Tools
+
+
+@dataclass(frozen=True)
+class MountOrder:
+    """A mount as it was asked for."""
+
+    pool: str
+    mountpoint: str
+    source: SecretSource
+    wish: MountWish
+    foreground: bool = False
+    log_file: str | None = None
+
+
+@click.command("mount")
+@secret_options
+@recovery_option
+@click.option(
+    "-o", "words", metavar="OPT,...", multiple=True, help="Mount options; see ecfs-mount(1)."
+)
+@click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground, log to stderr.")
+@log_file_option
+@click.argument("pool", type=POOL)
+@click.argument("mountpoint", type=click.Path())
+@click.pass_obj
+def mount(
+    tools: Tools,
+    /,
+    words: tuple[str, ...],
+    foreground: bool,
+    log_file: str | None,
+    pool: str,
+    mountpoint: str,
+    **sources: Any,
+) -> int:
+    """Mount the pool POOL at the empty directory MOUNTPOINT.
+
+    Returns once the file system is usable; it is served by a process in the background.
+    """
+    order = MountOrder(
+        pool=pool,
+        mountpoint=mountpoint,
+        source=SecretSource(**sources),
+        wish=parse(words),
+        foreground=foreground,
+        log_file=log_file,
+    )
+    return perform(tools, order)
+
+
+def perform(tools: Tools, order: MountOrder) -> int:
+    """Mounts; raises what stands against it. Returns 0 once usable, or at its end in foreground."""
+    spec = resolve(order.pool, tools.run)
+    if spec.mounted is not None:
+        raise InUse(
+            f"the pool is mounted already, at {spec.mounted.mountpoint} by the process "
+            f"{spec.mounted.pid} here; use that mount, or unmount it first"
+        )
+    mountpoint = checked_mountpoint(order.mountpoint)
+    check_apart(spec.paths, mountpoint)
+    source = order.wish.source(order.source)
+    key = Key(source.kind, source.read())
+    log_file = order.log_file or order.wish.log_file
+    log_path = None if log_file is None else os.path.abspath(log_file)
+
+    def work(report: Report) -> None:
+        harden()
+        tools.log("ecfs", log_file=log_path, to_stderr=order.foreground)
+        plan = MountPlan(spec.paths, mountpoint, key, order.wish, report)
+        trio.run(MountService(tools.engine, plan, tools.run).serve)
+
+    if order.foreground:
+        work(tell_state)
+    else:
+        tell_state(in_background(work))
+    return 0
+
+
+def tell_state(status: Json) -> None:
+    """On standard error, what the user should know of a pool that is not in its best state."""
+    state = status.get("state", "healthy")
+    if state == "healthy":
+        return
+    lines = [f"ecfs: the pool is {state.replace('_', ' ')}"]
+    lines += [f"  {printable(advice)}" for advice in status.get("advice", [])]
+    try:
+        click.echo("\n".join(lines), err=True)
+    except OSError:
+        # That nobody listens is no reason to end a mount that works.
+        pass
+
+
+def checked_mountpoint(path: str) -> str:
+    """The real path of an empty directory without a mount of ours. Raises BadMountPoint."""
+    real = os.path.realpath(path)
+    present = mount_at(real)
+    if present is not None and present.is_ecfs:
+        raise BadMountPoint(f"{path}: a pool is mounted there already; unmount it first")
+    try:
+        with os.scandir(real) as entries:
+            empty = next(entries, None) is None
+    except OSError as error:
+        raise BadMountPoint(f"{path}: {_reason(error)}") from error
+    if not empty:
+        raise BadMountPoint(f"{path} is not empty; mount at an empty directory")
+    return real
+
+
+def _reason(error: OSError) -> str:
+    reasons: dict[type[OSError], str] = {
+        FileNotFoundError: "there is no such directory; make it first",
+        NotADirectoryError: "it is not a directory",
+    }
+    return reasons.get(type(error), error.strerror or str(error))

@@ -1,0 +1,102 @@
+"""The words after `-o`: ours, the kernel's, and those that mount(8) keeps for itself."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ecfs.base.errors import UsageRefusal
+from ecfs.base.units import MIB
+from ecfs.cli.secret import SecretSource
+from ecfs.cli.text import parse_size
+
+KERNEL_WORDS = frozenset(
+    ["dev", "nodev", "suid", "nosuid", "exec", "noexec"],
+).union(["noatime", "nodiratime", "sync", "async", "dirsync"])
+# Those of mount(8), and those that ask for what is so anyway: access times are kept by ecfs.
+MOUNT_WORDS = frozenset(
+    ["defaults", "auto", "noauto", "nofail", "_netdev", "silent", "loud"],
+).union(
+    ["user", "nouser", "users", "owner", "group"],
+    ["atime", "diratime", "relatime", "norelatime", "strictatime"],
+)
+SECRET_WORDS = ("passfile", "keyfile", "extpass")
+CACHE_LEN_MIN = 1 * MIB
+
+
+@dataclass(frozen=True)
+class MountWish:
+    """What the options of a mount ask for. Lengths are bytes; None means the default."""
+
+    read_only: bool = False
+    allow_other: bool = False
+    accept_rollback: bool = False
+    anchor_always: bool = False
+    block_cache_len: int | None = None
+    write_back_len: int | None = None
+    kernel_words: tuple[str, ...] = ()
+    log_file: str | None = None
+    secrets: dict[str, str] = field(default_factory=dict)
+
+    def source(self, given: SecretSource) -> SecretSource:
+        """Where the secret is: the command line counts, else `-o passfile=` and its like."""
+        if given.is_given or not self.secrets:
+            return given
+        return SecretSource(
+            passfile=self.secrets.get("passfile"),
+            keyfile=self.secrets.get("keyfile"),
+            extpass=self.secrets.get("extpass"),
+            recovery=given.recovery,
+        )
+
+
+def parse(words: tuple[str, ...], *, sloppy: bool = False) -> MountWish:
+    """Reads `-o` arguments, each a comma-joined list. Raises UsageRefusal naming an unknown word.
+
+    With `sloppy` unknown words are passed over, as `mount -s` asks.
+    """
+    settings: dict[str, Any] = {}
+    kernel: list[str] = []
+    secrets: dict[str, str] = {}
+    for word in (word for joined in words for word in joined.split(",") if word):
+        name, _, value = word.partition("=")
+        if word in KERNEL_WORDS:
+            kernel.append(word)
+        elif name in SECRET_WORDS and value:
+            secrets[name] = value
+        elif (setting := _own_word(name, value)) is not None:
+            settings.update(setting)
+        elif not (word in MOUNT_WORDS or _is_foreign(name) or sloppy):
+            raise UsageRefusal(f"unknown mount option {word!r}")
+    return MountWish(kernel_words=tuple(kernel), secrets=secrets, **settings)
+
+
+def _is_foreign(name: str) -> bool:
+    """Words that other programs keep in fstab(5) for themselves."""
+    return name.startswith(("x-", "X-")) or name == "comment"
+
+
+def _own_word(name: str, value: str) -> dict[str, Any] | None:
+    """The setting that one of our words stands for; None if it is not ours."""
+    flags = {
+        "ro": {"read_only": True},
+        "rw": {"read_only": False},
+        "allow_other": {"allow_other": True},
+        "accept_rollback": {"accept_rollback": True},
+    }
+    if not value:
+        return flags.get(name)
+    if name == "anchor" and value in ("always", "lazy"):
+        return {"anchor_always": value == "always"}
+    if name == "cache":
+        return {"block_cache_len": _length(name, value)}
+    if name == "write_back":
+        return {"write_back_len": _length(name, value)}
+    if name == "log_file":
+        return {"log_file": value}
+    return None
+
+
+def _length(name: str, value: str) -> int:
+    length = parse_size(value)
+    if length < CACHE_LEN_MIN:
+        raise UsageRefusal(f"{name}={value} is too small; the least is 1M")
+    return length

@@ -1,0 +1,38 @@
+"""Where ecfs keeps its memory of pools and its sockets, for root and for ordinary users."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from ecfs.cli.runtime import RunDirectory
+
+ROOT_STATE = Path("/var/lib/ecfs")
+ROOT_RUN = Path("/run/ecfs")
+
+
+def state_dir(environ: Mapping[str, str], uid: int) -> Path:
+    """The directory of anchors, remembered pool ids and the audit log."""
+    if environ.get("XDG_STATE_HOME"):
+        return Path(environ["XDG_STATE_HOME"]) / "ecfs"
+    if uid == 0:
+        return ROOT_STATE
+    return Path(environ.get("HOME") or "/") / ".local" / "state" / "ecfs"
+
+
+def run_dir(environ: Mapping[str, str], uid: int) -> Path:
+    """The directory of control sockets and records of mounts."""
+    if environ.get("XDG_RUNTIME_DIR"):
+        return Path(environ["XDG_RUNTIME_DIR"]) / "ecfs"
+    if uid == 0:
+        return ROOT_RUN
+    session = Path(f"/run/user/{uid}")
+    if session.is_dir():
+        return session / "ecfs"
+    return state_dir(environ, uid) / "run"
+
+
+def run_directory() -> RunDirectory:
+    """The run directory of this process; root also sees the mounts made at boot."""
+    uid = os.geteuid()
+    also = (ROOT_RUN,) if uid == 0 else ()
+    return RunDirectory(run_dir(os.environ, uid), also)

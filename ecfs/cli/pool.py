@@ -1,0 +1,134 @@
+r"""POOL on the command line: directories joined by `:`, a mount point, or a pool file.
+
+`a:b` names two targets, `\:` stands for a colon in a name, `*`, `?` and `[` match as in a shell
+where no directory of that very name exists. A pool file is a regular file with one path per line,
+relative ones counting from the file's own directory; empty lines and lines that begin with `#` are
+passed over.
+"""
+
+import glob
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ecfs.base.errors import EcfsError, NotAPool, SameTarget, TargetInside, UsageRefusal
+from ecfs.base.limits import TARGETS_MAX
+from ecfs.cli.linux import mount_at
+from ecfs.cli.runtime import MountRecord, RunDirectory
+
+_POOL_FILE_LEN_MAX = 1 << 20
+_SEPARATOR = re.compile(r"(?<!\\):")
+
+
+@dataclass(frozen=True)
+class PoolSpec:
+    """POOL, resolved. `paths` are absolute; `mounted` is the mount here that already uses it."""
+
+    paths: tuple[str, ...]
+    mounted: MountRecord | None
+
+
+def split_targets(text: str) -> list[str]:
+    r"""The parts of `a:b`, `\:` turned into a colon. Raises UsageRefusal on an empty part."""
+    parts = [part.replace("\\:", ":") for part in _SEPARATOR.split(text)]
+    if not all(parts):
+        raise UsageRefusal(f"an empty name in the pool {text!r}")
+    return parts
+
+
+def join_targets(paths: Sequence[str]) -> str:
+    """The inverse of `split_targets`."""
+    return ":".join(path.replace(":", "\\:") for path in paths)
+
+
+def _expanded(part: str) -> list[str]:
+    if os.path.lexists(part) or not glob.has_magic(part):
+        return [part]
+    found = sorted(glob.glob(part))
+    if not found:
+        raise NotAPool(f"nothing matches {part!r}; check the path, or that the disks are mounted")
+    return found
+
+
+def read_pool_file(path: Path) -> list[str]:
+    """The paths in a pool file. Raises NotAPool where it names none."""
+    with path.open("rb") as file:
+        content = file.read(_POOL_FILE_LEN_MAX + 1)
+    if len(content) > _POOL_FILE_LEN_MAX or b"\0" in content:
+        raise NotAPool(f"{path} is not a pool file: one path per line is expected")
+    names = [
+        os.path.join(path.parent, os.fsdecode(line))
+        for line in content.split(b"\n")
+        if line.strip() and not line.lstrip().startswith(b"#")
+    ]
+    if not names:
+        raise NotAPool(f"{path} is not a pool file: it names no target")
+    return names
+
+
+def write_pool_file(path: Path, targets: Sequence[str]) -> None:
+    """Writes a pool file of absolute paths; an existing one is replaced."""
+    lines = ["# The targets of an ecfs pool, one path per line; see ecfs(1).", *targets]
+    path.write_bytes(os.fsencode("\n".join(lines) + "\n"))
+
+
+def check_pool_file(path: Path, targets: Sequence[str]) -> None:
+    """Whether `write_pool_file` can succeed, before anything is made. Raises UsageRefusal."""
+    if any("\n" in target for target in targets):
+        raise UsageRefusal("a pool file cannot name a directory with a line feed in its name")
+    if path.is_dir():
+        raise UsageRefusal(f"{path} is a directory; --pool-file names a file to write")
+    if not path.absolute().parent.is_dir():
+        raise UsageRefusal(f"{path.parent} is not a directory; --pool-file names a file to write")
+
+
+def distinct(paths: Sequence[str]) -> tuple[str, ...]:
+    """The paths made absolute; raises SameTarget if two of them are one directory."""
+    seen: dict[str, str] = {}
+    for path in paths:
+        real = os.path.realpath(path)
+        if real in seen:
+            raise SameTarget(
+                f"{path} and {seen[real]} are the same directory; give each target once"
+            )
+        seen[real] = path
+    if len(seen) > TARGETS_MAX:
+        raise UsageRefusal(f"{len(seen)} targets; a pool has at most {TARGETS_MAX}")
+    return tuple(os.path.abspath(path) for path in paths)
+
+
+def resolve(text: str, run: RunDirectory) -> PoolSpec:
+    """What POOL names. Raises UsageRefusal, NotAPool or SameTarget; touches no label."""
+    if not text:
+        raise UsageRefusal("the pool is an empty name")
+    whole = os.path.realpath(text)
+    record = run.at_mountpoint(whole)
+    if record is not None and record.is_alive:
+        return PoolSpec(record.targets, record)
+    mount = mount_at(whole)
+    if mount is not None and mount.is_ecfs:
+        raise EcfsError(
+            f"{text} is a mounted pool, but the process that serves it is not reachable from here: "
+            "it runs as another user, or has died (then: ecfs umount)"
+        )
+    if os.path.isfile(whole):
+        paths = distinct(read_pool_file(Path(whole)))
+    elif os.path.isdir(whole):
+        paths = distinct([text])
+    else:
+        paths = distinct([name for part in split_targets(text) for name in _expanded(part)])
+    return PoolSpec(paths, run.with_target(tuple(os.path.realpath(path) for path in paths)))
+
+
+def check_apart(paths: Sequence[str], mountpoint: str) -> None:
+    """Raises TargetInside if a target lies inside the mount point or the other way round."""
+    place = os.path.realpath(mountpoint)
+    for path in paths:
+        target = os.path.realpath(path)
+        if os.path.commonpath([target, place]) in (target, place):
+            raise TargetInside(
+                f"the target {path} and the mount point {mountpoint} lie one inside the other; "
+                "mount somewhere else"
+            )

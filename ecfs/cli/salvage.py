@@ -1,0 +1,80 @@
+"""`ecfs salvage`: files out of the log when the metadata is lost."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+import trio
+
+from ecfs.base.errors import InUse, UsageRefusal
+from ecfs.cli.engine import Engine, Key, StepTaker
+from ecfs.cli.outcome import Json, print_json
+from ecfs.cli.params import POOL, TARGET, json_option, log_file_option
+from ecfs.cli.pool import check_apart, resolve
+from ecfs.cli.progress import shown
+from ecfs.cli.secret import SecretSource, recovery_option, secret_options
+from ecfs.cli.text import format_size, plural, printable
+from ecfs.cli.tools import Tools
+from ecfs.cli.whose import mounted_as
+
+INCOMPLETE_SHOWN_MAX = 20
+
+
+@click.command("salvage")
+@json_option
+@secret_options
+@recovery_option
+@log_file_option
+@click.argument("pool", type=POOL)
+@click.argument("outdir", type=TARGET)
+@click.pass_obj
+def salvage(
+    tools: Tools, /, as_json: bool, log_file: str | None, pool: str, outdir: str, **sources: Any
+) -> int:
+    """Copy what can be read of POOL's files into the empty directory OUTDIR, without metadata."""
+    tools.log("ecfs salvage", log_file=log_file)
+    source = SecretSource(**sources)
+    spec = resolve(pool, tools.run)
+    record = mounted_as(spec, tools)
+    if record is not None:
+        raise InUse(f"the pool is mounted at {record.mountpoint}; copy from there, or unmount it")
+    check_apart(spec.paths, outdir)
+    out_dir = _empty_directory(outdir)
+    key = Key(source.kind, source.read())
+    with shown("salvage") as progress:
+        report = trio.run(_salvaged, tools.engine, spec.paths, key, out_dir, progress)
+    if as_json:
+        print_json(report)
+    else:
+        for line in salvage_lines(report):
+            click.echo(line)
+    return 1 if report.get("incomplete") else 0
+
+
+async def _salvaged(
+    engine: Engine, paths: tuple[str, ...], key: Key, out_dir: Path, progress: StepTaker
+) -> Json:
+    return await engine.salvage(paths, key, out_dir, progress)
+
+
+def _empty_directory(path: str) -> Path:
+    """The directory, made if it is not there. Raises UsageRefusal if there is something in it."""
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    with os.scandir(path) as entries:
+        if next(entries, None) is not None:
+            raise UsageRefusal(f"{path} is not empty; salvage writes into an empty directory")
+    return Path(path).absolute()
+
+
+def salvage_lines(report: Json) -> list[str]:
+    """`ecfs.salvage/1` as text."""
+    incomplete = report.get("incomplete", [])
+    size = format_size(report.get("bytes_count", 0))
+    lines = [f"salvaged {plural(report.get('files_count', 0), 'file')}, {size}"]
+    if incomplete:
+        lines.append(f"{plural(len(incomplete), 'file')} incomplete:")
+        lines += [f"  {printable(path)}" for path in incomplete[:INCOMPLETE_SHOWN_MAX]]
+        if len(incomplete) > INCOMPLETE_SHOWN_MAX:
+            lines.append(f"  and {len(incomplete) - INCOMPLETE_SHOWN_MAX} more; --json lists all")
+    return lines

@@ -1,0 +1,62 @@
+"""`ecfs scrub`: reads every shard of everything and mends what is bad."""
+
+from typing import Any
+
+import click
+import trio
+
+from ecfs.cli.control_client import ask
+from ecfs.cli.engine import Engine, Key, StepTaker
+from ecfs.cli.mountopts import MountWish
+from ecfs.cli.outcome import Json, print_json
+from ecfs.cli.params import POOL, json_option, log_file_option
+from ecfs.cli.pool import resolve
+from ecfs.cli.progress import shown
+from ecfs.cli.secret import SecretSource, recovery_option, secret_options
+from ecfs.cli.text import format_size, plural, printable
+from ecfs.cli.tools import Tools
+from ecfs.cli.whose import mounted_as
+
+
+@click.command("scrub")
+@json_option
+@secret_options
+@recovery_option
+@log_file_option
+@click.argument("pool", type=POOL)
+@click.pass_obj
+def scrub(tools: Tools, /, as_json: bool, log_file: str | None, pool: str, **sources: Any) -> int:
+    """Read every shard of everything in POOL and mend what is bad, mounted or not."""
+    tools.log("ecfs scrub", log_file=log_file)
+    source = SecretSource(**sources)
+    spec = resolve(pool, tools.run)
+    record = mounted_as(spec, tools)
+    if record is not None:
+        with shown("scrub") as progress:
+            report = ask(record, {"request": "scrub"}, progress)
+    else:
+        key = Key(source.kind, source.read())
+        with shown("scrub") as progress:
+            report = trio.run(_scrubbed, tools.engine, spec.paths, key, progress)
+    if as_json:
+        print_json(report)
+    else:
+        for line in scrub_lines(report):
+            click.echo(line)
+    return 1 if report.get("bad_count", 0) else 0
+
+
+async def _scrubbed(engine: Engine, paths: tuple[str, ...], key: Key, progress: StepTaker) -> Json:
+    async with engine.open(paths, key, MountWish()) as pool:
+        return await pool.scrub(progress)
+
+
+def scrub_lines(report: Json) -> list[str]:
+    """`ecfs.scrub/1` as text."""
+    bad_count = report.get("bad_count", 0)
+    lines = [
+        f"scrubbed {format_size(report.get('done_len', 0))}: "
+        f"{plural(report.get('mended_count', 0), 'shard')} mended, {bad_count} beyond mending"
+    ]
+    lines += [f"  damaged: {printable(path)}" for path in report.get("damaged_paths", [])]
+    return lines

@@ -1,0 +1,103 @@
+"""`ecfs status`: how a pool is."""
+
+from typing import Any
+
+import click
+import trio
+
+from ecfs.cli.control_client import status_of
+from ecfs.cli.engine import Engine, Key
+from ecfs.cli.mountopts import MountWish
+from ecfs.cli.outcome import Json, print_json
+from ecfs.cli.params import POOL, json_option, log_file_option
+from ecfs.cli.pool import resolve
+from ecfs.cli.secret import SecretSource, recovery_option, secret_options
+from ecfs.cli.text import format_size, plural, printable
+from ecfs.cli.tools import Tools
+from ecfs.cli.whose import mounted_as
+
+PATHS_SHOWN_MAX = 20
+
+
+@click.command("status")
+@json_option
+@secret_options
+@recovery_option
+@log_file_option
+@click.argument("pool", type=POOL)
+@click.pass_obj
+def status(tools: Tools, /, as_json: bool, log_file: str | None, pool: str, **sources: Any) -> int:
+    """Show the state of POOL and of its targets.
+
+    A mounted pool is asked itself. Otherwise, without a key, this is what the labels claim.
+    """
+    tools.log("ecfs status", log_file=log_file)
+    source = SecretSource(**sources)
+    spec = resolve(pool, tools.run)
+    record = mounted_as(spec, tools)
+    if record is not None:
+        report = status_of(record)
+    elif source.is_given:
+        key = Key(source.kind, source.read())
+        report = trio.run(_opened, tools.engine, spec.paths, key)
+    else:
+        report = trio.run(tools.engine.peek, spec.paths)
+    if as_json:
+        print_json(report)
+    else:
+        for line in status_lines(report):
+            click.echo(line)
+    return 0
+
+
+async def _opened(engine: Engine, paths: tuple[str, ...], key: Key) -> Json:
+    async with engine.open(paths, key, MountWish(read_only=True)) as pool:
+        return pool.status()
+
+
+def status_lines(report: Json) -> list[str]:
+    """`ecfs.status/1` as text."""
+    geometry = report.get("geometry") or {}
+    lines = [
+        f"pool       {report['pool_id']}",
+        f"state      {report['state'].replace('_', ' ')}",
+        f"freshness  {report['freshness'].replace('_', ' ')}",
+        f"geometry   {geometry.get('data')}+{geometry.get('parity')}",
+        f"epoch      {report['epoch']}, commit {report['commit']}",
+    ]
+    if not report.get("authenticated", True):
+        lines.append("This is what the labels claim; without the key nothing of it is proven.")
+    lines.append("")
+    lines += _table([_target_row(target) for target in report["targets"]])
+    damaged = report.get("damaged_paths", [])
+    if damaged:
+        lines += ["", f"{plural(len(damaged), 'damaged file')}:"]
+        lines += [f"  {printable(path)}" for path in damaged[:PATHS_SHOWN_MAX]]
+        if len(damaged) > PATHS_SHOWN_MAX:
+            lines.append(f"  and {len(damaged) - PATHS_SHOWN_MAX} more; --json lists them all")
+    if report.get("advice"):
+        lines += ["", *(printable(advice) for advice in report["advice"])]
+    return lines
+
+
+_HEAD = ["TARGET", "STATE", "IO", "TAG", "LABEL", "MISSED", "SIZE", "FREE", "PATH"]
+
+
+def _target_row(target: Json) -> list[str]:
+    errors = target.get("errors") or {}
+    lengths = [target.get("missed_bytes"), target.get("size_bytes"), target.get("free_bytes")]
+    return [
+        printable(str(target.get("name") or target["id"])),
+        str(target["state"]),
+        *(str(errors.get(kind, 0)) for kind in ("io", "tag", "label")),
+        *("-" if length is None else format_size(length) for length in lengths),
+        printable(target.get("path") or "-"),
+    ]
+
+
+def _table(rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in [_HEAD, *rows]) for column in range(len(_HEAD))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [_HEAD, *rows]
+    ]

@@ -1,0 +1,89 @@
+"""`ecfs target`: what is done to one target of a pool."""
+
+import os
+from typing import Any
+
+import click
+import trio
+
+from ecfs.cli.control_client import ask
+from ecfs.cli.engine import Engine, Key, StepTaker
+from ecfs.cli.mountopts import MountWish
+from ecfs.cli.outcome import Json, print_json
+from ecfs.cli.params import POOL, TARGET, json_option, log_file_option
+from ecfs.cli.pool import check_apart, resolve
+from ecfs.cli.progress import shown
+from ecfs.cli.secret import SecretSource, recovery_option, secret_options
+from ecfs.cli.text import format_size, plural
+from ecfs.cli.tools import Tools
+from ecfs.cli.whose import mounted_as
+
+
+@click.group("target")
+def target() -> None:
+    """Do something to one target of a pool."""
+
+
+@target.command("replace")
+@json_option
+@secret_options
+@recovery_option
+@log_file_option
+@click.argument("pool", type=POOL)
+@click.argument("old", type=TARGET)
+@click.argument("new", type=TARGET)
+@click.pass_obj
+def replace(
+    tools: Tools,
+    /,
+    as_json: bool,
+    log_file: str | None,
+    pool: str,
+    old: str,
+    new: str,
+    **sources: Any,
+) -> int:
+    """Rebuild the lost target OLD of POOL (its name, id or path) in the empty directory NEW.
+
+    NEW may be OLD's own path.
+    """
+    tools.log("ecfs target replace", log_file=log_file)
+    source = SecretSource(**sources)
+    spec = resolve(pool, tools.run)
+    record = mounted_as(spec, tools)
+    lost = os.path.abspath(old) if os.sep in old else old
+    place = os.path.abspath(new)
+    if record is not None:
+        check_apart([place], record.mountpoint)
+        with shown("rebuild") as progress:
+            report = ask(record, {"request": "replace", "old": lost, "new": place}, progress)
+    else:
+        key = Key(source.kind, source.read())
+        with shown("rebuild") as progress:
+            report = trio.run(_replaced, tools.engine, spec.paths, key, lost, place, progress)
+    if as_json:
+        print_json(report)
+    else:
+        for line in rebuild_lines(report):
+            click.echo(line)
+    return 1 if report.get("bad_count", 0) else 0
+
+
+async def _replaced(
+    engine: Engine,
+    paths: tuple[str, ...],
+    key: Key,
+    old: str,
+    new_path: str,
+    progress: StepTaker,
+) -> Json:
+    async with engine.open(paths, key, MountWish()) as pool:
+        return await pool.replace(old, new_path, progress)
+
+
+def rebuild_lines(report: Json) -> list[str]:
+    """`ecfs.rebuild/1` as text."""
+    lines = [f"rebuilt {format_size(report.get('done_len', 0))}"]
+    if bad_count := report.get("bad_count", 0):
+        lines.append(f"{plural(bad_count, 'shard')} could not be rebuilt; see ecfs status")
+    return lines

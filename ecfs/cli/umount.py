@@ -1,0 +1,95 @@
+"""`ecfs umount`: unmounts a pool and returns when everything is durable."""
+
+import errno
+import os
+import subprocess
+
+import click
+
+from ecfs.base.errors import EcfsError, UsageRefusal
+from ecfs.cli.linux import holders, mount_at, unmount, wait_for_exit
+from ecfs.cli.outcome import Failure, RemoteFailure
+from ecfs.cli.runtime import MountRecord, RunDirectory
+from ecfs.cli.tools import Tools
+
+
+@click.command("umount")
+@click.argument("mountpoint", type=click.Path())
+@click.pass_obj
+def umount(tools: Tools, /, mountpoint: str) -> int:
+    """Unmount the pool at MOUNTPOINT; returns when everything is durable."""
+    return perform(tools.run, mountpoint)
+
+
+def perform(run: RunDirectory, mountpoint: str) -> int:
+    """Unmounts; raises EcfsError where it is busy or not everything could be written."""
+    place = os.path.realpath(mountpoint)
+    record = run.at_mountpoint(place)
+    present = mount_at(place)
+    serving = record is not None and record.is_alive
+    if present is None or not present.is_ecfs:
+        if record is None:
+            raise UsageRefusal(f"{mountpoint}: no pool is mounted there")
+    else:
+        _detach(place)
+    if record is None:
+        return 0
+    if serving:
+        wait_for_exit(record.pid, record.process_start)
+    _tell_outcome(run, record, died=not serving)
+    return 0
+
+
+def _tell_outcome(run: RunDirectory, record: MountRecord, *, died: bool) -> None:
+    left = run.read(record)
+    if left is None or left.pid != record.pid:
+        return
+    run.remove(record)
+    if left.failed is not None:
+        failed = Failure(
+            left.failed["id"],
+            "unmounted, but not everything could be written: " + left.failed["message"],
+            left.failed["exit_code"],
+        )
+        raise RemoteFailure(failed)
+    if died:
+        click.echo(
+            "ecfs: the process that served this mount had died; "
+            "what was fsynced is safe, and the next mount takes up from there",
+            err=True,
+        )
+        return
+    raise EcfsError(
+        "unmounted, but the process that served the mount died before it had closed the pool; "
+        "what was fsynced is safe, see its log"
+    )
+
+
+def _detach(place: str) -> None:
+    """Takes the mount out of the tree. Raises EcfsError if it is in use."""
+    if os.geteuid() == 0:
+        try:
+            unmount(place)
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                raise _busy(place) from error
+            raise
+        return
+    result = subprocess.run(
+        ["fusermount3", "-u", "--", place],
+        env={**os.environ, "LC_ALL": "C"},
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if result.returncode != 0:
+        if "busy" in result.stderr:
+            raise _busy(place)
+        raise EcfsError(result.stderr.strip() or f"fusermount3 could not unmount {place}")
+
+
+def _busy(place: str) -> EcfsError:
+    users = holders(place)
+    who = f" by {', '.join(users)}" if users else ""
+    return EcfsError(f"{place} is in use{who}; close what is open there and try again")

@@ -1,0 +1,22 @@
+"""Is this pool mounted here, whatever way it was named?"""
+
+import trio
+
+from ecfs.base.errors import EcfsError
+from ecfs.cli.pool import PoolSpec
+from ecfs.cli.runtime import MountRecord
+from ecfs.cli.tools import Tools
+
+
+def mounted_as(spec: PoolSpec, tools: Tools) -> MountRecord | None:
+    """The live mount of the pool: by the paths of its targets, else by the id in its labels."""
+    if spec.mounted is not None:
+        return spec.mounted
+    if not any(record.is_alive for record in tools.run.records()):
+        return None
+    try:
+        pool_id = trio.run(tools.engine.peek, spec.paths)["pool_id"]
+    except EcfsError:
+        # Whatever is wrong with the labels is told by the verb itself.
+        return None
+    return tools.run.of_pool(pool_id)

@@ -1,0 +1,12 @@
+"""Bytes of files: extents, write-back, cache, read-ahead, truncation, moving extents.
+
+Owns what is dirty and the rows that say where a file's bytes lie. Knows no names, no permissions,
+and not when a commit happens.
+"""
+
+from ecfs.content.blocks import Mender
+from ecfs.content.files import Files
+from ecfs.content.flusher import FileNote, InodeTable
+from ecfs.content.index import StripeIndex
+
+__all__ = ["FileNote", "Files", "InodeTable", "Mender", "StripeIndex"]

@@ -1,0 +1,135 @@
+"""Reading extents: a bounded cache of whole extents, loads that are shared, reading ahead."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import trio
+
+from ecfs.base.errors import Damage
+from ecfs.base.limits import BLOCK_CACHE_LEN_MAX, STRIPE_PAYLOAD_MAX
+from ecfs.content.index import StripeIndex
+from ecfs.metadata import ContentTables, MapPiece
+from ecfs.stripes import ShardFault, StripeRef, StripeStore
+
+READ_AHEAD_LEN = 2 * STRIPE_PAYLOAD_MAX
+WHOLE_EXTENT_LEN = 256 * 1024
+STREAMS_MAX = 1024
+LOADS_MAX = 8
+
+Mender = Callable[[StripeRef, Sequence[ShardFault]], None]
+
+
+class ExtentReader:
+    """Bytes of extents. `mend` is told of damage that a read met; it must not block."""
+
+    def __init__(self, tables: ContentTables, index: StripeIndex, store: StripeStore,
+                 nursery: trio.Nursery, *, cache_len: int = BLOCK_CACHE_LEN_MAX) -> None:
+        self._tables = tables
+        self._index = index
+        self._store = store
+        self._nursery = nursery
+        self._cache_len_max = cache_len
+        self._cache: OrderedDict[int, bytes] = OrderedDict()
+        self._cache_len = 0
+        self._loads: dict[int, trio.Event] = {}
+        self._stream_ends: OrderedDict[int, int] = OrderedDict()
+        self.mend: Mender = lambda ref, faults: None
+
+    def is_sequential(self, inode: int, offset: int, length: int) -> bool:
+        """Whether this read goes on where the last one of the file was, give or take a window."""
+        last = self._stream_ends.get(inode, 0)
+        self._stream_ends[inode] = offset + length
+        self._stream_ends.move_to_end(inode)
+        if len(self._stream_ends) > STREAMS_MAX:
+            self._stream_ends.popitem(last=False)
+        return last - STRIPE_PAYLOAD_MAX <= offset <= last + STRIPE_PAYLOAD_MAX
+
+    async def read_piece(self, piece: MapPiece, low: int, high: int, *, whole: bool) -> bytes:
+        """Bytes [low, high) of a map piece, counted in the file. Damage when they are lost."""
+        first = low - piece.offset + piece.extent_offset
+        last = high - piece.offset + piece.extent_offset
+        cached = await self._cached(piece)
+        if cached is None and (whole or piece.extent_len <= WHOLE_EXTENT_LEN):
+            cached = await self._load(piece)
+        if cached is not None:
+            return cached if (first, last) == (0, len(cached)) else cached[first:last]
+        data, skip = await self._fetch(piece, first, last)
+        return data[skip : skip + last - first]
+
+    async def _cached(self, piece: MapPiece) -> bytes | None:
+        if piece.stripe is None:
+            if piece.start is None:
+                raise Damage(f"extent {piece.extent} is not in the metadata")
+            return self._tables.inline_data(piece.extent)
+        while (event := self._loads.get(piece.extent)) is not None:
+            await event.wait()
+        found = self._cache.get(piece.extent)
+        if found is not None:
+            self._cache.move_to_end(piece.extent)
+        return found
+
+    async def _load(self, piece: MapPiece) -> bytes:
+        event = self._loads[piece.extent] = trio.Event()
+        try:
+            data, _ = await self._fetch(piece, 0, piece.extent_len)
+            self.remember(piece.extent, data)
+        finally:
+            del self._loads[piece.extent]
+            event.set()
+        return data
+
+    def remember(self, extent: int, data: bytes) -> None:
+        """Cache a whole extent; the oldest go when there is no room."""
+        if extent in self._cache or len(data) > self._cache_len_max:
+            return
+        self._cache[extent] = data
+        self._cache_len += len(data)
+        while self._cache_len > self._cache_len_max:
+            _, dropped = self._cache.popitem(last=False)
+            self._cache_len -= len(dropped)
+
+    async def _fetch(self, piece: MapPiece, first: int, last: int) -> tuple[bytes, int]:
+        """Units that hold bytes [first, last) of the extent; retried once if it moved meanwhile."""
+        stripe, start = piece.stripe, piece.start
+        for attempt in (1, 2):
+            try:
+                if stripe is None:
+                    return self._tables.inline_data(piece.extent), first
+                return await self._fetch_from(stripe, start, piece.extent_len, first, last)
+            except Damage:
+                row = self._tables.extent(piece.extent)
+                if attempt == 2 or row is None or (row.stripe, row.start) == (stripe, start):
+                    raise
+                stripe, start = row.stripe, row.start
+        raise AssertionError("unreachable")
+
+    async def _fetch_from(self, stripe: int, start: int, extent_len: int, first: int,
+                          last: int) -> tuple[bytes, int]:
+        ref = self._index.ref(stripe)
+        units, skip = ref.layout.units_within(start, extent_len, first, last)
+        result = await self._store.read(ref, units)
+        if result.faults:
+            self.mend(ref, result.faults)
+        return result.data, skip
+
+    def read_ahead(self, inode: int, offset: int) -> None:
+        """Begin to load what a sequential reader wants next; drops the wish when busy."""
+        for piece in self._tables.pieces(inode, offset, offset + READ_AHEAD_LEN, limit=64):
+            if len(self._loads) >= LOADS_MAX:
+                return
+            if piece.stripe is None or piece.extent in self._cache or piece.extent in self._loads:
+                continue
+            self._loads[piece.extent] = trio.Event()
+            self._nursery.start_soon(self._load_ahead, piece)
+
+    async def _load_ahead(self, piece: MapPiece) -> None:
+        event = self._loads[piece.extent]
+        try:
+            data, _ = await self._fetch(piece, 0, piece.extent_len)
+            self.remember(piece.extent, data)
+        except Damage:
+            # Nobody has asked for these bytes yet; whoever does gets the error.
+            return
+        finally:
+            del self._loads[piece.extent]
+            event.set()

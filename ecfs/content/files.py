@@ -1,0 +1,262 @@
+"""Bytes of regular files: what the driver reads and writes.
+
+All methods run on the event loop. A read takes its map and its snapshot of dirty bytes in one step,
+before its first await, so it sees one moment of the file; a write that runs beside it may or may
+not be seen.
+"""
+
+import errno
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+
+import trio
+
+from ecfs.base.errors import Damage, FsError
+from ecfs.base.ids import InodeId
+from ecfs.base.limits import (
+    BLOCK_CACHE_LEN_MAX,
+    FILE_LEN_MAX,
+    STRIPE_PAYLOAD_MAX,
+    WRITE_BACK_LEN_MAX,
+)
+from ecfs.base.world import Clock
+from ecfs.content.blocks import ExtentReader, Mender
+from ecfs.content.flusher import Flusher, InodeTable, Move
+from ecfs.content.index import StripeIndex
+from ecfs.content.state import FileState
+from ecfs.formats import decode_directory
+from ecfs.metadata import ContentTables, Database, MapPiece
+from ecfs.stripes import StripeStore
+
+UNMAP_AT_ONCE = 256
+MOVES_AT_ONCE = 256
+MAPPED_LENS_MAX = 4096
+SECTOR_LEN = 512
+
+
+class Files:
+    """Content of one mounted volume. Run `run` in a nursery as long as it is mounted."""
+
+    def __init__(self, database: Database, store: StripeStore, inodes: InodeTable, clock: Clock,
+                 nursery: trio.Nursery, *, write_back_len: int = WRITE_BACK_LEN_MAX,
+                 cache_len: int = BLOCK_CACHE_LEN_MAX) -> None:
+        self._database = database
+        self._inodes = inodes
+        self._clock = clock
+        self._write_back_len = write_back_len
+        self.tables = ContentTables(database)
+        self.index = StripeIndex(self.tables)
+        self.store = store
+        self.flusher = Flusher(database, self.tables, self.index, store, inodes, clock)
+        self._reader = ExtentReader(self.tables, self.index, store, nursery, cache_len=cache_len)
+        self.on_damage: Callable[[int], None] = lambda inode: None
+        self._mapped_lens: OrderedDict[int, tuple[int, int]] = OrderedDict()
+
+    def set_mender(self, mend: Mender) -> None:
+        """Where damage that reads meet is reported."""
+        self._reader.mend = mend
+
+    async def run(self) -> None:
+        """Write back until cancelled."""
+        await self.flusher.run()
+
+    def pending(self, inode: InodeId) -> tuple[int, int, int] | None:
+        """(size, mtime_ns, ctime_ns) that the database does not have yet; times 0 where it does."""
+        state = self.flusher.states.get(inode)
+        if state is None:
+            return None
+        return state.size, state.mtime_ns or 0, state.ctime_ns or 0
+
+    def size(self, inode: InodeId) -> int:
+        """The file's size now."""
+        state = self.flusher.states.get(inode)
+        return self._inodes.size_of(inode) if state is None else state.size
+
+    def blocks(self, inode: InodeId, size: int) -> int:
+        """st_blocks: mapped and dirty bytes in units of 512; holes do not count."""
+        if size == 0:
+            return 0
+        version = self._database.change_count
+        known = self._mapped_lens.get(inode)
+        if known is None or known[0] != version:
+            known = (version, self.tables.mapped_len(inode))
+            self._mapped_lens[inode] = known
+            if len(self._mapped_lens) > MAPPED_LENS_MAX:
+                self._mapped_lens.popitem(last=False)
+        state = self.flusher.states.get(inode)
+        dirty = 0 if state is None else (
+            state.runs.length + sum(piece.limit for piece in state.frozen))
+        return -(-min(known[1] + dirty, -(-size // SECTOR_LEN) * SECTOR_LEN) // SECTOR_LEN)
+
+    def opened(self, inode: InodeId) -> int:
+        """The error cursor of a new handle."""
+        return self.flusher.errors.get(inode, (0, 0))[0]
+
+    def error_of(self, inode: InodeId, seen: int) -> tuple[int, int]:
+        """(errno or 0, cursor): a failed background write is reported once to each handle."""
+        count, number = self.flusher.errors.get(inode, (0, 0))
+        return (number if count > seen else 0), count
+
+    # -- reading -----------------------------------------------------------------------------
+
+    async def read(self, inode: InodeId, offset: int, length: int) -> bytes:
+        """Bytes from `offset`, fewer at the end of the file. Damage (EIO) where they are lost."""
+        high = min(offset + length, self.size(inode))
+        if high <= offset:
+            return b""
+        state = self.flusher.states.get(inode)
+        dirty = state.snapshot(offset, high) if state is not None else []
+        if len(dirty) == 1 and dirty[0][0] == offset and len(dirty[0][1]) == high - offset:
+            return dirty[0][1]
+        try:
+            return await self._read_stored(inode, offset, high, dirty)
+        except Damage:
+            self.on_damage(inode)
+            raise
+
+    async def _read_stored(self, inode: InodeId, offset: int, high: int,
+                           dirty: list[tuple[int, bytes]]) -> bytes:
+        whole = self._reader.is_sequential(inode, offset, high - offset)
+        pieces = self.tables.pieces(inode, offset, high)
+        if whole:
+            self._reader.read_ahead(inode, high)
+        if len(pieces) == 1 and not dirty and pieces[0].offset <= offset and (
+                pieces[0].offset + pieces[0].length >= high):
+            return await self._reader.read_piece(pieces[0], offset, high, whole=whole)
+        return await self._compose(offset, high, pieces, dirty, whole)
+
+    async def _compose(self, offset: int, high: int, pieces: list[MapPiece],
+                       dirty: list[tuple[int, bytes]], whole: bool) -> bytes:
+        result = bytearray(high - offset)
+        for piece in pieces:
+            low, end = max(offset, piece.offset), min(high, piece.offset + piece.length)
+            if any(at <= low and at + len(data) >= end for at, data in dirty):
+                continue
+            result[low - offset : end - offset] = await self._reader.read_piece(
+                piece, low, end, whole=whole)
+        for at, data in dirty:
+            result[at - offset : at - offset + len(data)] = data
+        return bytes(result)
+
+    # -- writing -----------------------------------------------------------------------------
+
+    async def write(self, inode: InodeId, offset: int, data: bytes) -> None:
+        """Take bytes into the write-back buffer; waits while it is full.
+
+        Raises EFBIG past the largest file, and the flusher's error when the buffer is full of bytes
+        that cannot be written.
+        """
+        if offset + len(data) > FILE_LEN_MAX:
+            raise FsError(errno.EFBIG)
+        flusher = self.flusher
+        while flusher.dirty_len >= self._write_back_len:
+            flusher.wake()
+            async with flusher.room:
+                await flusher.room.wait()
+            if flusher.failing is not None and flusher.dirty_len >= self._write_back_len:
+                raise flusher.failing
+        state = self._state(inode)
+        if state.settled:
+            state.since_ns = self._clock.monotonic_ns()
+        flusher.dirty_len += state.runs.write(offset, data)
+        state.size = max(state.size, offset + len(data))
+        state.mtime_ns = state.ctime_ns = self._clock.wall_ns()
+        if state.runs.full_count:
+            flusher.wake()
+
+    def _state(self, inode: InodeId) -> FileState:
+        state = self.flusher.states.get(inode)
+        if state is None:
+            state = FileState(inode, self._inodes.size_of(inode), self._clock.monotonic_ns())
+            self.flusher.states[inode] = state
+        return state
+
+    def times_were_set(self, inode: InodeId) -> None:
+        """Somebody set the file's times: bytes written before must not change them later."""
+        state = self.flusher.states.get(inode)
+        if state is not None:
+            state.mtime_ns = state.ctime_ns = None
+
+    async def truncate(self, inode: InodeId, size: int) -> None:
+        """The file is `size` bytes long from now on; what lies beyond is gone, what is new zero."""
+        if size > FILE_LEN_MAX:
+            raise FsError(errno.EFBIG)
+        flusher = self.flusher
+        now = self._clock.wall_ns()
+        state = flusher.states.get(inode)
+        old_size = self._inodes.size_of(inode)
+        with self._database.change():
+            if size < old_size:
+                self.tables.unmap_range(inode, size, FILE_LEN_MAX)
+            self._inodes.settle(inode, size=size, mtime_ns=now, ctime_ns=now)
+        if state is not None:
+            flusher.dirty_len -= state.cut(size)
+            state.size = size
+            if state.settled:
+                del flusher.states[inode]
+
+    async def flush(self, inode: InodeId | None, *, inline: bool = False) -> None:
+        """What was written before is in the open transaction on return, not yet durable."""
+        await self.flusher.flush(inode, inline=inline)
+
+    def discard(self, inode: InodeId) -> None:
+        """The file is gone: drop its dirty bytes and its rows, a great many of them later."""
+        state = self.flusher.states.get(inode)
+        if state is not None:
+            self.flusher.forget(state)
+        self.flusher.errors.pop(inode, None)
+        self._mapped_lens.pop(inode, None)
+        with self._database.change():
+            if not self.tables.unmap_some(inode, UNMAP_AT_ONCE):
+                self.tables.note_dying(inode)
+
+    def reap(self) -> bool:
+        """Drop some more rows of files that are gone; True when there may be more to do."""
+        dying = self.tables.dying(limit=1)
+        for inode in dying:
+            with self._database.change():
+                if self.tables.unmap_some(inode, UNMAP_AT_ONCE):
+                    self.tables.forget_dying(inode)
+        return bool(dying)
+
+    # -- moving extents ----------------------------------------------------------------------
+
+    async def move_inline(self) -> None:
+        """Content that a commit carried in the database goes into stripes."""
+        while rows := self.tables.inline_extents(limit=MOVES_AT_ONCE):
+            moves: list[Move] = []
+            length = 0
+            for extent, inode, offset, data in rows:
+                if moves and length + len(data) > STRIPE_PAYLOAD_MAX:
+                    break
+                length += len(data)
+                moves.append(Move(extent, data, self.flusher.note(inode, offset)))
+            await self.flusher.move(moves)
+
+    async def compact(self, segment_id: int) -> int:
+        """Move what lives in a segment elsewhere; how many bytes moved. Damage where unreadable."""
+        moved = 0
+        for stripe in self.tables.stripes_of(segment_id):
+            moves = await self._moves_of(stripe.id)
+            if moves:
+                await self.flusher.move(moves)
+                moved += sum(len(move.data) for move in moves)
+        return moved
+
+    async def _moves_of(self, stripe_id: int) -> list[Move]:
+        extents = self.tables.extents_of(stripe_id)
+        if not extents:
+            return []
+        ref = self.index.ref(stripe_id)
+        head, directory = await self.store.read_directory(ref)
+        notes = {note.start: note for note in decode_directory(directory)}
+        moves = []
+        for extent in extents:
+            result = await self.store.read(ref, ref.layout.units_of(extent.start, extent.length))
+            if result.faults:
+                self._reader.mend(ref, result.faults)
+            note = notes.get(extent.start, self.flusher.note(0, 0))
+            moves.append(Move(extent.id, result.data,
+                              replace(note, order=note.order or head.order)))
+        return moves

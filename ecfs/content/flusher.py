@@ -1,0 +1,388 @@
+"""From dirty bytes to rows: packing pieces of many files into stripes, round after round.
+
+One round: take pieces, append their stripes, sync, then enter extents and sizes into the database's
+open transaction. Rounds do not overlap, so rows appear in the order in which bytes were taken.
+Pieces that could not be written stay frozen and come first in the next round.
+"""
+
+import errno
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import trio
+
+from ecfs.base.errors import AppendRefused, EcfsError, NoSpace
+from ecfs.base.ids import InodeId
+from ecfs.base.limits import (
+    COMMIT_INTERVAL_S,
+    EXTENTS_PER_STRIPE_MAX,
+    INLINE_FILE_LEN_MAX,
+    INLINE_RECORD_LEN_MAX,
+    STRIPE_DIRECTORY_MAX,
+    STRIPE_PAYLOAD_MAX,
+    UNSYNCED_RAW_LEN_MAX,
+)
+from ecfs.base.units import NS_PER_S
+from ecfs.base.world import Clock
+from ecfs.content.index import StripeIndex
+from ecfs.content.state import FileState, Piece
+from ecfs.formats import KIND_CONTENT, ExtentNote, SegmentEntry, encode_directory
+from ecfs.metadata import ContentTables, Database, ExtentRow, StripeRow
+from ecfs.stripes import StripeStore, Written
+
+APPENDS_AT_ONCE = 3
+TRIES_PER_ROUND = 4
+START_LEN = 32 << 20
+NOTE_LEN = 80
+
+
+@dataclass(frozen=True, slots=True)
+class FileNote:
+    """What a stripe's directory says of a file, for salvage."""
+
+    parent: int
+    name: bytes
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """An extent that is written anew elsewhere; `note` as the stripe's directory will have it."""
+
+    extent: int
+    data: bytes
+    note: ExtentNote
+
+
+class InodeTable(Protocol):
+    """What content needs of the tree."""
+
+    def size_of(self, inode: InodeId) -> int:
+        """Size in the database."""
+        ...
+
+    def settle(self, inode: InodeId, *, size: int, mtime_ns: int | None,
+               ctime_ns: int | None) -> None:
+        """Content reached the database: its size and times."""
+        ...
+
+    def note_of(self, inode: InodeId) -> FileNote:
+        """Where the file is, as far as that is known without a search."""
+        ...
+
+
+@dataclass(slots=True)
+class _Request:
+    """Somebody waits for a file (None: all files) to reach the database."""
+
+    inode: int | None
+    inline: bool
+    done: trio.Event = field(default_factory=trio.Event)
+    error: EcfsError | None = None
+
+
+class Flusher:
+    """Owns the states of files with changes, and the task that writes them."""
+
+    def __init__(self, database: Database, tables: ContentTables, index: StripeIndex,
+                 store: StripeStore, inodes: InodeTable, clock: Clock) -> None:
+        self._database = database
+        self._tables = tables
+        self._index = index
+        self._store = store
+        self._inodes = inodes
+        self._clock = clock
+        self.states: OrderedDict[int, FileState] = OrderedDict()
+        self.dirty_len = 0
+        self.errors: dict[int, tuple[int, int]] = {}
+        self.failing: EcfsError | None = None
+        self.birth: Callable[[], int] = lambda: 0
+        self._requests: list[_Request] = []
+        self._wake = trio.Event()
+        self._retry: list[Piece] = []
+        self.room = trio.Condition()
+        self.round_lock = trio.Lock()
+        self.next_stripe, self.next_extent = tables.next_ids()
+
+    def wake(self) -> None:
+        """There may be work."""
+        self._wake.set()
+
+    def forget(self, state: FileState) -> None:
+        """The file is gone: its bytes need not be written."""
+        self.dirty_len -= state.runs.length + sum(len(piece.data) for piece in state.frozen)
+        self._retry = [piece for piece in self._retry if piece.inode != state.inode]
+        for piece in state.frozen:
+            piece.limit = 0
+        state.frozen = []
+        self.states.pop(state.inode, None)
+
+    async def flush(self, inode: int | None, *, inline: bool) -> None:
+        """Return when all bytes written before this call are in the open transaction.
+
+        `inline`: a little data may go into the database itself, since a commit follows at once.
+        """
+        if inode is None:
+            if not self.states:
+                return
+        elif inode not in self.states:
+            return
+        request = _Request(inode, inline)
+        self._requests.append(request)
+        self._wake.set()
+        await request.done.wait()
+        if request.error is not None:
+            raise request.error
+
+    async def run(self) -> None:
+        """The flusher's task: a round when there is enough to write, or it is old, or asked for."""
+        while True:
+            with trio.move_on_after(COMMIT_INTERVAL_S / 5):
+                await self._wake.wait()
+            self._wake = trio.Event()
+            while await self._round():
+                await trio.lowlevel.checkpoint()
+
+    async def _round(self) -> bool:
+        """One round; whether another should follow at once."""
+        async with self.round_lock:
+            requests, self._requests = self._requests, []
+            pieces = self._take(requests)
+            error: EcfsError | None = None
+            try:
+                await self._write(pieces)
+            except EcfsError as caught:
+                error = caught
+            except BaseException:
+                for request in requests:
+                    request.error = EcfsError("the mount is being torn down")
+                    request.done.set()
+                raise
+            self.failing = error
+            for request in requests:
+                request.error = error
+                request.done.set()
+        async with self.room:
+            self.room.notify_all()
+        if error is not None:
+            self._note_errors(error)
+            return bool(self._requests)
+        return bool(pieces) and (self.dirty_len > START_LEN or bool(self._requests))
+
+    def _note_errors(self, error: EcfsError) -> None:
+        """A failed background write is reported once to each open handle of the file."""
+        number = error.errno or errno.EIO
+        for inode in {piece.inode for piece in self._retry}:
+            count, _ = self.errors.get(inode, (0, 0))
+            self.errors[inode] = (count + 1, number)
+
+    def _take(self, requests: list[_Request]) -> list[Piece]:
+        """What this round writes: retries, full windows, what was asked for, what is old."""
+        pieces, self._retry = self._retry, []
+        everything = any(request.inode is None for request in requests)
+        wanted = {request.inode for request in requests}
+        inline = {request.inode for request in requests if request.inline}
+        old_ns = self._clock.monotonic_ns() - int(COMMIT_INTERVAL_S * NS_PER_S)
+        budget = UNSYNCED_RAW_LEN_MAX - sum(len(piece.data) for piece in pieces)
+        pressed = self.dirty_len > START_LEN
+        for state in list(self.states.values()):
+            asked = everything or state.inode in wanted
+            if asked or (budget > 0 and (pressed or state.since_ns <= old_ns)):
+                fresh = state.freeze(state.runs.take_all())
+                small = sum(len(piece.data) for piece in fresh) <= INLINE_FILE_LEN_MAX
+                for piece in fresh:
+                    piece.inline = small and state.inode in inline
+            elif budget > 0:
+                fresh = state.freeze(state.runs.take_full(-(-budget // STRIPE_PAYLOAD_MAX)))
+            else:
+                break
+            budget -= sum(len(piece.data) for piece in fresh)
+            pieces += fresh
+        return pieces
+
+    async def _write(self, pieces: list[Piece]) -> None:
+        """Write pieces and enter their rows; on failure the rest waits in `_retry`."""
+        inline = [piece for piece in pieces if piece.inline]
+        if sum(len(piece.data) for piece in inline) > INLINE_RECORD_LEN_MAX:
+            inline = []
+        waiting = [piece for piece in pieces if piece not in inline] if inline else pieces
+        self._retry = waiting
+        if inline:
+            self._enter_inline(inline)
+        failure: EcfsError | None = None
+        for _ in range(TRIES_PER_ROUND):
+            if not self._retry:
+                return
+            failure = await self._try_write(pack(self._retry, self._name_len))
+            if isinstance(failure, NoSpace):
+                break
+        if self._retry and failure is not None:
+            raise failure
+
+    async def _try_write(self, groups: list[list[Piece]]) -> EcfsError | None:
+        """Append and sync once; pieces whose stripe is durable leave `_retry`, in order."""
+        written: list[Written | EcfsError] = [AppendRefused("not tried")] * len(groups)
+        limiter = trio.Semaphore(APPENDS_AT_ONCE)
+
+        async def append(number: int) -> None:
+            async with limiter:
+                try:
+                    written[number] = await self._append(groups[number])
+                except EcfsError as error:
+                    written[number] = error
+
+        async with trio.open_nursery() as nursery:
+            for number in range(len(groups)):
+                nursery.start_soon(append, number)
+        stripes = [stripe for stripe in written if isinstance(stripe, Written)]
+        synced = iter(await self._store.sync(stripes))
+        outcome = [next(synced) if isinstance(stripe, Written) else stripe for stripe in written]
+        failure = next((item for item in outcome if isinstance(item, EcfsError)), None)
+        # Rows go in the order of the pieces: nothing after the first failure may be entered.
+        good = outcome if failure is None else outcome[: outcome.index(failure)]
+        with self._database.change():
+            for group, stripe in zip(groups, good, strict=False):
+                assert isinstance(stripe, Written)
+                self._enter(group, stripe)
+        for group in groups[: len(good)]:
+            self._settle(group)
+        self._retry = [piece for group in groups[len(good) :] for piece in group]
+        return failure
+
+    async def move(self, moves: list[Move]) -> None:
+        """Write extents anew, in one stripe, and let them lie there. AppendRefused, NoSpace."""
+        def directory_of(starts: tuple[int, ...]) -> bytes:
+            return encode_directory([replace(move.note, start=start, length=len(move.data))
+                                     for start, move in zip(starts, moves, strict=True)])
+
+        async with self.round_lock:
+            final: Written | AppendRefused = AppendRefused("not tried")
+            for _ in range(TRIES_PER_ROUND):
+                try:
+                    stripe = await self._store.append(
+                        KIND_CONTENT, [move.data for move in moves], directory_of)
+                except AppendRefused as error:
+                    final = error
+                    continue
+                (final,) = await self._store.sync([stripe])
+                if isinstance(final, Written):
+                    break
+            if isinstance(final, AppendRefused):
+                raise final
+            with self._database.change():
+                self._enter_moved([move.extent for move in moves], final)
+
+    def note(self, inode: int, offset: int, *, size: int = 0, order: int = 0) -> ExtentNote:
+        """A directory entry of a file, its place in the stripe left open."""
+        file = self._inodes.note_of(InodeId(inode))
+        return ExtentNote(0, 0, inode, offset, size, file.parent, file.name, file.mode,
+                          self._clock.wall_ns(), order)
+
+    def _enter_moved(self, extents: list[int], stripe: Written) -> None:
+        entry = self.enter_segment(stripe)
+        stripe_id, self.next_stripe = self.next_stripe, self.next_stripe + 1
+        ref = stripe.ref
+        self._tables.add_stripe(StripeRow(stripe_id, entry.id, ref.offset, ref.body_len, ref.salt,
+                                          ref.digest, 0))
+        self._tables.add_missed(stripe_id, stripe.missed)
+        moved = [self._tables.move_extent(extent, stripe=stripe_id, start=start)
+                 for extent, start in zip(extents, stripe.starts, strict=True)]
+        if not any(moved):
+            self._tables.drop_stripe(stripe_id)
+
+    def _name_len(self, inode: int) -> int:
+        return len(self._inodes.note_of(InodeId(inode)).name)
+
+    async def _append(self, group: list[Piece]) -> Written:
+        notes = [self.note(piece.inode, piece.offset, size=state.size if (
+            state := self.states.get(piece.inode)) else 0) for piece in group]
+
+        def directory_of(starts: tuple[int, ...]) -> bytes:
+            return encode_directory([
+                replace(note, start=start, length=len(piece.data))
+                for start, note, piece in zip(starts, notes, group, strict=True)])
+
+        return await self._store.append(KIND_CONTENT, [piece.data for piece in group],
+                                        directory_of)
+
+    def _enter(self, group: list[Piece], stripe: Written) -> None:
+        """Rows of a durable stripe."""
+        live = sum(piece.limit for piece in group)
+        entry = self.enter_segment(stripe)
+        if not live:
+            return
+        stripe_id, self.next_stripe = self.next_stripe, self.next_stripe + 1
+        ref = stripe.ref
+        self._tables.add_stripe(StripeRow(stripe_id, entry.id, ref.offset, ref.body_len, ref.salt,
+                                          ref.digest, live))
+        self._tables.add_missed(stripe_id, stripe.missed)
+        for piece, start in zip(group, stripe.starts, strict=True):
+            if piece.limit:
+                extent, self.next_extent = self.next_extent, self.next_extent + 1
+                self._tables.add_extent(
+                    ExtentRow(extent, stripe_id, start, len(piece.data), piece.limit),
+                    birth=self.birth())
+                self._tables.map_range(piece.inode, piece.offset, piece.limit, extent)
+                self._enter_size(piece)
+
+    def enter_segment(self, stripe: Written) -> SegmentEntry:
+        """The segment of a durable stripe reaches at least to its end."""
+        segment = stripe.ref.segment
+        length = stripe.ref.offset + stripe.ref.record_len
+        known = self._index.segments.get(segment.id)
+        if known is not None and known.length >= length:
+            return known
+        entry = SegmentEntry(segment.id, segment.epoch, segment.data, segment.parity,
+                             known.columns if known else segment.columns, length)
+        self._tables.put_segment(entry)
+        self._index.put_segment(entry)
+        return entry
+
+    def _enter_inline(self, pieces: list[Piece]) -> None:
+        with self._database.change():
+            for piece in pieces:
+                if piece.limit:
+                    extent, self.next_extent = self.next_extent, self.next_extent + 1
+                    self._tables.add_inline(
+                        extent, bytes(piece.data[: piece.limit]), inode=piece.inode,
+                        offset=piece.offset, birth=self.birth())
+                    self._enter_size(piece)
+        self._settle(pieces)
+
+    def _enter_size(self, piece: Piece) -> None:
+        inode = InodeId(piece.inode)
+        state = self.states[piece.inode]
+        size = max(self._inodes.size_of(inode), piece.end)
+        self._inodes.settle(inode, size=size, mtime_ns=state.mtime_ns, ctime_ns=state.ctime_ns)
+
+    def _settle(self, pieces: list[Piece]) -> None:
+        """Rows are in: the pieces are no longer needed."""
+        for piece in pieces:
+            state = self.states.get(piece.inode)
+            if state is None or piece not in state.frozen:
+                continue
+            self.dirty_len -= len(piece.data)
+            state.frozen.remove(piece)
+            if state.settled:
+                del self.states[piece.inode]
+            elif not state.frozen:
+                state.since_ns = self._clock.monotonic_ns()
+
+
+def pack(pieces: list[Piece], name_len_of: Callable[[int], int]) -> list[list[Piece]]:
+    """Group pieces, in order, into stripes within the limits of payload and directory."""
+    groups: list[list[Piece]] = []
+    payload = directory = 0
+    for piece in pieces:
+        note_len = NOTE_LEN + name_len_of(piece.inode)
+        if not groups or payload + len(piece.data) > STRIPE_PAYLOAD_MAX or (
+                directory + note_len > STRIPE_DIRECTORY_MAX
+                or len(groups[-1]) >= EXTENTS_PER_STRIPE_MAX - 1):
+            groups.append([])
+            payload = directory = 0
+        groups[-1].append(piece)
+        payload += len(piece.data)
+        directory += note_len
+    return groups

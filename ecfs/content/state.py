@@ -1,0 +1,62 @@
+"""What is known of a file beyond the database: dirty bytes, bytes on their way, and errors."""
+
+from dataclasses import dataclass, field
+
+from ecfs.content.runs import Runs
+
+
+@dataclass(slots=True, eq=False)
+class Piece:
+    """Frozen bytes on their way into a stripe. Only the first `limit` bytes still count."""
+
+    inode: int
+    offset: int
+    data: bytearray
+    limit: int
+    stripe: int | None = None
+    inline: bool = False
+
+    @property
+    def end(self) -> int:
+        """Where the bytes that count end in the file."""
+        return self.offset + self.limit
+
+
+@dataclass(slots=True)
+class FileState:
+    """One file with changes that are not in the database yet."""
+
+    inode: int
+    size: int
+    since_ns: int
+    mtime_ns: int | None = None
+    ctime_ns: int | None = None
+    runs: Runs = field(default_factory=Runs)
+    frozen: list[Piece] = field(default_factory=list)
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything has reached the database."""
+        return not self.runs and not self.frozen
+
+    def snapshot(self, low: int, high: int) -> list[tuple[int, bytes]]:
+        """Bytes within [low, high) that the database does not have, oldest first."""
+        found = []
+        for piece in self.frozen:
+            if piece.offset < high and piece.end > low:
+                begin, end = max(low, piece.offset), min(high, piece.end)
+                view = memoryview(piece.data)[begin - piece.offset : end - piece.offset]
+                found.append((begin, bytes(view)))
+        return found + self.runs.overlapping(low, high)
+
+    def freeze(self, taken: list[tuple[int, bytearray]]) -> list[Piece]:
+        """Turn runs that were taken out into pieces; later writes go to new runs."""
+        pieces = [Piece(self.inode, offset, data, len(data)) for offset, data in taken]
+        self.frozen += pieces
+        return pieces
+
+    def cut(self, size: int) -> int:
+        """The file ends at `size` now; by how much the dirty bytes that count shrank."""
+        for piece in self.frozen:
+            piece.limit = max(0, min(piece.limit, size - piece.offset))
+        return self.runs.cut(size)

@@ -1,0 +1,47 @@
+"""How often the kernel was told of each inode, and which of those have no name left."""
+
+from collections.abc import Iterator
+
+from ecfs.base.ids import InodeId
+
+
+class LookupCounts:
+    """Lookup counts as FUSE defines them. An inode may go when count and open handles are zero."""
+
+    def __init__(self) -> None:
+        self._counts: dict[InodeId, int] = {}
+        self._nameless: set[InodeId] = set()
+
+    def add(self, inode: InodeId) -> None:
+        """The kernel was told of an inode once more."""
+        self._counts[inode] = self._counts.get(inode, 0) + 1
+
+    def forget(self, inode: InodeId, count: int) -> None:
+        """The kernel forgot `count` of its lookups. A count too high is taken as all."""
+        left = self._counts.get(inode, 0) - count
+        if left > 0:
+            self._counts[inode] = left
+        else:
+            self._counts.pop(inode, None)
+
+    def is_known(self, inode: InodeId) -> bool:
+        """Whether the kernel may still name this inode."""
+        return inode in self._counts
+
+    def lost_name(self, inode: InodeId) -> None:
+        """The last name of an inode is gone."""
+        self._nameless.add(inode)
+
+    def is_nameless(self, inode: InodeId) -> bool:
+        """Whether the inode lost its last name during this mount and still exists."""
+        return inode in self._nameless
+
+    def dropped(self, inode: InodeId) -> None:
+        """The inode does not exist any more, or is left to the next sweep."""
+        self._nameless.discard(inode)
+
+    def clear(self) -> Iterator[InodeId]:
+        """The kernel is gone: forget all lookups and yield the nameless inodes."""
+        self._counts.clear()
+        while self._nameless:
+            yield self._nameless.pop()

@@ -1,0 +1,275 @@
+"""pyfuse3's requests in terms of `Requests`: converts arguments, results and errors, no more."""
+
+import functools
+import stat
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+import pyfuse3
+
+from ecfs.base.ids import InodeId
+from ecfs.base.units import BLOCK_LEN
+from ecfs.driver.errnos import errno_of
+from ecfs.driver.requests import Change, Requests, Stat
+from ecfs.driver.volume_protocol import Mounted
+
+UNSETTLED_TIMEOUT_S = 1.0
+BLOCK_HINT_LEN = 32 * BLOCK_LEN
+SYMLINK_MODE = stat.S_IFLNK | 0o777
+DOTS = (b".", b"..")
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+_Handler = Callable[_Arguments, Coroutine[Any, Any, _Result]]
+
+
+def _answered(handler: _Handler[_Arguments, _Result]) -> _Handler[_Arguments, _Result]:
+    """Let nothing but FUSEError (and trio's Cancelled) out: pyfuse3's main loop ends otherwise."""
+
+    @functools.wraps(handler)
+    async def answer(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        try:
+            return await handler(*args, **kwargs)
+        except Exception as error:
+            raise pyfuse3.FUSEError(errno_of(error, handler.__name__)) from None
+
+    return answer
+
+
+class Operations(pyfuse3.Operations):
+    """The handlers of one mount. Kernel caches hold for the timeouts: there is no other client."""
+
+    supports_dot_lookup = True
+
+    def __init__(self, mounted: Mounted, *, writeback: bool, entry_timeout_s: float,
+                 attribute_timeout_s: float) -> None:
+        super().__init__()
+        self.enable_writeback_cache = writeback
+        self.requests = Requests(mounted, stale=_mode_is_stale)
+        self._entry_timeout_s = entry_timeout_s
+        self._attribute_timeout_s = attribute_timeout_s
+
+    # --- looking ---
+
+    @_answered
+    async def lookup(self, parent_inode: int, name: bytes,
+                     ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        """Inode 0 says that there is no such name, and may be cached."""
+        found = self.requests.lookup(InodeId(parent_inode), name)
+        if found is not None:
+            return self._entry(found)
+        missing = pyfuse3.EntryAttributes()
+        missing.st_ino = 0
+        missing.entry_timeout = self._entry_timeout_s
+        return missing
+
+    async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
+        """Has no reply, so errors end in the log."""
+        for inode, count in inode_list:
+            try:
+                await self.requests.forget(InodeId(inode), count)
+            except Exception as error:
+                errno_of(error, "forget")
+
+    @_answered
+    async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        """Attributes by inode."""
+        return self._entry(self.requests.stat(InodeId(inode)))
+
+    @_answered
+    async def readlink(self, inode: int, ctx: pyfuse3.RequestContext) -> bytes:
+        """Target of a symbolic link."""
+        return self.requests.readlink(InodeId(inode))
+
+    @_answered
+    async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
+        """Space in blocks of 4 KiB."""
+        space = self.requests.space()
+        answer = pyfuse3.StatvfsData()
+        answer.f_bsize = answer.f_frsize = BLOCK_LEN
+        answer.f_blocks = space.total_len // BLOCK_LEN
+        answer.f_bfree = space.free_len // BLOCK_LEN
+        answer.f_bavail = space.available_len // BLOCK_LEN
+        answer.f_files = space.inodes_count + space.inodes_free
+        answer.f_ffree = answer.f_favail = space.inodes_free
+        answer.f_namemax = 255
+        return answer
+
+    # --- names ---
+
+    @_answered
+    async def mknod(self, parent_inode: int, name: bytes, mode: int, rdev: int,
+                    ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        """FIFO, socket, device or regular file."""
+        return self._entry(await self.requests.create(
+            InodeId(parent_inode), name, mode=mode, uid=ctx.uid, gid=ctx.gid, rdev=rdev))
+
+    @_answered
+    async def mkdir(self, parent_inode: int, name: bytes, mode: int,
+                    ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        """Directory; pyfuse3 puts the type into the mode."""
+        return self._entry(await self.requests.create(
+            InodeId(parent_inode), name, mode=mode, uid=ctx.uid, gid=ctx.gid))
+
+    @_answered
+    async def symlink(self, parent_inode: int, name: bytes, target: bytes,
+                      ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        """Symbolic link."""
+        return self._entry(await self.requests.create(
+            InodeId(parent_inode), name, mode=SYMLINK_MODE, uid=ctx.uid, gid=ctx.gid,
+            symlink=target))
+
+    @_answered
+    async def link(self, inode: int, new_parent_inode: int, new_name: bytes,
+                   ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        """Hard link."""
+        return self._entry(await self.requests.link(
+            InodeId(inode), InodeId(new_parent_inode), new_name))
+
+    @_answered
+    async def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        """Remove a name."""
+        await self.requests.unlink(InodeId(parent_inode), name)
+
+    @_answered
+    async def rmdir(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        """Remove a directory."""
+        await self.requests.rmdir(InodeId(parent_inode), name)
+
+    @_answered
+    async def rename(self, parent_inode_old: int, name_old: bytes, parent_inode_new: int,
+                     name_new: bytes, flags: int, ctx: pyfuse3.RequestContext) -> None:
+        """Rename with the flags of renameat2(2)."""
+        await self.requests.rename(InodeId(parent_inode_old), name_old,
+                                   InodeId(parent_inode_new), name_new, flags)
+
+    # --- attributes ---
+
+    @_answered
+    async def setattr(self, inode: int, attr: pyfuse3.EntryAttributes,
+                      fields: pyfuse3.SetattrFields, fh: int | None,
+                      ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        """Whatever `fields` names."""
+        change = Change(
+            mode=attr.st_mode if fields.update_mode else None,
+            uid=attr.st_uid if fields.update_uid else None,
+            gid=attr.st_gid if fields.update_gid else None,
+            size=attr.st_size if fields.update_size else None,
+            atime_ns=attr.st_atime_ns if fields.update_atime else None,
+            mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
+            ctime_ns=attr.st_ctime_ns if fields.update_ctime else None)
+        return self._entry(await self.requests.change(InodeId(inode), change, uid=ctx.uid))
+
+    @_answered
+    async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
+        """Value of an extended attribute."""
+        return self.requests.get_xattr(InodeId(inode), name)
+
+    @_answered
+    async def setxattr(self, inode: int, name: bytes, value: bytes,
+                       ctx: pyfuse3.RequestContext) -> None:
+        """Set an extended attribute; pyfuse3 has seen to the flags by asking for it before."""
+        await self.requests.set_xattr(InodeId(inode), name, value, 0)
+
+    @_answered
+    async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
+        """Names of extended attributes."""
+        return self.requests.list_xattrs(InodeId(inode), uid=ctx.uid)
+
+    @_answered
+    async def removexattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        """Remove an extended attribute."""
+        await self.requests.remove_xattr(InodeId(inode), name)
+
+    # --- open files ---
+
+    @_answered
+    async def create(self, parent_inode: int, name: bytes, mode: int, flags: int,
+                     ctx: pyfuse3.RequestContext
+                     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
+        """Create and open."""
+        fh, created = await self.requests.create_open(
+            InodeId(parent_inode), name, mode=mode, uid=ctx.uid, gid=ctx.gid)
+        return pyfuse3.FileInfo(fh=fh, keep_cache=True), self._entry(created)
+
+    @_answered
+    async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
+        """Open, with O_TRUNC if asked for; the kernel may keep the pages it has."""
+        fh = await self.requests.open(InodeId(inode), flags, uid=ctx.uid)
+        return pyfuse3.FileInfo(fh=fh, keep_cache=True)
+
+    @_answered
+    async def read(self, fh: int, off: int, size: int) -> bytes:
+        """Bytes, short only at the end of the file."""
+        return await self.requests.read(fh, off, size)
+
+    @_answered
+    async def write(self, fh: int, off: int, buf: bytes) -> int:
+        """All of `buf`."""
+        return await self.requests.write(fh, off, buf)
+
+    @_answered
+    async def flush(self, fh: int) -> None:
+        """One close(2)."""
+        await self.requests.flush(fh)
+
+    @_answered
+    async def release(self, fh: int) -> None:
+        """The last close."""
+        await self.requests.release(fh)
+
+    @_answered
+    async def fsync(self, fh: int, datasync: bool) -> None:
+        """Durable content and metadata."""
+        await self.requests.fsync(fh)
+
+    # --- open directories ---
+
+    @_answered
+    async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
+        """A handle on a directory."""
+        return self.requests.open_directory(InodeId(inode))
+
+    @_answered
+    async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        """Entries with attributes until the kernel's buffer is full."""
+        for name, found, next_id in self.requests.entries(fh, start_id):
+            if not pyfuse3.readdir_reply(token, name, self._entry(found), next_id):
+                return
+            if name not in DOTS:
+                self.requests.count_lookup(found.attributes.inode)
+
+    @_answered
+    async def releasedir(self, fh: int) -> None:
+        """The last close."""
+        await self.requests.release(fh)
+
+    @_answered
+    async def fsyncdir(self, fh: int, datasync: bool) -> None:
+        """Durable metadata."""
+        await self.requests.fsync_directory(fh)
+
+    def _entry(self, found: Stat) -> pyfuse3.EntryAttributes:
+        attributes = found.attributes
+        entry = pyfuse3.EntryAttributes()
+        entry.st_ino = attributes.inode
+        entry.entry_timeout = self._entry_timeout_s
+        entry.attr_timeout = (self._attribute_timeout_s if found.settled
+                              else min(UNSETTLED_TIMEOUT_S, self._attribute_timeout_s))
+        entry.st_mode = attributes.mode
+        entry.st_nlink = attributes.nlink
+        entry.st_uid = attributes.uid
+        entry.st_gid = attributes.gid
+        entry.st_rdev = attributes.rdev
+        entry.st_size = attributes.size
+        entry.st_blksize = BLOCK_HINT_LEN
+        entry.st_blocks = found.blocks
+        entry.st_atime_ns = attributes.atime_ns
+        entry.st_mtime_ns = attributes.mtime_ns
+        entry.st_ctime_ns = attributes.ctime_ns
+        return entry
+
+
+def _mode_is_stale(inode: InodeId) -> None:
+    """Let the kernel ask for the attributes again; with attr_only this never waits for anything."""
+    pyfuse3.invalidate_inode(inode, attr_only=True)

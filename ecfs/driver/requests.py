@@ -1,0 +1,329 @@
+"""What each file system request means, for any transport: tree, bytes, handles, lookup counts."""
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ecfs.base.errors import FsError
+from ecfs.base.ids import ROOT_INODE, InodeId
+from ecfs.base.limits import FILE_LEN_MAX
+from ecfs.driver.handles import DirectoryHandle, FileHandle, HandleTable
+from ecfs.driver.lookups import LookupCounts
+from ecfs.driver.orphans import drop_orphan
+from ecfs.driver.volume_protocol import Mounted, VolumeSpace
+from ecfs.namespace import RENAME_EXCHANGE, Attributes
+
+_TRUSTED = b"trusted."
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """Attributes as a program sees them, pending content included.
+
+    `blocks` in 512-byte units. `settled`: nothing is pending, so the kernel may keep it for long.
+    """
+
+    attributes: Attributes
+    blocks: int
+    settled: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a setattr request sets; None leaves a thing as it is. Times in nanoseconds."""
+
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    size: int | None = None
+    atime_ns: int | None = None
+    mtime_ns: int | None = None
+    ctime_ns: int | None = None
+
+
+class Requests:
+    """The requests of one mount. All run on the event loop; the async ones may wait.
+
+    What must not be torn apart stands between two awaits: every change of the tree is one
+    synchronous call after the last wait. Each method raises EcfsError with the errno to answer.
+    `stale` is told of an inode whose mode changed behind the kernel's back.
+    """
+
+    def __init__(self, mounted: Mounted, stale: Callable[[InodeId], None]) -> None:
+        self._mounted = mounted
+        self._tree = mounted.tree
+        self._files = mounted.files
+        self._stale = stale
+        self._handles = HandleTable()
+        self._lookups = LookupCounts()
+
+    # --- looking ---
+
+    def lookup(self, parent: InodeId, name: bytes) -> Stat | None:
+        """The inode behind a name, one more lookup of it counted; None if there is none."""
+        try:
+            attributes = self._tree.lookup(parent, name)
+        except FsError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
+        self._lookups.add(attributes.inode)
+        return self._seen(attributes)
+
+    def stat(self, inode: InodeId) -> Stat:
+        """The attributes of an inode."""
+        return self._seen(self._tree.attributes(inode))
+
+    def readlink(self, inode: InodeId) -> bytes:
+        """The target of a symbolic link."""
+        return self._tree.readlink(inode)
+
+    def space(self) -> VolumeSpace:
+        """Total and free space."""
+        return self._mounted.space()
+
+    async def forget(self, inode: InodeId, count: int) -> None:
+        """The kernel dropped `count` lookups. Never fails."""
+        self._lookups.forget(inode, count)
+        if self._lookups.is_nameless(inode):
+            await self._drop_if_unused(inode)
+
+    # --- names ---
+
+    async def create(self, parent: InodeId, name: bytes, *, mode: int, uid: int, gid: int,
+                     rdev: int = 0, symlink: bytes | None = None) -> Stat:
+        """A new inode of any type; its lookup is counted."""
+        await self._admitted(grows=True)
+        attributes = self._tree.create(parent, name, mode=mode, uid=uid, gid=gid, rdev=rdev,
+                                       symlink=symlink)
+        self._lookups.add(attributes.inode)
+        return self._seen(attributes)
+
+    async def create_open(self, parent: InodeId, name: bytes, *, mode: int, uid: int,
+                          gid: int) -> tuple[int, Stat]:
+        """A new regular file and a handle on it; its lookup is counted."""
+        created = await self.create(parent, name, mode=stat.S_IFREG | stat.S_IMODE(mode), uid=uid,
+                                    gid=gid)
+        return self._opened(created.attributes.inode, uid), created
+
+    async def link(self, inode: InodeId, parent: InodeId, name: bytes) -> Stat:
+        """One more name for an inode; its lookup is counted."""
+        await self._admitted(grows=True)
+        attributes = self._tree.link(inode, parent, name)
+        self._lookups.add(inode)
+        return self._seen(attributes)
+
+    async def unlink(self, parent: InodeId, name: bytes) -> None:
+        """Remove a name; the inode goes with its last name, lookup and handle."""
+        await self._admitted(grows=False)
+        await self._lost_name(self._tree.unlink(parent, name))
+
+    async def rmdir(self, parent: InodeId, name: bytes) -> None:
+        """Remove an empty directory."""
+        await self._admitted(grows=False)
+        await self._lost_name(self._tree.rmdir(parent, name))
+
+    async def rename(self, old_parent: InodeId, old_name: bytes, new_parent: InodeId,
+                     new_name: bytes, flags: int) -> None:
+        """Move or exchange names.
+
+        A file that replaces another is flushed first, so that one commit holds its bytes and its
+        name: after a crash the name shows the old file or the new one, never an empty one.
+        """
+        await self._admitted(grows=False)
+        if not flags & RENAME_EXCHANGE:
+            await self._flush_replacement(old_parent, old_name, new_parent, new_name)
+        victim = self._tree.rename(old_parent, old_name, new_parent, new_name, flags)
+        if victim is not None:
+            await self._lost_name(victim)
+
+    # --- attributes ---
+
+    async def change(self, inode: InodeId, change: Change, *, uid: int) -> Stat:
+        """setattr(2)'s family: chmod, chown, truncate, utimens."""
+        attributes = self._tree.attributes(inode)
+        size = change.size
+        grows = size is not None and size > self._seen(attributes).attributes.size
+        await self._admitted(grows=grows)
+        mode = change.mode
+        if size is not None:
+            self._check_size(attributes, size)
+            await self._files.truncate(inode, size)
+            if mode is None and uid != 0:
+                self._tree.drop_privileges(inode)
+        attributes = self._tree.set_attributes(
+            inode, mode=mode, uid=change.uid, gid=change.gid, size=size, atime_ns=change.atime_ns,
+            mtime_ns=change.mtime_ns, ctime_ns=change.ctime_ns)
+        if attributes.is_regular and (size is not None or change.mtime_ns is not None):
+            self._files.times_were_set(inode)
+        return self._seen(attributes)
+
+    def get_xattr(self, inode: InodeId, name: bytes) -> bytes:
+        """The value of an extended attribute; ACLs are not served (ENOTSUP)."""
+        return self._tree.get_xattr(inode, name)
+
+    def list_xattrs(self, inode: InodeId, *, uid: int) -> list[bytes]:
+        """The names of extended attributes that the caller may see: trusted ones are root's."""
+        names = self._tree.list_xattrs(inode)
+        return names if uid == 0 else [name for name in names if not name.startswith(_TRUSTED)]
+
+    async def set_xattr(self, inode: InodeId, name: bytes, value: bytes, flags: int) -> None:
+        """Set an extended attribute; flags CREATE=1, REPLACE=2."""
+        await self._admitted(grows=True)
+        self._tree.set_xattr(inode, name, value, flags)
+
+    async def remove_xattr(self, inode: InodeId, name: bytes) -> None:
+        """Remove an extended attribute."""
+        await self._admitted(grows=False)
+        self._tree.remove_xattr(inode, name)
+
+    # --- open files ---
+
+    async def open(self, inode: InodeId, flags: int, *, uid: int) -> int:
+        """A handle on a regular file; O_TRUNC in `flags` empties it first.
+
+        The access mode does not matter here: the kernel has checked it, and with a write-back cache
+        it reads through handles that a program opened for writing only.
+        """
+        if flags & os.O_TRUNC:
+            await self.change(inode, Change(size=0), uid=uid)
+        return self._opened(inode, uid)
+
+    async def read(self, fh: int, offset: int, length: int) -> bytes:
+        """The bytes of the range that lie before the end of the file."""
+        return await self._files.read(self._handles.file(fh).inode, offset, length)
+
+    async def write(self, fh: int, offset: int, data: bytes) -> int:
+        """Write all of `data`; returns its length. EFBIG past the largest offset."""
+        handle = self._handles.file(fh)
+        if offset + len(data) > FILE_LEN_MAX:
+            raise FsError(errno.EFBIG)
+        self._mounted.admit(grows=True)
+        await self._files.write(handle.inode, offset, data)
+        if not handle.privileged and self._tree.drop_privileges(handle.inode):
+            self._stale(handle.inode)
+        return len(data)
+
+    async def flush(self, fh: int) -> None:
+        """close(2) of one descriptor: reports a failed background write."""
+        self._report_error(self._handles.file(fh))
+
+    async def fsync(self, fh: int) -> None:
+        """Everything about the file is durable, or this raises."""
+        handle = self._handles.file(fh)
+        await self._mounted.fsync(handle.inode)
+        self._report_error(handle)
+
+    async def release(self, fh: int) -> None:
+        """The last descriptor of a handle, of a file or directory, was closed."""
+        inode = self._handles.remove(fh)
+        if self._lookups.is_nameless(inode):
+            await self._drop_if_unused(inode)
+
+    # --- open directories ---
+
+    def open_directory(self, inode: InodeId) -> int:
+        """A handle for reading a directory."""
+        if not self._tree.attributes(inode).is_directory:
+            raise FsError(errno.ENOTDIR)
+        return self._handles.add_directory(inode)
+
+    def entries(self, fh: int, start: int) -> Iterator[tuple[bytes, Stat, int]]:
+        """`(name, stat, cookie of the next)` from cookie `start`, dots included.
+
+        The names are those when reading began (cookie 0); a name that is gone by now is left out,
+        and each inode is looked up anew, so that the kernel never caches what a name once meant.
+        The caller counts a lookup (`count_lookup`) for each entry but dots that it passed on.
+        """
+        handle = self._handles.directory(fh)
+        if start == 0 or handle.names is None:
+            handle.names = [b".", b"..",
+                            *(name for name, _, _ in self._tree.list_directory(handle.inode))]
+        return self._entries(handle, handle.names, start)
+
+    def count_lookup(self, inode: InodeId) -> None:
+        """An entry was passed on to the kernel."""
+        self._lookups.add(inode)
+
+    async def fsync_directory(self, fh: int) -> None:
+        """All metadata is durable, or this raises."""
+        await self._mounted.fsync(self._handles.directory(fh).inode)
+
+    async def finish(self) -> None:
+        """The kernel is gone: forget everything, and drop what only it kept alive."""
+        self._handles.clear()
+        for inode in self._lookups.clear():
+            await self._mounted.room()
+            drop_orphan(self._mounted, inode)
+
+    # --- parts ---
+
+    async def _admitted(self, *, grows: bool) -> None:
+        await self._mounted.room()
+        self._mounted.admit(grows=grows)
+
+    def _seen(self, attributes: Attributes) -> Stat:
+        if not attributes.is_regular:
+            return Stat(attributes, 0, True)
+        pending = self._files.pending(attributes.inode)
+        if pending is not None:
+            size, mtime_ns, ctime_ns = pending
+            attributes = attributes.with_content(size, mtime_ns or attributes.mtime_ns, ctime_ns)
+        return Stat(attributes, self._files.blocks(attributes.inode, attributes.size),
+                    pending is None)
+
+    def _entries(self, handle: DirectoryHandle, names: list[bytes],
+                 start: int) -> Iterator[tuple[bytes, Stat, int]]:
+        for position in range(start, len(names)):
+            try:
+                attributes = self._tree.lookup(handle.inode, names[position])
+            except FsError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+                continue
+            yield names[position], self._seen(attributes), position + 1
+
+    def _opened(self, inode: InodeId, uid: int) -> int:
+        return self._handles.add_file(inode, self._files.opened(inode), privileged=uid == 0)
+
+    def _report_error(self, handle: FileHandle) -> None:
+        error, handle.error_cursor = self._files.error_of(handle.inode, handle.error_cursor)
+        if error:
+            raise FsError(error, f"an earlier write of inode {handle.inode} failed")
+
+    def _check_size(self, attributes: Attributes, size: int) -> None:
+        if attributes.is_directory:
+            raise FsError(errno.EISDIR)
+        if not attributes.is_regular or size < 0:
+            raise FsError(errno.EINVAL)
+        if size > FILE_LEN_MAX:
+            raise FsError(errno.EFBIG)
+
+    async def _flush_replacement(self, old_parent: InodeId, old_name: bytes, new_parent: InodeId,
+                                 new_name: bytes) -> None:
+        try:
+            source = self._tree.lookup(old_parent, old_name)
+            self._tree.lookup(new_parent, new_name)
+        except FsError:
+            return
+        if source.is_regular and self._files.pending(source.inode) is not None:
+            await self._files.flush(source.inode)
+            self._mounted.admit(grows=False)
+
+    async def _lost_name(self, victim: Attributes) -> None:
+        if not victim.nlink and victim.inode != ROOT_INODE:
+            self._lookups.lost_name(victim.inode)
+            await self._drop_if_unused(victim.inode)
+
+    async def _drop_if_unused(self, inode: InodeId) -> None:
+        if self._is_used(inode):
+            return
+        await self._mounted.room()
+        if not self._is_used(inode) and self._lookups.is_nameless(inode):
+            drop_orphan(self._mounted, inode)
+            self._lookups.dropped(inode)
+
+    def _is_used(self, inode: InodeId) -> bool:
+        return self._lookups.is_known(inode) or self._handles.is_open(inode)

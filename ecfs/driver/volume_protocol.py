@@ -1,0 +1,115 @@
+"""What the driver needs of a volume: `ecfs.volume` has the real one, `ecfs.testing` a small one."""
+
+from typing import Protocol
+
+from ecfs.base.ids import InodeId
+from ecfs.namespace import Tree
+
+
+class VolumeSpace(Protocol):
+    """What statfs(2) tells; lengths in bytes of content (parity already taken off)."""
+
+    @property
+    def total_len(self) -> int:
+        """All there is."""
+        ...
+
+    @property
+    def free_len(self) -> int:
+        """What is free, the reserve included."""
+        ...
+
+    @property
+    def available_len(self) -> int:
+        """What can still be written."""
+        ...
+
+    @property
+    def inodes_count(self) -> int:
+        """Inodes in use."""
+        ...
+
+    @property
+    def inodes_free(self) -> int:
+        """How many more there could be."""
+        ...
+
+
+class Files(Protocol):
+    """The bytes of regular files. Errors are EcfsError, whose errno the caller's program gets."""
+
+    def pending(self, inode: InodeId) -> tuple[int, int, int] | None:
+        """`(size, mtime_ns, ctime_ns)` not in the tree yet; None if the tree knows all.
+
+        A time of 0 means that the tree's is right.
+        """
+        ...
+
+    def blocks(self, inode: InodeId, size: int) -> int:
+        """`st_blocks`: 512-byte units that the content takes; holes take none."""
+        ...
+
+    def times_were_set(self, inode: InodeId) -> None:
+        """The tree has just got times that what is pending must not change when it is recorded.
+
+        Without it each utimens(2), so each file of an untar, would have to flush its content.
+        """
+        ...
+
+    async def read(self, inode: InodeId, offset: int, length: int) -> bytes:
+        """Exactly the bytes of the range that lie before the end of the file."""
+        ...
+
+    async def write(self, inode: InodeId, offset: int, data: bytes) -> None:
+        """Take all of `data`; may wait for room."""
+        ...
+
+    async def truncate(self, inode: InodeId, size: int) -> None:
+        """Cut or extend with zeros, the size in the tree included."""
+        ...
+
+    async def flush(self, inode: InodeId) -> None:
+        """Bring pending content into the open transaction; not durable yet."""
+        ...
+
+    def discard(self, inode: InodeId) -> None:
+        """The inode is gone: drop its buffers and rows. Its row in the tree goes right after."""
+        ...
+
+    def error_of(self, inode: InodeId, seen: int) -> tuple[int, int]:
+        """`(errno or 0, cursor)`: a background write that failed after cursor `seen`."""
+        ...
+
+    def opened(self, inode: InodeId) -> int:
+        """The cursor with which a new handle starts."""
+        ...
+
+
+class Mounted(Protocol):
+    """A volume while it is mounted."""
+
+    @property
+    def tree(self) -> Tree:
+        """Names, inodes and attributes."""
+        ...
+
+    @property
+    def files(self) -> Files:
+        """Contents."""
+        ...
+
+    def admit(self, *, grows: bool) -> None:
+        """Before each change: raises ReadOnly, or NoSpace for one that grows. Does not wait."""
+        ...
+
+    async def room(self) -> None:
+        """Wait while the open transaction is past its bound."""
+        ...
+
+    async def fsync(self, inode: InodeId | None) -> None:
+        """Make durable: the content of one inode (None: of all) and all metadata."""
+        ...
+
+    def space(self) -> VolumeSpace:
+        """How much there is and how much can still be placed."""
+        ...

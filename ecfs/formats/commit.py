@@ -1,0 +1,210 @@
+"""Commit records: the chain of steps from one state of the database to the next.
+
+A record is a sealed box (see `box`) in `commits.<epoch>`; its payload is a msgpack map:
+
+| key | value |
+|---|---|
+| parent | hash of the record before (BLAKE3 of its whole box), zeros for the first |
+| writer | id of the writer that made it |
+| time_ns | wall clock, shown only |
+| generation | of the newest labels when it was made |
+| page_count | length of the database in pages |
+| pages | list of [page number, based, bytes]: zstandard, with the page before as dictionary |
+| missed | ids of members that had not acknowledged the record before |
+| more | the next record goes on with this step; only all of its records together count |
+| clean | the writer let go of the pool after this record |
+| checkpoint | None, or the root (see `Root`) |
+"""
+
+from dataclasses import dataclass, field
+
+from blake3 import blake3
+
+from ecfs.base.errors import Damage
+from ecfs.base.limits import (
+    COMMIT_PADDING_LENS,
+    COMMIT_RECORD_LEN_MAX,
+    MEMBERS_MAX,
+    SHARDS_MAX,
+    TARGETS_MAX,
+)
+from ecfs.formats.box import OVERHEAD_LEN, BoxHead, BoxKeys, BoxKind, open_box, seal_box
+from ecfs.formats.packing import Fields, pack, unpack
+
+COMMIT = BoxKind(b"ECFSREC1", "commit", COMMIT_RECORD_LEN_MAX)
+NO_PARENT = bytes(32)
+PAGES_PER_RECORD_MAX = 1 << 16
+_METADATA_STRIPES_MAX = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class PageDelta:
+    """A new version of a page: zstandard data, `based` on the page before or on nothing."""
+
+    page: int
+    based: bool
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentEntry:
+    """A segment as roots and tables name it; `columns` are target ids in column order.
+
+    `length` is the length in bytes of each column file, header included.
+    """
+
+    id: int
+    epoch: int
+    data: int
+    parity: int
+    columns: tuple[bytes, ...]
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataStripe:
+    """A stripe of database pages; `number` is how the page map names it."""
+
+    number: int
+    segment: int
+    offset: int
+    body_len: int
+    salt: bytes
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPlace:
+    """Where a chunk of the page map lies."""
+
+    stripe: int
+    start: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A checkpoint: the whole state as of record `base_seq`, whose hash is `base_hash`."""
+
+    base_seq: int
+    base_hash: bytes
+    page_count: int
+    chunks: tuple[ChunkPlace, ...]
+    stripes: tuple[MetadataStripe, ...]
+    segments: tuple[SegmentEntry, ...]
+    next_segment: int
+    next_stripe: int
+    next_order: int
+    version: int
+    incompatible: int
+    read_only_compatible: int
+    data: int
+    parity: int
+    liars: int
+    members: tuple[bytes, ...]
+    targets: tuple[bytes, ...]
+    slots_generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One record's content."""
+
+    epoch: int
+    seq: int
+    parent: bytes
+    writer: bytes
+    time_ns: int
+    generation: int
+    page_count: int
+    pages: tuple[PageDelta, ...] = ()
+    missed: tuple[bytes, ...] = ()
+    more: bool = False
+    clean: bool = False
+    root: Root | None = field(default=None)
+
+
+def encode_commit(commit: Commit, keys: BoxKeys, fresh: bytes) -> bytes:
+    """The record's bytes, padded to one of `COMMIT_PADDING_LENS`."""
+    payload = pack({
+        "parent": commit.parent, "writer": commit.writer, "time_ns": commit.time_ns,
+        "generation": commit.generation, "page_count": commit.page_count,
+        "pages": [[delta.page, delta.based, delta.data] for delta in commit.pages],
+        "missed": list(commit.missed), "more": commit.more, "clean": commit.clean,
+        "checkpoint": None if commit.root is None else _root_map(commit.root)})
+    needed = OVERHEAD_LEN + len(payload)
+    padded = next((length for length in COMMIT_PADDING_LENS if length >= needed), 0)
+    return seal_box(COMMIT, keys, epoch=commit.epoch, seq=commit.seq, payload=payload,
+                    fresh=fresh, padded_len=padded)
+
+
+def record_hash(record: bytes) -> bytes:
+    """What the next record names as its parent."""
+    return blake3(record).digest()
+
+
+def decode_commit(data: bytes, keys: BoxKeys) -> tuple[BoxHead, Commit]:
+    """The record that `data` begins with; Damage unless authentic and well-formed."""
+    head, payload = open_box(COMMIT, keys, data)
+    fields = Fields(unpack(payload), "commit")
+    missed = fields.items("missed", count_max=MEMBERS_MAX)
+    return head, Commit(
+        epoch=head.epoch, seq=head.seq, parent=fields.data("parent", length=32),
+        writer=fields.data("writer", length=16), time_ns=fields.number("time_ns"),
+        generation=fields.number("generation"), page_count=fields.number("page_count"),
+        pages=tuple(_delta(row) for row in
+                    fields.items("pages", count_max=PAGES_PER_RECORD_MAX)),
+        missed=tuple(missed), more=fields.flag("more"), clean=fields.flag("clean"),
+        root=_root(fields.part("checkpoint")) if fields.has("checkpoint") else None)
+
+
+def _delta(row: object) -> PageDelta:
+    if isinstance(row, list) and len(row) == 3:
+        page, based, data = row
+        if isinstance(page, int) and page > 0 and isinstance(based, bool) and isinstance(
+                data, bytes):
+            return PageDelta(page, based, data)
+    raise Damage("commit has a malformed page")
+
+
+def _root_map(root: Root) -> dict[str, object]:
+    return {
+        "base_seq": root.base_seq, "base_hash": root.base_hash, "page_count": root.page_count,
+        "chunks": [[chunk.stripe, chunk.start, chunk.length] for chunk in root.chunks],
+        "stripes": [[stripe.number, stripe.segment, stripe.offset, stripe.body_len, stripe.salt,
+                     stripe.digest] for stripe in root.stripes],
+        "segments": [[entry.id, entry.epoch, entry.data, entry.parity, list(entry.columns),
+                      entry.length] for entry in root.segments],
+        "next_segment": root.next_segment, "next_stripe": root.next_stripe,
+        "next_order": root.next_order, "version": root.version,
+        "incompatible": root.incompatible, "read_only_compatible": root.read_only_compatible,
+        "data": root.data, "parity": root.parity, "liars": root.liars,
+        "members": list(root.members), "targets": list(root.targets),
+        "slots_generation": root.slots_generation}
+
+
+def _root(fields: Fields) -> Root:
+    rows = fields.items
+    return Root(
+        base_seq=fields.number("base_seq"), base_hash=fields.data("base_hash", length=32),
+        page_count=fields.number("page_count"),
+        chunks=tuple(ChunkPlace(*row) for row in rows("chunks", count_max=1 << 16)),
+        stripes=tuple(MetadataStripe(*row)
+                      for row in rows("stripes", count_max=_METADATA_STRIPES_MAX)),
+        segments=tuple(_segment(row) for row in rows("segments", count_max=1 << 16)),
+        next_segment=fields.number("next_segment"), next_stripe=fields.number("next_stripe"),
+        next_order=fields.number("next_order"), version=fields.number("version"),
+        incompatible=fields.number("incompatible"),
+        read_only_compatible=fields.number("read_only_compatible"),
+        data=fields.number("data"), parity=fields.number("parity"),
+        liars=fields.number("liars"), members=tuple(rows("members", count_max=MEMBERS_MAX)),
+        targets=tuple(rows("targets", count_max=TARGETS_MAX)),
+        slots_generation=fields.number("slots_generation"))
+
+
+def _segment(row: object) -> SegmentEntry:
+    if not isinstance(row, list) or len(row) != 6 or not isinstance(row[4], list) or not len(
+            row[4]) == row[2] + row[3] <= SHARDS_MAX:
+        raise Damage("checkpoint has a malformed segment")
+    identity, epoch, data, parity, columns, length = row
+    return SegmentEntry(identity, epoch, data, parity, tuple(columns), length)

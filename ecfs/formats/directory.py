@@ -1,0 +1,52 @@
+"""The sealed directory of a stripe: whose bytes its extents are, for salvage without metadata.
+
+msgpack: a list of [start, length, inode, offset in the file, file size, parent inode, name, mode,
+modification time, order] in the order in which the extents lie in the stripe. Start and length
+count bytes; `order` is 0 for an extent that is as old as its stripe, else the order of the stripe
+that it was moved from. The directory of a metadata stripe is empty.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ecfs.base.errors import Damage
+from ecfs.base.limits import EXTENTS_PER_STRIPE_MAX
+from ecfs.formats.packing import pack, unpack
+
+
+@dataclass(frozen=True, slots=True)
+class ExtentNote:
+    """One extent and its file. `start` is a position in the stripe; lengths in bytes."""
+
+    start: int
+    length: int
+    inode: int
+    offset: int
+    size: int
+    parent: int
+    name: bytes
+    mode: int
+    mtime_ns: int
+    order: int = 0
+
+
+def encode_directory(notes: list[ExtentNote]) -> bytes:
+    """Bytes to be sealed with the stripe."""
+    return pack([[note.start, note.length, note.inode, note.offset, note.size, note.parent,
+                  note.name, note.mode, note.mtime_ns, note.order] for note in notes])
+
+
+def decode_directory(data: bytes) -> list[ExtentNote]:
+    """The notes; Damage unless well-formed."""
+    rows = unpack(data, items_max=EXTENTS_PER_STRIPE_MAX)
+    if not isinstance(rows, list):
+        raise Damage("stripe directory is not a list")
+    return [_note(row) for row in rows]
+
+
+def _note(row: Any) -> ExtentNote:
+    kinds = (int, int, int, int, int, int, bytes, int, int, int)
+    if not isinstance(row, list) or len(row) != len(kinds) or not all(
+            isinstance(value, kind) for value, kind in zip(row, kinds, strict=True)):
+        raise Damage("stripe directory has a malformed entry")
+    return ExtentNote(*row)

@@ -1,0 +1,315 @@
+"""SQL for the bytes of files: maps, extents, stripes, segments, and who missed which shard.
+
+Accounting: `extents.live` is how many bytes of an extent some file still shows; `stripes.live` is
+the sum over a stripe's extents. An extent that nothing shows is deleted, and so is a stripe without
+extents; its segment keeps the dead bytes until it is reclaimed.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ecfs.base.errors import Bug, Damage
+from ecfs.formats import SegmentEntry
+from ecfs.metadata.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class StripeRow:
+    """A stripe of content as the database knows it."""
+
+    id: int
+    segment: int
+    offset: int
+    body_len: int
+    salt: bytes
+    digest: bytes
+    live: int
+
+
+@dataclass(frozen=True, slots=True)
+class MapPiece:
+    """Bytes [offset, offset + length) of a file are bytes of an extent from `extent_offset` on.
+
+    `stripe` is None for an extent whose bytes are in the database itself.
+    """
+
+    offset: int
+    length: int
+    extent: int
+    extent_offset: int
+    stripe: int | None
+    start: int
+    extent_len: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExtentRow:
+    """An extent and where it lies."""
+
+    id: int
+    stripe: int | None
+    start: int
+    length: int
+    live: int
+
+
+class ContentTables:
+    """Statements over the content tables. Writers call them inside `database.change()`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def history_hash(self, seq: int) -> bytes | None:
+        """The hash of an acknowledged commit, None for one that the history does not hold."""
+        value = self._database.value("SELECT hash FROM history WHERE seq=?", (seq,))
+        return value if isinstance(value, bytes) else None
+
+    # -- segments and stripes ----------------------------------------------------------------
+
+    def put_segment(self, entry: SegmentEntry) -> None:
+        """Store a segment, or its new length and columns."""
+        self._database.run(
+            "INSERT INTO segments VALUES(?,?,?,?,?,?) ON CONFLICT(id) DO UPDATE SET "
+            "columns=excluded.columns, len=max(len, excluded.len)",
+            (entry.id, entry.epoch, entry.data, entry.parity, b"".join(entry.columns),
+             entry.length))
+
+    def segments(self) -> list[SegmentEntry]:
+        """All content segments; some thousands for a terabyte."""
+        return [_segment(row) for row in self._database.rows(
+            "SELECT id, epoch, data, parity, columns, len FROM segments ORDER BY id")]
+
+    def segment(self, segment_id: int) -> SegmentEntry | None:
+        """One segment."""
+        row = self._database.one(
+            "SELECT id, epoch, data, parity, columns, len FROM segments WHERE id=?", (segment_id,))
+        return _segment(row) if row else None
+
+    def drop_segment(self, segment_id: int) -> None:
+        """Forget a segment without stripes."""
+        self._database.run("DELETE FROM segments WHERE id=?", (segment_id,))
+
+    def empty_segments(self) -> list[int]:
+        """Segments in which no stripe is left."""
+        return [row[0] for row in self._database.rows(
+            "SELECT id FROM segments WHERE NOT EXISTS "
+            "(SELECT 1 FROM stripes WHERE stripes.segment=segments.id)")]
+
+    def live_by_segment(self) -> dict[int, int]:
+        """Live bytes of every segment that has a stripe."""
+        return dict(self._database.rows(
+            "SELECT segment, SUM(live) FROM stripes GROUP BY segment"))
+
+    def add_stripe(self, row: StripeRow) -> None:
+        """Store a stripe that is durable."""
+        self._database.run(
+            "INSERT INTO stripes VALUES(?,?,?,?,?,?,?)",
+            (row.id, row.segment, row.offset, row.body_len, row.salt, row.digest, row.live))
+
+    def drop_stripe(self, stripe_id: int) -> None:
+        """Forget a stripe in which nothing lives."""
+        self._database.run("DELETE FROM stripes WHERE id=?", (stripe_id,))
+        self._database.run("DELETE FROM missed WHERE stripe=?", (stripe_id,))
+
+    def next_ids(self) -> tuple[int, int]:
+        """Ids for the next stripe and the next extent; the caller counts on from there."""
+        return (int(self._database.value("SELECT ifnull(max(id), 0) + 1 FROM stripes")),
+                int(self._database.value("SELECT ifnull(max(id), 0) + 1 FROM extents")))
+
+    def stripe(self, stripe_id: int) -> StripeRow:
+        """One stripe; Damage when an extent names one that is not there."""
+        row = self._database.one(
+            "SELECT id, segment, offset, body_len, salt, digest, live FROM stripes WHERE id=?",
+            (stripe_id,))
+        if row is None:
+            raise Damage(f"stripe {stripe_id} is not in the metadata")
+        return StripeRow(*row)
+
+    def stripes_of(self, segment_id: int) -> list[StripeRow]:
+        """Stripes of a segment, in the order in which they lie."""
+        return [StripeRow(*row) for row in self._database.rows(
+            "SELECT id, segment, offset, body_len, salt, digest, live FROM stripes "
+            "WHERE segment=? ORDER BY offset", (segment_id,))]
+
+    def stripe_at(self, segment_id: int, offset: int) -> StripeRow | None:
+        """The stripe at an address."""
+        row = self._database.one(
+            "SELECT id, segment, offset, body_len, salt, digest, live FROM stripes "
+            "WHERE segment=? AND offset=?", (segment_id, offset))
+        return StripeRow(*row) if row else None
+
+    def stripes_count(self) -> int:
+        """How many stripes of content there are."""
+        return int(self._database.value("SELECT count(*) FROM stripes"))
+
+    # -- extents and maps --------------------------------------------------------------------
+
+    def add_extent(self, row: ExtentRow, *, birth: int) -> None:
+        """Store an extent; `live` must equal the bytes that are mapped to it next."""
+        self._database.run("INSERT INTO extents VALUES(?,?,?,?,?,?)",
+                           (row.id, row.stripe, row.start, row.length, row.live, birth))
+
+    def extents_of(self, stripe_id: int) -> list[ExtentRow]:
+        """Extents in a stripe."""
+        return [ExtentRow(*row) for row in self._database.rows(
+            "SELECT id, stripe, start, len, live FROM extents WHERE stripe=? ORDER BY start",
+            (stripe_id,))]
+
+    def extent(self, extent_id: int) -> ExtentRow | None:
+        """One extent."""
+        row = self._database.one(
+            "SELECT id, stripe, start, len, live FROM extents WHERE id=?", (extent_id,))
+        return ExtentRow(*row) if row else None
+
+    def move_extent(self, extent_id: int, *, stripe: int, start: int) -> bool:
+        """An extent lies elsewhere now; False when it is gone meanwhile."""
+        row = self._database.one("SELECT stripe, live FROM extents WHERE id=?", (extent_id,))
+        if row is None:
+            return False
+        old_stripe, live = row
+        self._database.run("UPDATE extents SET stripe=?, start=? WHERE id=?",
+                           (stripe, start, extent_id))
+        self._database.run("UPDATE stripes SET live=live+? WHERE id=?", (live, stripe))
+        if old_stripe is None:
+            self._database.run("DELETE FROM inline WHERE extent=?", (extent_id,))
+        else:
+            self._reduce_stripe(old_stripe, live)
+        return True
+
+    def map_range(self, inode: int, offset: int, length: int, extent: int) -> None:
+        """Bytes [offset, offset + length) of a file are the extent's first bytes from now on."""
+        self.unmap_range(inode, offset, offset + length)
+        self._database.run("INSERT INTO maps VALUES(?,?,?,?,?)", (inode, offset, length, extent, 0))
+
+    def unmap_range(self, inode: int, low: int, high: int) -> None:
+        """Bytes [low, high) of a file become a hole; extents that nothing shows are deleted."""
+        for offset, length, extent, extent_offset in self._database.rows(
+                "SELECT offset, len, extent, extent_offset FROM maps WHERE inode=? AND offset<? "
+                "AND offset>=ifnull((SELECT max(offset) FROM maps WHERE inode=? AND offset<=?), ?)",
+                (inode, high, inode, low, low)):
+            end = offset + length
+            if end <= low:
+                continue
+            cut_low, cut_high = max(offset, low), min(end, high)
+            if offset < cut_low:
+                self._database.run("UPDATE maps SET len=? WHERE inode=? AND offset=?",
+                                   (cut_low - offset, inode, offset))
+            else:
+                self._database.run("DELETE FROM maps WHERE inode=? AND offset=?", (inode, offset))
+            if cut_high < end:
+                self._database.run("INSERT INTO maps VALUES(?,?,?,?,?)", (
+                    inode, cut_high, end - cut_high, extent, extent_offset + cut_high - offset))
+            self._reduce_extent(extent, cut_high - cut_low)
+
+    def unmap_some(self, inode: int, rows_max: int) -> bool:
+        """Drop up to `rows_max` map rows of a file that is gone; True when none are left."""
+        rows = self._database.rows(
+            "SELECT offset, len FROM maps WHERE inode=? ORDER BY offset DESC LIMIT ?",
+            (inode, rows_max))
+        for offset, length in rows:
+            self.unmap_range(inode, offset, offset + length)
+        return len(rows) < rows_max
+
+    def pieces(self, inode: int, low: int, high: int, limit: int = 4096) -> list[MapPiece]:
+        """What [low, high) of a file is made of, in order; holes are left out."""
+        return [MapPiece(*row) for row in self._database.rows(
+            "SELECT m.offset, m.len, m.extent, m.extent_offset, e.stripe, e.start, e.len "
+            "FROM maps m LEFT JOIN extents e ON e.id=m.extent WHERE m.inode=? AND m.offset<? "
+            "AND m.offset>=ifnull((SELECT max(offset) FROM maps WHERE inode=? AND offset<=?), ?) "
+            "AND m.offset+m.len>? ORDER BY m.offset LIMIT ?",
+            (inode, high, inode, low, low, low, limit))]
+
+    def mapped_len(self, inode: int) -> int:
+        """Bytes of a file that are not holes."""
+        return int(self._database.value(
+            "SELECT ifnull(sum(len), 0) FROM maps WHERE inode=?", (inode,)))
+
+    def add_inline(self, extent: int, data: bytes, *, inode: int, offset: int,
+                   birth: int) -> None:
+        """Store an extent whose bytes are in the database, and show it in a file."""
+        self.add_extent(ExtentRow(extent, None, 0, len(data), len(data)), birth=birth)
+        self._database.run("INSERT INTO inline VALUES(?,?,?,?)", (extent, inode, offset, data))
+        self.map_range(inode, offset, len(data), extent)
+
+    def inline_data(self, extent: int) -> bytes:
+        """Bytes of an extent in the database; Damage when they are not there."""
+        data = self._database.value("SELECT data FROM inline WHERE extent=?", (extent,))
+        if not isinstance(data, bytes):
+            raise Damage(f"inline extent {extent} has no bytes")
+        return data
+
+    def inline_extents(self, limit: int) -> list[tuple[int, int, int, bytes]]:
+        """(extent, inode, offset, bytes) of extents that wait to be moved into a stripe."""
+        return [(row[0], row[1], row[2], row[3]) for row in self._database.rows(
+            "SELECT extent, inode, offset, data FROM inline ORDER BY extent LIMIT ?", (limit,))]
+
+    def inline_len(self) -> int:
+        """Bytes of content in the database."""
+        return int(self._database.value("SELECT ifnull(sum(length(data)), 0) FROM inline"))
+
+    def _reduce_extent(self, extent: int, length: int) -> None:
+        row = self._database.one("SELECT stripe, live FROM extents WHERE id=?", (extent,))
+        if row is None:
+            raise Damage(f"a file names extent {extent}, which is not in the metadata")
+        stripe, live = row
+        if live < length:
+            raise Bug(f"extent {extent} would have negative live bytes")
+        if live == length:
+            self._database.run("DELETE FROM extents WHERE id=?", (extent,))
+            if stripe is None:
+                self._database.run("DELETE FROM inline WHERE extent=?", (extent,))
+        else:
+            self._database.run("UPDATE extents SET live=live-? WHERE id=?", (length, extent))
+        if stripe is not None:
+            self._reduce_stripe(stripe, length)
+
+    def _reduce_stripe(self, stripe: int, length: int) -> None:
+        self._database.run("UPDATE stripes SET live=live-? WHERE id=?", (length, stripe))
+        self._database.run("DELETE FROM stripes WHERE id=? AND live<=0", (stripe,))
+        if self._database.changed_rows():
+            self._database.run("DELETE FROM missed WHERE stripe=?", (stripe,))
+
+    # -- files that are going away, and missed shards ----------------------------------------
+
+    def note_dying(self, inode: int) -> None:
+        """Remember a deleted file whose maps are dropped bit by bit."""
+        self._database.run("INSERT OR IGNORE INTO dying VALUES(?)", (inode,))
+
+    def dying(self, limit: int) -> list[int]:
+        """Deleted files with maps left."""
+        return [row[0] for row in self._database.rows("SELECT inode FROM dying LIMIT ?", (limit,))]
+
+    def forget_dying(self, inode: int) -> None:
+        """Nothing of a deleted file is left."""
+        self._database.run("DELETE FROM dying WHERE inode=?", (inode,))
+
+    def add_missed(self, stripe: int, targets: Iterable[bytes]) -> None:
+        """These targets did not acknowledge their shard of a stripe."""
+        for target in targets:
+            self._database.run("INSERT OR IGNORE INTO missed VALUES(?,?)", (target, stripe))
+
+    def missed_by(self, target: bytes, limit: int) -> list[int]:
+        """Stripes of which a target has no shard."""
+        return [row[0] for row in self._database.rows(
+            "SELECT stripe FROM missed WHERE target=? LIMIT ?", (target, limit))]
+
+    def forget_missed(self, target: bytes, stripe: int) -> None:
+        """A target has caught up on a stripe."""
+        self._database.run("DELETE FROM missed WHERE target=? AND stripe=?", (target, stripe))
+
+    def missed_len(self, target: bytes) -> int:
+        """Bytes of shards that a target has missed."""
+        return int(self._database.value(
+            "SELECT ifnull(sum(s.body_len), 0) FROM missed m JOIN stripes s ON s.id=m.stripe "
+            "WHERE m.target=?", (target,)))
+
+    def was_missed(self, target: bytes, stripe: int) -> bool:
+        """Whether a target is known to lack a shard: its absence accuses nobody."""
+        return self._database.one("SELECT 1 FROM missed WHERE target=? AND stripe=?",
+                                  (target, stripe)) is not None
+
+
+def _segment(row: tuple[int, int, int, int, bytes, int]) -> SegmentEntry:
+    identity, epoch, data, parity, columns, length = row
+    ids = tuple(columns[at : at + 16] for at in range(0, len(columns), 16))
+    return SegmentEntry(identity, epoch, data, parity, ids, length)

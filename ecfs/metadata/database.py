@@ -1,0 +1,170 @@
+"""One SQLite connection over any VFS: pragmas, savepoints, and the one transaction that is open.
+
+Changes run inside `change()`, a savepoint of the open transaction: an error inside it undoes it and
+nothing else. `commit()` ends the transaction; what that makes durable is the VFS's affair.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import apsw
+
+from ecfs.base.errors import Bug, Damage, UnknownFormat
+from ecfs.base.units import BLOCK_LEN, KIB
+from ecfs.metadata.schema import SCHEMA_VERSION, TABLES
+
+Row = tuple[Any, ...]
+
+STATEMENT_CACHE_COUNT = 256
+
+
+class Database:
+    """The metadata of one pool. Not thread-safe: one thread, the event loop's, owns it.
+
+    `undo_count` grows whenever statements may have been undone: who caches rows compares it.
+    """
+
+    def __init__(self, path: str, *, vfs: str | None = None, cache_len: int = 32 * KIB * KIB,
+                 damage_of: Callable[[], Damage | None] = lambda: None) -> None:
+        self._damage_of = damage_of
+        self._connection = apsw.Connection(path, vfs=vfs, statementcachesize=STATEMENT_CACHE_COUNT)
+        self._depth = 0
+        self.change_count = 0
+        self.undo_count = 0
+        for pragma in (
+            f"page_size={BLOCK_LEN}", "locking_mode=EXCLUSIVE", "journal_mode=MEMORY",
+            "cache_spill=OFF", "temp_store=MEMORY", "synchronous=NORMAL", "foreign_keys=OFF",
+            f"cache_size=-{cache_len // KIB}", "trusted_schema=OFF",
+        ):
+            self._execute("PRAGMA " + pragma)
+
+    @classmethod
+    def in_memory(cls) -> "Database":
+        """A fresh database that nothing stores, with its tables."""
+        database = cls(":memory:")
+        database.create_tables()
+        return database
+
+    def create_tables(self) -> None:
+        """Lay out an empty database."""
+        self.begin()
+        self._connection.execute(TABLES)
+        self.set_setting("schema_version", SCHEMA_VERSION)
+
+    def check_version(self) -> None:
+        """Raise UnknownFormat unless the tables are of the version that this program writes."""
+        found = self.setting("schema_version")
+        if found != SCHEMA_VERSION:
+            raise UnknownFormat(
+                f"the metadata has schema version {found}, this program knows {SCHEMA_VERSION}; "
+                "use the ecfs version that wrote it")
+
+    def begin(self) -> None:
+        """Open the transaction if none is open."""
+        if not self._connection.in_transaction:
+            self._execute("BEGIN IMMEDIATE")
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether changes wait for `commit`."""
+        return self._connection.in_transaction
+
+    def commit(self) -> None:
+        """End the transaction: its dirty pages go to the VFS in one batch."""
+        if self._depth:
+            raise Bug("commit inside a change")
+        if self._connection.in_transaction:
+            self._execute("COMMIT")
+
+    @contextmanager
+    def change(self) -> Iterator[None]:
+        """Make several statements one step: all of them happen, or an exception undoes them."""
+        self.begin()
+        name = f"c{self._depth}"
+        self._execute("SAVEPOINT " + name)
+        self._depth += 1
+        self.change_count += 1
+        try:
+            yield
+        except BaseException:
+            self._depth -= 1
+            self.undo_count += 1
+            if self._connection.in_transaction:
+                self._execute("ROLLBACK TO " + name)
+                self._execute("RELEASE " + name)
+            raise
+        self._depth -= 1
+        self._execute("RELEASE " + name)
+
+    def run(self, statement: str, values: Row = ()) -> None:
+        """Execute a statement that returns nothing."""
+        self._execute(statement, values)
+
+    def run_many(self, statement: str, rows: list[Row]) -> None:
+        """Execute a statement once for each row."""
+        try:
+            self._connection.executemany(statement, rows)
+        except apsw.Error as error:
+            raise self._translated(error) from error
+
+    def one(self, statement: str, values: Row = ()) -> Row | None:
+        """The first row, or None."""
+        try:
+            return next(iter(self._connection.execute(statement, values)), None)
+        except apsw.Error as error:
+            raise self._translated(error) from error
+
+    def rows(self, statement: str, values: Row = ()) -> list[Row]:
+        """All rows; use a LIMIT where their number is not bounded otherwise."""
+        try:
+            return list(self._connection.execute(statement, values))
+        except apsw.Error as error:
+            raise self._translated(error) from error
+
+    def value(self, statement: str, values: Row = ()) -> Any:
+        """The first column of the first row, or None."""
+        row = self.one(statement, values)
+        return row[0] if row else None
+
+    def setting(self, name: str) -> Any:
+        """The value of a setting, or None."""
+        return self.value("SELECT value FROM settings WHERE name=?", (name,))
+
+    def set_setting(self, name: str, value: int | str | bytes | None) -> None:
+        """Store a setting."""
+        self.run("INSERT INTO settings VALUES(?,?) ON CONFLICT DO UPDATE SET value=excluded.value",
+                 (name, value))
+
+    def changed_rows(self) -> int:
+        """How many rows the last statement changed."""
+        return self._connection.changes()
+
+    def last_row_id(self) -> int:
+        """The rowid of the last insert."""
+        return self._connection.last_insert_rowid()
+
+    def integrity_findings(self, limit: int = 100) -> list[str]:
+        """What SQLite's own check of the structure finds; empty when all is well."""
+        rows = self.rows(f"PRAGMA integrity_check({limit})")
+        return [] if rows == [("ok",)] else [str(row[0]) for row in rows]
+
+    def close(self) -> None:
+        """Close the connection; an open transaction is rolled back."""
+        self._connection.close()
+
+    def _execute(self, statement: str, values: Row = ()) -> None:
+        try:
+            for _ in self._connection.execute(statement, values):
+                pass
+        except apsw.Error as error:
+            raise self._translated(error) from error
+
+    def _translated(self, error: apsw.Error) -> Exception:
+        self.undo_count += 1
+        damage = self._damage_of()
+        if damage is not None:
+            return damage
+        if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
+            return Damage(f"metadata is damaged: {error}")
+        return Bug(f"SQLite refused a statement: {type(error).__name__}: {error}")

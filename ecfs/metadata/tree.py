@@ -1,0 +1,144 @@
+"""Every SQL statement of the tree: inodes, entries, xattrs, orphans. No POSIX rules here."""
+
+from ecfs.base.ids import InodeId
+from ecfs.metadata.database import Database, Row
+
+_INODE_COLUMNS = "id,mode,nlink,uid,gid,rdev,size,atime_ns,mtime_ns,ctime_ns,btime_ns"
+
+
+class TreeTables:
+    """The rows of the tree. Wrap what belongs together in `Database.change()`."""
+
+    def __init__(self, database: Database) -> None:
+        self._one = database.one
+        self._run = database.run
+        self._rows = database.rows
+        self._last_row_id = database.last_row_id
+        self._changed_rows = database.changed_rows
+
+    def inode_row(self, inode: InodeId) -> Row | None:
+        """`(id, mode, nlink, uid, gid, rdev, size, atime, mtime, ctime, btime)`, times in ns."""
+        return self._one(f"SELECT {_INODE_COLUMNS} FROM inodes WHERE id=?", (inode,))
+
+    def insert_root(self, inode: InodeId, mode: int, uid: int, gid: int, now_ns: int) -> None:
+        """Add the root directory under a given number; it is its own parent."""
+        self._run(
+            f"INSERT INTO inodes({_INODE_COLUMNS},parent) VALUES(?,?,2,?,?,0,0,?,?,?,?,?)",
+            (inode, mode, uid, gid, now_ns, now_ns, now_ns, now_ns, inode))
+
+    def insert_inode(self, parent: InodeId, *, mode: int, nlink: int, uid: int, gid: int, rdev: int,
+                     size: int, now_ns: int, symlink: bytes | None) -> InodeId:
+        """Add an inode; returns its number, which was never used before."""
+        self._run(
+            "INSERT INTO inodes(parent,mode,nlink,uid,gid,rdev,size,atime_ns,mtime_ns,ctime_ns,"
+            "btime_ns,symlink) VALUES(?,?,?,?,?,?,?,?,?,?,?,?)",
+            (parent, mode, nlink, uid, gid, rdev, size, now_ns, now_ns, now_ns, now_ns, symlink))
+        return InodeId(self._last_row_id())
+
+    def update_inode(self, inode: InodeId, *, mode: int, uid: int, gid: int, size: int,
+                     atime_ns: int, mtime_ns: int, ctime_ns: int) -> None:
+        """Overwrite what a system call can set."""
+        self._run(
+            "UPDATE inodes SET mode=?,uid=?,gid=?,size=?,atime_ns=?,mtime_ns=?,ctime_ns=? "
+            "WHERE id=?", (mode, uid, gid, size, atime_ns, mtime_ns, ctime_ns, inode))
+
+    def update_links(self, inode: InodeId, *, nlink: int, ctime_ns: int) -> None:
+        """Overwrite the number of names and the change time."""
+        self._run("UPDATE inodes SET nlink=?,ctime_ns=? WHERE id=?", (nlink, ctime_ns, inode))
+
+    def update_directory(self, inode: InodeId, *, nlink: int, now_ns: int) -> None:
+        """A directory's entries changed: its number of links, mtime and ctime."""
+        self._run("UPDATE inodes SET nlink=?,mtime_ns=?,ctime_ns=? WHERE id=?",
+                  (nlink, now_ns, now_ns, inode))
+
+    def delete_inode(self, inode: InodeId) -> None:
+        """Remove an inode with its xattrs and its place among the orphans."""
+        self._run("DELETE FROM xattrs WHERE inode=?", (inode,))
+        self._run("DELETE FROM orphans WHERE inode=?", (inode,))
+        self._run("DELETE FROM inodes WHERE id=?", (inode,))
+
+    def inode_count(self) -> int:
+        """Number of inodes; reads the whole table."""
+        row = self._one("SELECT count(*) FROM inodes")
+        return int(row[0]) if row else 0
+
+    def symlink(self, inode: InodeId) -> bytes | None:
+        """The target of a symbolic link, or None."""
+        row = self._one("SELECT symlink FROM inodes WHERE id=?", (inode,))
+        return row[0] if row else None
+
+    def parent(self, inode: InodeId) -> InodeId | None:
+        """The directory of a directory, a hint for all others; None without such an inode."""
+        row = self._one("SELECT parent FROM inodes WHERE id=?", (inode,))
+        return InodeId(row[0]) if row else None
+
+    def set_parent(self, inode: InodeId, parent: InodeId) -> None:
+        """Note the directory that an inode was moved into."""
+        self._run("UPDATE inodes SET parent=? WHERE id=?", (parent, inode))
+
+    def entry(self, parent: InodeId, name: bytes) -> InodeId | None:
+        """The inode behind a name, or None."""
+        row = self._one("SELECT inode FROM entries WHERE parent=? AND name=?", (parent, name))
+        return InodeId(row[0]) if row else None
+
+    def insert_entry(self, parent: InodeId, name: bytes, inode: InodeId) -> None:
+        """Add a name that is not there."""
+        self._run("INSERT INTO entries VALUES(?,?,?)", (parent, name, inode))
+
+    def replace_entry(self, parent: InodeId, name: bytes, inode: InodeId) -> None:
+        """Let a name that is there mean another inode."""
+        self._run("UPDATE entries SET inode=? WHERE parent=? AND name=?", (inode, parent, name))
+
+    def delete_entry(self, parent: InodeId, name: bytes) -> None:
+        """Remove a name."""
+        self._run("DELETE FROM entries WHERE parent=? AND name=?", (parent, name))
+
+    def has_entries(self, parent: InodeId) -> bool:
+        """Whether a directory holds any name."""
+        return self._one("SELECT 1 FROM entries WHERE parent=? LIMIT 1", (parent,)) is not None
+
+    def listing(self, parent: InodeId, limit: int) -> list[Row]:
+        """`(name, inode, mode)` ordered by name."""
+        return self._rows(
+            "SELECT e.name,e.inode,i.mode FROM entries e CROSS JOIN inodes i ON i.id=e.inode "
+            "WHERE e.parent=? ORDER BY e.name LIMIT ?", (parent, limit))
+
+    def name_within(self, parent: InodeId, inode: InodeId) -> bytes | None:
+        """One name of an inode in one directory; reads that directory."""
+        row = self._one("SELECT name FROM entries WHERE parent=? AND inode=? LIMIT 1",
+                        (parent, inode))
+        return row[0] if row else None
+
+    def name_anywhere(self, inode: InodeId) -> tuple[InodeId, bytes] | None:
+        """One name of an inode in any directory; reads all entries."""
+        row = self._one("SELECT parent,name FROM entries WHERE inode=? LIMIT 1", (inode,))
+        return (InodeId(row[0]), row[1]) if row else None
+
+    def insert_orphan(self, inode: InodeId) -> None:
+        """Note that an inode has no name left."""
+        self._run("INSERT INTO orphans VALUES(?)", (inode,))
+
+    def orphans(self, limit: int) -> list[InodeId]:
+        """Inodes without a name, the lowest first."""
+        return [InodeId(row[0]) for row in
+                self._rows("SELECT inode FROM orphans ORDER BY inode LIMIT ?", (limit,))]
+
+    def xattr(self, inode: InodeId, name: bytes) -> bytes | None:
+        """The value of an extended attribute, or None."""
+        row = self._one("SELECT value FROM xattrs WHERE inode=? AND name=?", (inode, name))
+        return row[0] if row else None
+
+    def put_xattr(self, inode: InodeId, name: bytes, value: bytes) -> None:
+        """Set an extended attribute."""
+        self._run("INSERT INTO xattrs VALUES(?,?,?) ON CONFLICT DO UPDATE SET value=excluded.value",
+                  (inode, name, value))
+
+    def delete_xattr(self, inode: InodeId, name: bytes) -> bool:
+        """Remove an extended attribute; whether it was there."""
+        self._run("DELETE FROM xattrs WHERE inode=? AND name=?", (inode, name))
+        return self._changed_rows() > 0
+
+    def xattr_names(self, inode: InodeId) -> list[bytes]:
+        """The names of an inode's extended attributes, in order."""
+        return [row[0] for row in
+                self._rows("SELECT name FROM xattrs WHERE inode=? ORDER BY name", (inode,))]

@@ -1,0 +1,14 @@
+"""The tree as POSIX sees it: names, links, renames, attributes, extended attributes, orphans.
+
+Owns the rules; the rows and their SQL belong to `metadata`. Knows nothing of the bytes of files, of
+who may do what (the kernel checks permissions), nor of open files: who drops an orphan knows that
+nobody has it open. Everything here is synchronous and runs on the event loop between two awaits.
+"""
+
+from ecfs.namespace.attributes import Attributes
+from ecfs.namespace.renaming import RENAME_EXCHANGE, RENAME_NOREPLACE
+from ecfs.namespace.tree import Tree
+from ecfs.namespace.xattrs import XATTR_CREATE, XATTR_REPLACE
+
+__all__ = ["RENAME_EXCHANGE", "RENAME_NOREPLACE", "XATTR_CREATE", "XATTR_REPLACE", "Attributes",
+           "Tree"]

@@ -1,0 +1,126 @@
+"""Where events go: counts, the newest of them in memory, a log, the audit log."""
+
+import logging
+import threading
+from collections import Counter, deque
+
+from ecfs.base.limits import (
+    EVENTS_KEPT_MAX,
+    LOG_LINES_PER_KIND_MAX,
+    LOG_WINDOW_S,
+    TARGETS_COUNTED_MAX,
+)
+from ecfs.base.units import NS_PER_S
+from ecfs.base.world import Clock
+from ecfs.observe.audit import AuditError, AuditLog
+from ecfs.observe.events import (
+    AUDITED_KINDS,
+    CRITICAL_KINDS,
+    IO_KINDS,
+    LABEL_KINDS,
+    QUIET_KINDS,
+    TAG_KINDS,
+    UNTHINNED_KINDS,
+    ErrorCounts,
+    Event,
+    EventKind,
+)
+
+
+class _Thinning:
+    """How many lines of one kind were told in the present window, and how many left out."""
+
+    __slots__ = ("began_ns", "left_out_count", "told_count")
+
+    def __init__(self, now_ns: int) -> None:
+        self.began_ns = now_ns
+        self.told_count = 0
+        self.left_out_count = 0
+
+
+class Journal:
+    """Records events from any thread. `record` never raises and never loses a count.
+
+    Log and audit lines of one kind are thinned to LOG_LINES_PER_KIND_MAX in LOG_WINDOW_S; the next
+    line that is told says how many were left out. A critical kind is synced to the audit log within
+    `record`, which may take milliseconds. An audit log that cannot be written is logged and counted
+    in `audit_failed_count`; who must not go on without it calls `AuditLog.append` first.
+    """
+
+    def __init__(self, clock: Clock, *, audit: AuditLog | None = None,
+                 logger: logging.Logger | None = None) -> None:
+        self._clock = clock
+        self._audit = audit
+        self._logger = logger
+        self._lock = threading.Lock()
+        self._kept: deque[Event] = deque(maxlen=EVENTS_KEPT_MAX)
+        self._counts: Counter[EventKind] = Counter()
+        self._counts_of: dict[bytes, Counter[EventKind]] = {}
+        self._thinnings: dict[EventKind, _Thinning] = {}
+        self.audit_failed_count = 0
+
+    def record(self, event: Event) -> None:
+        """Count the event, keep it, log it, and audit it if its kind asks for that."""
+        with self._lock:
+            self._kept.append(event)
+            self._counts[event.kind] += 1
+            if event.target is not None:
+                self._count_of_target(event.target, event.kind)
+            left_out_count = self._admit(event.kind)
+        if left_out_count is None:
+            return
+        if self._audit is not None and event.kind in AUDITED_KINDS:
+            self._write_audit(self._audit, event, left_out_count)
+        if self._logger is not None:
+            level = logging.INFO if event.kind in QUIET_KINDS else logging.WARNING
+            more = f" ({left_out_count} more of this kind left out)" if left_out_count else ""
+            self._logger.log(level, "%s%s", event.text(), more)
+
+    def count(self, kind: EventKind) -> int:
+        """How many events of a kind were recorded."""
+        with self._lock:
+            return self._counts[kind]
+
+    def errors_of(self, target_id: bytes) -> ErrorCounts:
+        """What is held against one target. Of more than TARGETS_COUNTED_MAX ids, the later ones
+        share one count under the empty id."""
+        with self._lock:
+            counts = self._counts_of.get(target_id, Counter())
+            return ErrorCounts(
+                io=sum(counts[kind] for kind in IO_KINDS),
+                tag=sum(counts[kind] for kind in TAG_KINDS),
+                label=sum(counts[kind] for kind in LABEL_KINDS))
+
+    def recent(self, n: int) -> list[Event]:
+        """The newest `n` events, oldest first; at most EVENTS_KEPT_MAX are kept."""
+        with self._lock:
+            return list(self._kept)[-n:] if n > 0 else []
+
+    def _count_of_target(self, target: bytes, kind: EventKind) -> None:
+        if target not in self._counts_of and len(self._counts_of) >= TARGETS_COUNTED_MAX:
+            target = b""
+        self._counts_of.setdefault(target, Counter())[kind] += 1
+
+    def _admit(self, kind: EventKind) -> int | None:
+        """How many were left out before this one, or None if it is to be left out itself."""
+        if kind in UNTHINNED_KINDS:
+            return 0
+        now_ns = self._clock.monotonic_ns()
+        thinning = self._thinnings.setdefault(kind, _Thinning(now_ns))
+        if now_ns - thinning.began_ns >= LOG_WINDOW_S * NS_PER_S:
+            thinning.began_ns, thinning.told_count = now_ns, 0
+        if thinning.told_count >= LOG_LINES_PER_KIND_MAX:
+            thinning.left_out_count += 1
+            return None
+        thinning.told_count += 1
+        left_out_count, thinning.left_out_count = thinning.left_out_count, 0
+        return left_out_count
+
+    def _write_audit(self, audit: AuditLog, event: Event, left_out_count: int) -> None:
+        try:
+            audit.append(event, sync=event.kind in CRITICAL_KINDS, left_out_count=left_out_count)
+        except AuditError as error:
+            with self._lock:
+                self.audit_failed_count += 1
+            if self._logger is not None:
+                self._logger.error("%s", error)

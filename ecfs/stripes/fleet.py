@@ -1,0 +1,127 @@
+"""The targets of a pool as the client sees them now: which are there, on which thread, how full."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ecfs.base.errors import Fault, TargetError
+from ecfs.base.limits import RESERVE_LEN_MIN
+from ecfs.observe import Event, EventKind, Journal
+from ecfs.targets import AnyLane, Target
+
+
+class MemberState(StrEnum):
+    """Whether a target takes part."""
+
+    ONLINE = "online"
+    AWAY = "away"
+    MISSING = "missing"
+    FOREIGN = "foreign"
+    CLONE = "clone"
+
+
+@dataclass(slots=True)
+class Member:
+    """One target of the pool. `target` and `lane` are None while it is not there."""
+
+    id: bytes
+    name: str
+    path: str
+    target: Target | None = None
+    lane: AnyLane | None = None
+    state: MemberState = MemberState.MISSING
+    full: bool = False
+    generation: tuple[int, int] = (0, 0)
+    reason: str = ""
+
+    @property
+    def online(self) -> bool:
+        """Whether it may be read and written."""
+        return self.state is MemberState.ONLINE and self.target is not None
+
+
+class Fleet:
+    """All members of a pool by id. Changed by the event loop only."""
+
+    def __init__(self, members: Iterable[Member], journal: Journal) -> None:
+        self._members = {member.id: member for member in members}
+        self._journal = journal
+        self.on_change: list[Callable[[Member], None]] = []
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._members.values())
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __getitem__(self, target_id: bytes) -> Member:
+        return self._members[target_id]
+
+    def get(self, target_id: bytes) -> Member | None:
+        """The member with this id, if the pool has one."""
+        return self._members.get(target_id)
+
+    def add(self, member: Member) -> None:
+        """Take in a new member."""
+        self._members[member.id] = member
+
+    def drop(self, target_id: bytes) -> None:
+        """Forget a member that was replaced."""
+        self._members.pop(target_id, None)
+
+    def online(self) -> list[Member]:
+        """Members that may be read and written."""
+        return [member for member in self._members.values() if member.online]
+
+    def placeable(self) -> list[Member]:
+        """Members that may take new columns."""
+        return [member for member in self.online() if not member.full]
+
+    def mark_away(self, target_id: bytes, reason: str) -> None:
+        """Take a target out until it is seen again; says so loudly, once."""
+        member = self._members.get(target_id)
+        if member is None or member.state is not MemberState.ONLINE:
+            return
+        member.state = MemberState.AWAY
+        member.reason = reason
+        self._journal.record(Event(
+            EventKind.TARGET_AWAY, f"target {member.name} ({member.path}) is away: {reason}",
+            target=target_id))
+        self._tell(member)
+
+    def mark_online(self, member: Member) -> None:
+        """Take a target in again."""
+        member.state = MemberState.ONLINE
+        member.reason = ""
+        self._tell(member)
+
+    def note_write_error(self, target_id: bytes, error: TargetError) -> None:
+        """A write or a sync failed: a full target takes no new columns, any other is away."""
+        member = self._members.get(target_id)
+        if member is None:
+            return
+        if error.fault is Fault.FULL:
+            member.full = True
+            self._tell(member)
+            return
+        self._journal.record(Event(EventKind.WRITE_FAILED, str(error), target=target_id))
+        self.mark_away(target_id, str(error))
+
+    def refresh_space(self, member: Member) -> int:
+        """Free bytes beyond the reserve on an online member; updates its `full` mark."""
+        if member.target is None or not member.online:
+            return 0
+        try:
+            free = member.target.space().free_len - RESERVE_LEN_MIN
+        except TargetError as error:
+            self.note_write_error(member.id, error)
+            return 0
+        if member.full and free > RESERVE_LEN_MIN:
+            member.full = False
+        elif free <= 0:
+            member.full = True
+        return max(free, 0)
+
+    def _tell(self, member: Member) -> None:
+        for callback in self.on_change:
+            callback(member)

@@ -1,0 +1,99 @@
+"""Where the units of an extent lie in a stripe: pure arithmetic.
+
+A stripe has k data bodies of `body_len` bytes. A *position* is shard * body_len + offset in the
+body. An extent is cut into units of at most 64 KiB, each followed by its AEAD tag, none across two
+shards; where less than a whole unit is left in a shard, the unit is cut at a multiple of 4 KiB. So
+the extent's position and length alone say where all of its units are.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ecfs.base.errors import Bug, Damage
+from ecfs.base.limits import AEAD_TAG_LEN, UNIT_LEN_MAX
+from ecfs.base.units import BLOCK_LEN, round_down
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One sealed piece: `length` plain bytes at `offset` of body `shard`."""
+
+    shard: int
+    offset: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        """Where the sealed unit ends in its body."""
+        return self.offset + self.length + AEAD_TAG_LEN
+
+    @property
+    def index(self) -> int:
+        """The nonce: unique in a stripe, since no two units begin at one place."""
+        return self.shard << 32 | self.offset
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The data part of a stripe: `data` bodies of `body_len` bytes each."""
+
+    data: int
+    body_len: int
+
+    def place(self, start: int, length: int) -> tuple[list[Unit], int]:
+        """The units of an extent at position `start`, and the position after it.
+
+        Raises Bug when the extent does not fit.
+        """
+        shard, offset = divmod(start, self.body_len)
+        units = []
+        while length:
+            room = self.body_len - offset - AEAD_TAG_LEN
+            if room < min(length, BLOCK_LEN):
+                shard, offset = shard + 1, 0
+                if self.body_len - AEAD_TAG_LEN < min(length, BLOCK_LEN):
+                    raise Bug("a body too short for any unit")
+                continue
+            size = min(length, UNIT_LEN_MAX, room)
+            if size < length and size < UNIT_LEN_MAX:
+                size = round_down(size, BLOCK_LEN)
+            if shard >= self.data:
+                raise Bug("an extent does not fit its stripe")
+            units.append(Unit(shard, offset, size))
+            offset += size + AEAD_TAG_LEN
+            length -= size
+        return units, shard * self.body_len + offset
+
+    def fits(self, lengths: Iterable[int]) -> bool:
+        """Whether extents of these lengths, one after the other, fit."""
+        position = 0
+        try:
+            for length in lengths:
+                _, position = self.place(position, length)
+        except Bug:
+            return False
+        return True
+
+    def units_of(self, start: int, length: int) -> list[Unit]:
+        """Units of an extent that was stored: Damage where it cannot lie there."""
+        try:
+            return self.place(start, length)[0]
+        except Bug as error:
+            raise Damage("an extent lies outside of its stripe") from error
+
+    def units_within(self, start: int, length: int, low: int, high: int) -> tuple[list[Unit], int]:
+        """Units that hold bytes [low, high) of an extent, and how far into the first `low` lies."""
+        chosen: list[Unit] = []
+        skip = position = 0
+        for unit in self.units_of(start, length):
+            if position < high and position + unit.length > low:
+                if not chosen:
+                    skip = low - position
+                chosen.append(unit)
+            position += unit.length
+        return chosen, skip
+
+
+def sealed_len_estimate(lengths: Iterable[int]) -> int:
+    """At most how much extents of these lengths take, units cut only by size."""
+    return sum(length + AEAD_TAG_LEN * -(-length // UNIT_LEN_MAX) for length in lengths)

@@ -1,0 +1,212 @@
+"""Reading stripes, without I/O of its own.
+
+Each function here is a generator: it yields lists of `Fetch`, is sent a list of results in the same
+order (bytes, or the TargetError that came instead), and returns its value. The event loop drives it
+over lanes, a SQLite callback drives it synchronously; the logic is written once.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+
+from ecfs.base.errors import Damage, Fault, TargetError, Unreadable
+from ecfs.erasure import Code
+from ecfs.stripes.layout import Unit
+from ecfs.stripes.sealed import Buffer, StripeOpener, StripeRef, rebuild_bodies
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A wish: `length` bytes at `offset` of the column file of `column`."""
+
+    column: int
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFault:
+    """One shard of a stripe that could not be used. `missing`: absent rather than wrong."""
+
+    column: int
+    reason: str
+    missing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a read returned: the right bytes, and the damage that it met on the way."""
+
+    data: bytes
+    faults: tuple[ShardFault, ...] = ()
+
+
+@dataclass(slots=True)
+class Examination:
+    """All shards of a stripe, checked: the common header, good bodies, and faults."""
+
+    header: bytes
+    bodies: dict[int, Buffer] = field(default_factory=dict)
+    faults: list[ShardFault] = field(default_factory=list)
+
+
+Reply = bytes | TargetError
+Steps = Generator[list[Fetch], list[Reply], Read]
+ExamineSteps = Generator[list[Fetch], list[Reply], Examination]
+
+
+def read_steps(ref: StripeRef, opener: StripeOpener, code: Code, units: list[Unit],
+               usable: frozenset[int]) -> Steps:
+    """Read units; the data is theirs, joined in order.
+
+    `usable` are the columns whose target is there. First just the units' bytes; then, for columns
+    that are away, the same range of k others; then whole records with their tags. Unreadable when
+    fewer than k shards are good.
+    """
+    ranges = _ranges(units)
+    wanted = [column for column in ranges if column in usable]
+    replies = yield [_fetch(ref, column, *ranges[column]) for column in wanted]
+    faults: list[ShardFault] = []
+    parts: dict[int, Buffer] = {}
+    for column, reply in zip(wanted, replies, strict=True):
+        low, high = ranges[column]
+        if isinstance(reply, TargetError):
+            faults.append(_fault_of(column, reply))
+        elif len(reply) != high - low:
+            faults.append(ShardFault(column, "column ends before this shard", True))
+        else:
+            parts[column] = reply
+    opened, bad = _open_units(opener, units, parts, ranges)
+    faults += [ShardFault(column, "unit does not open", False) for column in bad]
+    if len(opened) == len(units):
+        return Read(_joined(opened), tuple(faults))
+    if not bad:
+        data = yield from _read_ranges(ref, opener, code, units, ranges, parts, usable, faults)
+        if data is not None:
+            return Read(data, tuple(faults))
+    return (yield from _read_whole(ref, opener, code, units, usable))
+
+
+def _read_ranges(ref: StripeRef, opener: StripeOpener, code: Code, units: list[Unit],
+                 ranges: dict[int, tuple[int, int]], parts: dict[int, Buffer],
+                 usable: frozenset[int], faults: list[ShardFault],
+                 ) -> Generator[list[Fetch], list[Reply], bytes | None]:
+    """Decode only the bytes asked for: the code works byte by byte. None when it did not help."""
+    lacking = [column for column in ranges if column not in parts]
+    low = min(ranges[column][0] for column in lacking)
+    high = max(ranges[column][1] for column in lacking)
+    failed = {fault.column for fault in faults}
+    sources = [column for column in range(ref.geometry.shards)
+               if column in usable and column not in failed and column not in lacking]
+    if len(sources) < ref.geometry.data:
+        return None
+    good: dict[int, Buffer] = {}
+    for begin in (0, ref.geometry.data):
+        # Ask k of them first; the others only if one of these fails.
+        batch = sources[:ref.geometry.data] if begin == 0 else sources[ref.geometry.data :]
+        if len(good) >= ref.geometry.data or not batch:
+            break
+        replies = yield [_fetch(ref, column, low, high) for column in batch]
+        for column, reply in zip(batch, replies, strict=True):
+            if isinstance(reply, bytes) and len(reply) == high - low:
+                good[column] = reply
+    if len(good) < ref.geometry.data:
+        return None
+    made = rebuild_bodies(code, good, lacking, high - low)
+    for column in lacking:
+        first, last = ranges[column]
+        parts[column] = memoryview(made[column])[first - low : last - low]
+    opened, bad = _open_units(opener, units, parts, ranges)
+    return None if bad else _joined(opened)
+
+
+def _read_whole(ref: StripeRef, opener: StripeOpener, code: Code, units: list[Unit],
+                usable: frozenset[int]) -> Steps:
+    examination = yield from examine_steps(ref, opener, usable)
+    wanted = sorted({unit.shard for unit in units})
+    bodies = rebuild_bodies(code, examination.bodies, wanted, ref.body_len)
+    spans = dict.fromkeys(wanted, (0, ref.body_len))
+    opened, bad = _open_units(opener, units, bodies, spans)
+    if bad:
+        raise Unreadable(
+            f"stripe {ref.segment.id:x}+{ref.offset:x}: every tag is right but a unit does not "
+            "open; no target is to blame")
+    return Read(_joined(opened), tuple(examination.faults))
+
+
+def examine_steps(ref: StripeRef, opener: StripeOpener, usable: frozenset[int]) -> ExamineSteps:
+    """Read and check every shard record in full. Unreadable when fewer than k are good."""
+    columns = sorted(usable)
+    replies = yield [Fetch(column, ref.offset, ref.record_len) for column in columns]
+    records = dict(zip(columns, replies, strict=True))
+    header = _agreed_header(opener, records)
+    faults: list[ShardFault] = []
+    bodies: dict[int, Buffer] = {}
+    for column, record in records.items():
+        if isinstance(record, TargetError):
+            faults.append(_fault_of(column, record))
+        elif len(record) != ref.record_len:
+            faults.append(ShardFault(column, "column ends before this shard", True))
+        elif header is not None:
+            try:
+                bodies[column] = opener.checked_body(column, record, header)
+                if record[: ref.head_len] != header:
+                    faults.append(ShardFault(column, "header of the record is wrong", False))
+            except Damage as damage:
+                faults.append(ShardFault(column, str(damage), False))
+        else:
+            faults.append(ShardFault(column, "no header of this stripe is left", False))
+    if header is None or len(bodies) < ref.geometry.data:
+        raise Unreadable(
+            f"stripe {ref.segment.id:x}+{ref.offset:x}: {len(bodies)} good shards of "
+            f"{ref.geometry.shards}, {ref.geometry.data} are needed")
+    return Examination(header, bodies, faults)
+
+
+def _agreed_header(opener: StripeOpener, records: dict[int, Reply]) -> bytes | None:
+    for record in records.values():
+        if isinstance(record, bytes):
+            try:
+                return opener.checked_header(record)
+            except Damage:
+                continue
+    return None
+
+
+def _fetch(ref: StripeRef, column: int, low: int, high: int) -> Fetch:
+    return Fetch(column, ref.offset + ref.head_len + low, high - low)
+
+
+def _ranges(units: list[Unit]) -> dict[int, tuple[int, int]]:
+    spans: dict[int, tuple[int, int]] = {}
+    for unit in units:
+        low, high = spans.get(unit.shard, (unit.offset, unit.end))
+        spans[unit.shard] = (min(low, unit.offset), max(high, unit.end))
+    return spans
+
+
+def _open_units(opener: StripeOpener, units: list[Unit], parts: dict[int, Buffer],
+                ranges: dict[int, tuple[int, int]]) -> tuple[dict[int, bytes], list[int]]:
+    """Opened units by their number, and the columns of those that did not open."""
+    opened: dict[int, bytes] = {}
+    bad: set[int] = set()
+    for number, unit in enumerate(units):
+        part = parts.get(unit.shard)
+        if part is None or unit.shard in bad:
+            continue
+        low = ranges[unit.shard][0]
+        try:
+            opened[number] = opener.open_unit(
+                unit.index, memoryview(part)[unit.offset - low : unit.end - low])
+        except Damage:
+            bad.add(unit.shard)
+    return opened, sorted(bad)
+
+
+def _joined(opened: dict[int, bytes]) -> bytes:
+    if len(opened) == 1:
+        return opened[0]
+    return b"".join(opened[number] for number in range(len(opened)))
+
+
+def _fault_of(column: int, error: TargetError) -> ShardFault:
+    return ShardFault(column, str(error), error.fault is Fault.MISSING)

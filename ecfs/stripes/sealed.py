@@ -1,0 +1,176 @@
+"""Making a stripe and taking it apart: bytes and keys in, bytes out; no target is touched here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ecfs.base.errors import Damage
+from ecfs.base.units import BLOCK_LEN
+from ecfs.erasure import Code, Geometry
+from ecfs.formats import (
+    HEAD_INDEX,
+    SegmentEntry,
+    StripeHead,
+    fitting_body_len,
+    header_len,
+    join_record_header,
+    pack_head,
+    split_record_header,
+    stripe_binding,
+    unpack_head,
+)
+from ecfs.keys import SegmentKeys
+from ecfs.sealing import (
+    UnitSealer,
+    check_shard_tag,
+    derive,
+    shard_tag,
+    stripe_salt,
+    tag_vector_digest,
+)
+from ecfs.stripes.layout import Layout, sealed_len_estimate
+
+_STRIPE_KEY = b"ecfs stripe"
+
+Buffer = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class StripeRef:
+    """A stripe that was written: its address, and what decides whether a shard belongs to it."""
+
+    segment: SegmentEntry
+    kind: int
+    offset: int
+    body_len: int
+    salt: bytes
+    digest: bytes
+
+    @property
+    def geometry(self) -> Geometry:
+        """k and m of the segment."""
+        return Geometry(self.segment.data, self.segment.parity)
+
+    @property
+    def layout(self) -> Layout:
+        """Where units lie."""
+        return Layout(self.segment.data, self.body_len)
+
+    @property
+    def head_len(self) -> int:
+        """Length of a record before its body."""
+        return header_len(len(self.segment.columns))
+
+    @property
+    def record_len(self) -> int:
+        """Length of each shard record, a multiple of 4 KiB."""
+        return self.head_len + self.body_len
+
+
+@dataclass(frozen=True, slots=True)
+class SealedStripe:
+    """A stripe ready to be written: `header` is the same in all columns."""
+
+    ref: StripeRef
+    header: bytes
+    bodies: tuple[memoryview, ...]
+    starts: tuple[int, ...]
+
+
+def binding_of(segment: SegmentEntry, pool_id: bytes, offset: int, kind: int) -> bytes:
+    """What AEAD and tags of the stripe at `offset` are bound to."""
+    return stripe_binding(pool_id=pool_id, epoch=segment.epoch, segment=segment.id, offset=offset,
+                          data=segment.data, parity=segment.parity, kind=kind)
+
+
+def choose_body_len(geometry: Geometry, lengths: Sequence[int]) -> int:
+    """The least body length that holds extents of these lengths in order."""
+    body_len = fitting_body_len(-(-sealed_len_estimate(lengths) // geometry.data), geometry.shards)
+    while not Layout(geometry.data, body_len).fits(lengths):
+        body_len += BLOCK_LEN
+    return body_len
+
+
+def seal_stripe(*, keys: SegmentKeys, pool_id: bytes, segment: SegmentEntry, offset: int,
+                kind: int, extents: Sequence[Buffer], directory: bytes, body_len: int,
+                order: int, fresh: bytes, code: Code) -> SealedStripe:
+    """Seal, code and tag one stripe.
+
+    `extents` then `directory` are laid out in this order; `fresh` is 32 random bytes. Encryption
+    comes first, so parity is over ciphertext and a shard says nothing of the content.
+    """
+    parts = [*extents, directory]
+    binding = binding_of(segment, pool_id, offset, kind)
+    salt = stripe_salt(keys.salt, kind=b"stripe", address=binding, fresh=fresh, parts=parts)
+    sealer = UnitSealer(derive(keys.seal, salt=salt, info=_STRIPE_KEY))
+    layout = Layout(segment.data, body_len)
+    data = bytearray(segment.data * body_len)
+    view = memoryview(data)
+    position = 0
+    starts = []
+    for part in parts:
+        units, after = layout.place(position, len(part))
+        starts.append(units[0].shard * body_len + units[0].offset if units else position)
+        source, done = memoryview(part), 0
+        for unit in units:
+            at = unit.shard * body_len + unit.offset
+            sealer.seal_into(unit.index, binding, source[done : done + unit.length],
+                             view[at : at + unit.length + 16])
+            done += unit.length
+        position = after
+    parity = code.encode(data, body_len) if segment.parity else []
+    bodies = [view[i * body_len : (i + 1) * body_len] for i in range(segment.data)]
+    bodies += [memoryview(body) for body in parity]
+    tags = [shard_tag(keys.tag, binding=binding, index=index, body=body)
+            for index, body in enumerate(bodies)]
+    head = StripeHead(kind, body_len, len(directory), len(extents), starts[-1], order)
+    sealed_head = sealer.seal(HEAD_INDEX, binding, pack_head(head))
+    ref = StripeRef(segment, kind, offset, body_len, salt, tag_vector_digest(tags))
+    return SealedStripe(ref, join_record_header(sealed_head, salt, tags), tuple(bodies),
+                        tuple(starts[:-1]))
+
+
+class StripeOpener:
+    """Opens units and checks shards of one stripe, given its reference."""
+
+    def __init__(self, ref: StripeRef, keys: SegmentKeys, pool_id: bytes) -> None:
+        self._ref = ref
+        self._tag_key = keys.tag
+        self._binding = binding_of(ref.segment, pool_id, ref.offset, ref.kind)
+        self._sealer = UnitSealer(derive(keys.seal, salt=ref.salt, info=_STRIPE_KEY))
+
+    def open_unit(self, index: int, sealed: Buffer) -> bytes:
+        """Plain bytes of a unit; Damage unless authentic."""
+        return self._sealer.open(index, self._binding, sealed)
+
+    def checked_header(self, record: Buffer) -> bytes:
+        """The record's header when it is this stripe's to the last byte; else Damage."""
+        count = len(self._ref.segment.columns)
+        sealed_head, salt, tags = split_record_header(bytes(record[: self._ref.head_len]), count)
+        if salt != self._ref.salt or tag_vector_digest(tags) != self._ref.digest:
+            raise Damage("shard record belongs to another stripe")
+        self.open_unit(HEAD_INDEX, sealed_head)
+        return bytes(record[: self._ref.head_len])
+
+    def head(self, record: Buffer) -> StripeHead:
+        """The sealed head of a record; Damage unless authentic."""
+        sealed_head, _, _ = split_record_header(bytes(record[: self._ref.head_len]),
+                                                len(self._ref.segment.columns))
+        return unpack_head(self.open_unit(HEAD_INDEX, sealed_head))
+
+    def checked_body(self, column: int, record: Buffer, header: bytes) -> memoryview:
+        """The body of a whole record whose tag, in the verified `header`, is right; else Damage."""
+        if len(record) != self._ref.record_len:
+            raise Damage("shard record is cut off")
+        _, _, tags = split_record_header(header, len(self._ref.segment.columns))
+        body = memoryview(record)[self._ref.head_len :]
+        check_shard_tag(self._tag_key, binding=self._binding, index=column, body=body,
+                        tag=tags[column])
+        return body
+
+
+def rebuild_bodies(code: Code, bodies: Mapping[int, Buffer], wanted: Sequence[int],
+                   length: int) -> dict[int, Buffer]:
+    """Bodies (or equal ranges of bodies) `wanted`, from the good ones. Unreadable if too few."""
+    missing = [index for index in wanted if index not in bodies]
+    made = code.reconstruct(bodies, missing, length) if missing else {}
+    return {index: bodies[index] if index in bodies else made[index] for index in wanted}

@@ -1,0 +1,20 @@
+"""Places for bytes: files of a flat, validated name space that may fail, lie or hang at any time.
+
+Owns how a file of a target is created, read, written, synced and removed, which error of the
+operating system is which `Fault`, and the one thread (`Lane`) that works for each target. Knows
+nothing of what the bytes mean: nothing here is authenticated, parsed or trusted.
+"""
+
+from ecfs.targets.directory import DirectoryTarget
+from ecfs.targets.faulty import FaultyTarget, Outcome
+from ecfs.targets.jobs import AnyLane
+from ecfs.targets.lanes import InlineLane, Lane, run_all
+from ecfs.targets.memory import MemoryTarget
+from ecfs.targets.names import check_name
+from ecfs.targets.protocol import Buffer, Space, Target
+from ecfs.targets.recording import Call, RecordingTarget
+
+__all__ = [
+    "AnyLane", "Buffer", "Call", "DirectoryTarget", "FaultyTarget", "InlineLane", "Lane",
+    "MemoryTarget", "Outcome", "RecordingTarget", "Space", "Target", "check_name", "run_all",
+]

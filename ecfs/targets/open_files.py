@@ -1,0 +1,155 @@
+"""Open files of one directory target: a bounded cache, safe against closing under a user's feet."""
+
+import os
+import threading
+from collections import OrderedDict
+
+from ecfs.base.errors import Fault, TargetError
+from ecfs.base.limits import TARGET_FILES_SUSPECT_MAX
+
+
+class OpenFile:
+    """A file descriptor with its number of users; closed once retired and unused."""
+
+    __slots__ = ("dirty", "fd", "retired", "user_count", "writable")
+
+    def __init__(self, fd: int, *, writable: bool) -> None:
+        self.fd = fd
+        self.writable = writable
+        self.dirty = False
+        self.retired = False
+        self.user_count = 1
+
+
+class OpenFiles:
+    """Least recently used first out. One lock guards the books; no I/O happens under it but
+    close(2) of files without unsynced writes.
+
+    A dirty file leaves the cache only after an fdatasync: the kernel reports an error of its
+    write-back to descriptors that were open then, and a failed sync makes the file *suspect*, for
+    which nothing is proven any more until it is forgotten.
+    """
+
+    def __init__(self, root_fd: int, path: str, *, files_max: int) -> None:
+        self._path = path
+        self._files_max = files_max
+        self._lock = threading.Lock()
+        self._root = OpenFile(root_fd, writable=False)
+        self._files: OrderedDict[str, OpenFile] = OrderedDict()
+        self._suspect: set[str] = set()
+        self._all_suspect = False
+        self.drop_count = 0
+
+    def take_root(self) -> OpenFile:
+        """The target's directory, to be given back. AWAY once closed."""
+        with self._lock:
+            self._check_open()
+            self._root.user_count += 1
+            return self._root
+
+    def take(self, name: str, *, writing: bool) -> OpenFile | None:
+        """The open file, to be given back, or None if it is not open, or not for writing."""
+        with self._lock:
+            self._check_open()
+            file = self._files.get(name)
+            if file is None or (writing and not file.writable):
+                return None
+            self._files.move_to_end(name)
+            file.user_count += 1
+            return file
+
+    def add(self, name: str, fd: int, *, writable: bool, drops_seen: int) -> OpenFile:
+        """Take charge of a descriptor; the file returned is to be given back. If anything was
+        dropped since `drops_seen`, the descriptor may be of an older file: it serves just once."""
+        with self._lock:
+            file = OpenFile(fd, writable=writable)
+            if self._root.retired or drops_seen != self.drop_count:
+                file.retired = True
+                return file
+            present = self._files.pop(name, None)
+            if present is not None:
+                file.dirty = present.dirty
+                self._retire(present)
+            self._files[name] = file
+            evicted = self._evict()
+        if evicted is not None:
+            self._sync_evicted(*evicted)
+        return file
+
+    def give_back(self, file: OpenFile) -> None:
+        """End of a use."""
+        with self._lock:
+            file.user_count -= 1
+            if file.retired and file.user_count == 0:
+                os.close(file.fd)
+
+    def drop(self, name: str) -> None:
+        """Close the file, and forget that a sync of it failed."""
+        with self._lock:
+            self.drop_count += 1
+            self._suspect.discard(name)
+            file = self._files.pop(name, None)
+            if file is not None:
+                self._retire(file)
+
+    def drop_descriptor(self, name: str) -> None:
+        """Close the file, but go on suspecting it if it was."""
+        with self._lock:
+            self.drop_count += 1
+            file = self._files.pop(name, None)
+            if file is not None:
+                self._retire(file)
+
+    def suspect(self, name: str) -> None:
+        """Remember that a sync failed. Past TARGET_FILES_SUSPECT_MAX of them all are suspect."""
+        with self._lock:
+            self._suspect.add(name)
+            self._all_suspect |= len(self._suspect) > TARGET_FILES_SUSPECT_MAX
+
+    def is_suspect(self, name: str) -> bool:
+        """Whether a sync of the file has failed since it was opened or forgotten."""
+        return self._all_suspect or name in self._suspect
+
+    def close(self) -> None:
+        """Close everything as soon as it is not in use."""
+        with self._lock:
+            for file in self._files.values():
+                self._retire(file)
+            self._files.clear()
+            if not self._root.retired:
+                self._root.user_count -= 1
+                self._root.retired = True
+                if self._root.user_count == 0:
+                    os.close(self._root.fd)
+
+    def _check_open(self) -> None:
+        if self._root.retired:
+            raise TargetError(Fault.AWAY, f"{self._path}: the target was closed")
+
+    def _evict(self) -> tuple[str, OpenFile] | None:
+        """Make room; returns a dirty file, in use by us, to be synced before it is closed."""
+        if len(self._files) <= self._files_max:
+            return None
+        newest = next(reversed(self._files))
+        for name, file in self._files.items():
+            if not file.dirty and name != newest:
+                del self._files[name]
+                self._retire(file)
+                return None
+        name, file = self._files.popitem(last=False)
+        file.user_count += 1
+        self._retire(file)
+        return name, file
+
+    def _sync_evicted(self, name: str, file: OpenFile) -> None:
+        try:
+            os.fdatasync(file.fd)
+        except OSError:
+            self.suspect(name)
+        finally:
+            self.give_back(file)
+
+    def _retire(self, file: OpenFile) -> None:
+        file.retired = True
+        if file.user_count == 0:
+            os.close(file.fd)

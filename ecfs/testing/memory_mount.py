@@ -1,0 +1,38 @@
+"""`python -m ecfs.testing.memory_mount MOUNTPOINT [writeback] [null]`: a memory volume, mounted.
+
+Prints `ready` when it answers, ends when it is unmounted or stdin is closed.
+"""
+
+import logging
+import sys
+
+import trio
+
+from ecfs.base.world import SystemClock
+from ecfs.driver import MountOptions, serve, stop
+from ecfs.testing.memory_volume import MemoryVolume
+
+
+async def mount(mountpoint: str, words: list[str]) -> None:
+    """Serve a fresh memory volume until unmounted or stdin ends."""
+    volume = MemoryVolume(SystemClock(), keep="null" not in words)
+    options = MountOptions(allow_other=True, writeback="writeback" in words,
+                           flags=frozenset({"dev", "suid"}))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_stop_with_stdin)
+        await serve(volume, mountpoint, options, ready=_say_ready)
+        nursery.cancel_scope.cancel()
+
+
+async def _stop_with_stdin() -> None:
+    await trio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
+    stop()
+
+
+def _say_ready() -> None:
+    print("ready", flush=True)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    trio.run(mount, sys.argv[1], sys.argv[2:])

@@ -1,0 +1,94 @@
+"""The anchor: the client's own memory of the newest commit that it acknowledged.
+
+It lies outside of the pool, in the state directory, and is trusted. A pool whose history does not
+contain it was rolled back or forked.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ecfs.base.errors import Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """What this client has seen of a pool. `hash` is that of record `seq`, in hex."""
+
+    pool_id: str
+    epoch: int
+    seq: int
+    hash: str
+    data: int
+    parity: int
+    commitment: str
+    version: int
+
+
+class AnchorFile:
+    """The anchor of one pool."""
+
+    def __init__(self, state_dir: Path, pool_id: bytes) -> None:
+        self._folder = state_dir / "anchors"
+        self._path = self._folder / f"{pool_id.hex()}.json"
+
+    def load(self) -> Anchor | None:
+        """The anchor, None before the first commit. Refusal when it cannot be read: not having it
+        would silently give up the protection against rollback."""
+        try:
+            text = self._path.read_text(encoding="ascii")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Refusal(f"the anchor {self._path} cannot be read: {error.strerror}") from error
+        try:
+            return Anchor(**json.loads(text))
+        except (ValueError, TypeError) as error:
+            raise Refusal(
+                f"the anchor {self._path} is damaged. Without it nobody can tell whether the pool "
+                "was rolled back; remove it only if you are sure that it was not") from error
+
+    def save(self, anchor: Anchor, *, durable: bool) -> None:
+        """Replace the anchor; `durable` syncs it."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = self._path.with_suffix(".tmp")
+        with open(temporary, "w", encoding="ascii") as file:
+            json.dump(asdict(anchor), file)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(temporary, self._path)
+        if durable:
+            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
+class PathMemory:
+    """Which pool was seen last at a target path: a substituted pool is noticed before it is used."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = state_dir / "targets.json"
+
+    def load(self) -> dict[str, str]:
+        """Target path -> pool id in hex."""
+        try:
+            value = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return {str(path): str(pool) for path, pool in value.items()} if isinstance(
+            value, dict) else {}
+
+    def note(self, paths: list[str], pool_id: bytes) -> None:
+        """These paths hold this pool."""
+        known = self.load()
+        wanted = known | dict.fromkeys(paths, pool_id.hex())
+        if wanted == known:
+            return
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(wanted), encoding="utf-8")
+        os.replace(temporary, self._path)

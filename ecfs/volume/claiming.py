@@ -1,0 +1,216 @@
+"""Who may write: the lock on this host, claims on a quorum, takeover, heartbeats.
+
+The step names are those of the protocol in docs/design.md: CLAIM (create on a quorum), READ (the
+log, after the claim), RECHECK (in `RecordWriter.append`). Heartbeats are comfort: they tell how
+long to wait before a takeover; safety is RECHECK.
+"""
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from ecfs.base.errors import Damage, Fault, InUse, ReadOnly, TargetError
+from ecfs.base.limits import HEARTBEAT_INTERVAL_S, TAKEOVER_QUIET_S, TARGET_SYNC_DEADLINE_S
+from ecfs.base.units import BLOCK_LEN
+from ecfs.base.world import Entropy
+from ecfs.formats import (
+    CLAIM_PATTERN,
+    COMMITS_PATTERN,
+    HEARTBEAT_PATTERN,
+    BoxKeys,
+    Claim,
+    claim_name,
+    decode_claim,
+    decode_heartbeat,
+    encode_claim,
+    encode_heartbeat,
+    epochs_among,
+    heartbeat_name,
+)
+from ecfs.keys import MasterKey
+from ecfs.observe import Event, EventKind, Journal
+from ecfs.stripes import Fleet
+from ecfs.targets import Target
+from ecfs.volume.environment import Host
+from ecfs.volume.records import on_online
+
+
+def box_keys(master: MasterKey, pool_id: bytes, purpose: str) -> BoxKeys:
+    """Keys of a kind of box."""
+    return BoxKeys(pool_id, master.purpose(purpose), master.purpose(f"{purpose} salt"))
+
+
+class HostLock:
+    """An advisory lock on this host: free means that no process here holds the pool."""
+
+    def __init__(self, run_dir: Path, pool_id: bytes) -> None:
+        run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path = run_dir / f"{pool_id.hex()}.lock"
+        self._fd: int | None = None
+
+    def take(self) -> None:
+        """Take the lock; InUse, naming the process, when another one has it."""
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(fd, 100, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(fd)
+            raise InUse(f"the pool is in use on this host by process {holder}; unmount it first"
+                        ) from error
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        self._fd = fd
+
+    def release(self) -> None:
+        """Let go; harmless when it was never taken."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimView:
+    """Claims as targets show them. `epoch_max` counts every name, authentic or not."""
+
+    newest: Claim | None
+    epoch_max: int
+    beats: dict[bytes, int]
+
+
+@dataclass(slots=True)
+class Claimer:
+    """Claims a pool for one writer."""
+
+    fleet: Fleet
+    keys: BoxKeys
+    heartbeat_keys: BoxKeys
+    entropy: Entropy
+    journal: Journal
+    host: Host
+    members: tuple[bytes, ...]
+    quorum: int
+
+    async def look(self) -> ClaimView:
+        """The newest authentic claim, the highest epoch that any name shows, and heartbeats."""
+        newest: Claim | None = None
+        epoch_max = 0
+        beats = {}
+        for target_id, result in (await on_online(self.fleet, self._look_one)).items():
+            if isinstance(result, TargetError):
+                self.fleet.mark_away(target_id, str(result))
+                continue
+            claims, epochs, beat = result
+            epoch_max = max([epoch_max, *epochs])
+            beats[target_id] = beat
+            for claim in claims:
+                if newest is None or claim.epoch > newest.epoch:
+                    newest = claim
+        return ClaimView(newest, epoch_max, beats)
+
+    def _look_one(self, target: Target) -> tuple[list[Claim], list[int], int]:
+        """Runs in the target's lane."""
+        names = target.list_names()
+        epochs = epochs_among(names, CLAIM_PATTERN)
+        claims: list[Claim] = []
+        for epoch in epochs[:4]:
+            try:
+                claims.append(decode_claim(target.read(claim_name(epoch), 0, BLOCK_LEN),
+                                           self.keys, epoch))
+            except Damage as damage:
+                self.journal.record(Event(EventKind.CLAIM_BAD,
+                                          f"{target.path}: {claim_name(epoch)}: {damage}"))
+            except TargetError as error:
+                if error.fault not in (Fault.MISSING, Fault.UNSAFE, Fault.IO):
+                    raise
+        beat = 0
+        if claims:
+            try:
+                name = heartbeat_name(claims[0].epoch)
+                target.forget(name)
+                beat = decode_heartbeat(target.read(name, 0, BLOCK_LEN), self.heartbeat_keys,
+                                        claims[0].epoch)
+            except (Damage, TargetError):
+                beat = 0
+        return claims, [*epochs, *epochs_among(names, COMMITS_PATTERN),
+                        *epochs_among(names, HEARTBEAT_PATTERN)], beat
+
+    def may_be_alive(self, claim: Claim) -> bool:
+        """Whether a claim's holder can be running. Ask only with this host's lock in hand: a
+        holder on this host is dead then, whatever boot it was."""
+        return claim.host != self.host.name
+
+    async def await_silence(self, view: ClaimView) -> None:
+        """Wait until the holder's heartbeat stood still for long enough; InUse when it beats."""
+        claim = view.newest
+        assert claim is not None
+        until = trio.current_time() + TAKEOVER_QUIET_S
+        while trio.current_time() < until:
+            await trio.sleep(HEARTBEAT_INTERVAL_S)
+            now = await self.look()
+            moved = any(now.beats.get(target_id, 0) > beat
+                        for target_id, beat in view.beats.items())
+            if moved or now.newest != claim:
+                holder = now.newest or claim
+                raise InUse(f"the pool is mounted on {holder.host} (process {holder.pid}, epoch "
+                            f"{holder.epoch}); unmount it there first")
+
+    async def claim(self, epoch: int, writer: bytes) -> bytes:
+        """CLAIM: create `claim.<epoch>` on a quorum of members; the claim's bytes.
+
+        InUse when another claim of this or a later epoch is there, ReadOnly without a quorum.
+        """
+        claim = Claim(epoch, writer, self.host.name, self.host.boot_id, self.host.pid)
+        data = encode_claim(claim, self.keys, self.entropy.token(32))
+        name = claim_name(epoch)
+        results = await on_online(self.fleet, lambda target: target.create(name, data),
+                                  TARGET_SYNC_DEADLINE_S)
+        good = set()
+        for target_id, result in results.items():
+            if not isinstance(result, TargetError):
+                good.add(target_id)
+            elif result.fault is not Fault.EXISTS:
+                self.fleet.note_write_error(target_id, result)
+        count = len(good & set(self.members))
+        view = await self.look()
+        if view.newest is not None and (view.newest.epoch > epoch or (
+                view.newest.epoch == epoch and view.newest.writer != writer)):
+            raise InUse(f"{view.newest.host} (process {view.newest.pid}) claimed the pool at the "
+                        "same time; try again once it has unmounted")
+        if count < self.quorum:
+            raise ReadOnly(f"only {count} targets took the claim, {self.quorum} are needed to "
+                           "write")
+        self.journal.record(Event(EventKind.CLAIMED, f"epoch {epoch} claimed by {claim.host}"))
+        return data
+
+
+class Heart:
+    """Beats on all targets while the pool is mounted."""
+
+    def __init__(self, fleet: Fleet, keys: BoxKeys, entropy: Entropy, epoch: int) -> None:
+        self._fleet = fleet
+        self._keys = keys
+        self._entropy = entropy
+        self._epoch = epoch
+        self._count = 0
+
+    async def beat(self) -> None:
+        """One beat. A target that cannot take it is away."""
+        self._count += 1
+        data = encode_heartbeat(self._epoch, self._count, self._keys, self._entropy.token(32))
+        name = heartbeat_name(self._epoch)
+
+        def write(target: Target) -> None:
+            try:
+                target.write(name, 0, [data])
+            except TargetError as error:
+                if error.fault is not Fault.MISSING:
+                    raise
+                target.create(name, data, sync=False)
+
+        for target_id, result in (await on_online(self._fleet, write)).items():
+            if isinstance(result, TargetError) and result.fault is not Fault.FULL:
+                self._fleet.note_write_error(target_id, result)

@@ -1,0 +1,167 @@
+"""Commits: from the open transaction to records on a quorum.
+
+Lock order: `lock` is held over freezing, encoding and appending, so records are made and sent one
+after the other; record n+1 leaves only after n is acknowledged. Concurrent callers share a commit.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import trio
+
+from ecfs.base.errors import EcfsError, Fenced
+from ecfs.base.limits import COMMIT_RECORD_LEN_MAX, HISTORY_COMMITS_MAX
+from ecfs.base.units import KIB
+from ecfs.base.world import Clock, Entropy
+from ecfs.formats import BoxKeys, Commit, PageDelta, Root, encode_commit, record_hash
+from ecfs.metadata import Batch, Database, PageStore
+from ecfs.volume.records import RecordWriter
+
+DELTAS_PER_RECORD_LEN = COMMIT_RECORD_LEN_MAX - 256 * KIB
+DELTA_OVERHEAD_LEN = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Tip:
+    """The newest record that is acknowledged."""
+
+    seq: int
+    hash: bytes
+    offset: int
+    length: int
+
+
+@dataclass(slots=True)
+class _Encoded:
+    """A record that is on its way; kept byte for byte until a quorum holds it."""
+
+    tip: Tip
+    data: bytes
+
+
+class Committer:
+    """Writes the commit records of one epoch. `on_commit` is told of every acknowledged tip."""
+
+    def __init__(self, *, database: Database, pages: PageStore, writer: RecordWriter,
+                 keys: BoxKeys, clock: Clock, entropy: Entropy, epoch: int, writer_id: bytes,
+                 tip: Tip) -> None:
+        self._database = database
+        self._pages = pages
+        self.writer = writer
+        self._keys = keys
+        self._clock = clock
+        self._entropy = entropy
+        self._epoch = epoch
+        self._writer_id = writer_id
+        self.tip = tip
+        self._made = tip
+        self._queue: deque[_Encoded] = deque()
+        self._noted_seq = tip.seq
+        self.lock = trio.Lock()
+        self._requested = 0
+        self._finished = 0
+        self.commit_count = 0
+        self.generation: Callable[[], int] = lambda: 0
+        self.on_commit: Callable[[Tip], None] = lambda tip: None
+        self.failure: EcfsError | None = None
+        self.changes_at_commit = 0
+
+    async def commit(self) -> None:
+        """All changes made before this call are durable on return. ReadOnly, Fenced."""
+        self._requested += 1
+        ticket = self._requested
+        async with self.lock:
+            if self._finished >= ticket and self.failure is None:
+                return
+            covered = self._requested
+            await self.commit_locked()
+            self._finished = covered
+
+    async def commit_locked(self) -> None:
+        """As `commit`, for a caller that holds `lock`."""
+        self.freeze()
+        await self._send()
+
+    async def open_epoch(self) -> None:
+        """The first record of an epoch: names the adopted root as its parent, changes nothing."""
+        async with self.lock:
+            self._encode(self._commit(self._pages.page_count, (), more=False))
+            await self._send()
+
+    def freeze(self) -> None:
+        """End the transaction, if it has changes, and make its records. Needs `lock`."""
+        if self._database.in_transaction:
+            self._note_history()
+            self.changes_at_commit = self._database.change_count
+            self._database.commit()
+        for batch in self._pages.take_frozen():
+            for group, more in _split(batch):
+                self._encode(self._commit(batch.page_count, tuple(group), more=more))
+
+    def _note_history(self) -> None:
+        """The hash of the newest record goes into the history that the next one carries."""
+        if self._made.seq > self._noted_seq:
+            self._database.run("INSERT OR REPLACE INTO history VALUES(?,?)",
+                               (self._made.seq, self._made.hash))
+            self._database.run("DELETE FROM history WHERE seq<=?",
+                               (self._made.seq - HISTORY_COMMITS_MAX,))
+            self._noted_seq = self._made.seq
+
+    async def send_root(self, root: Root, *, clean: bool) -> Tip:
+        """Append a checkpoint's record and wait until it is acknowledged. Needs `lock`."""
+        self.freeze()
+        commit = replace(self._commit(self._pages.page_count, (), more=False), root=root,
+                         clean=clean)
+        self._encode(commit)
+        await self._send()
+        return self.tip
+
+    def _commit(self, page_count: int, pages: tuple[PageDelta, ...], *, more: bool) -> Commit:
+        return Commit(
+            epoch=self._epoch, seq=self._made.seq + 1, parent=self._made.hash,
+            writer=self._writer_id, time_ns=self._clock.wall_ns(),
+            generation=self.generation(), page_count=page_count, pages=pages,
+            missed=self.writer.missed, more=more)
+
+    def _encode(self, commit: Commit) -> None:
+        data = encode_commit(commit, self._keys, self._entropy.token(32))
+        offset = self._made.offset + self._made.length
+        self._made = Tip(commit.seq, record_hash(data), offset, len(data))
+        self._queue.append(_Encoded(self._made, data))
+
+    async def _send(self) -> None:
+        """Send what is queued, in order. On failure the queue stays and is sent again later."""
+        if isinstance(self.failure, Fenced):
+            raise self.failure
+        while self._queue:
+            record = self._queue[0]
+            try:
+                await self.writer.append(record.data)
+            except EcfsError as error:
+                self.failure = error
+                raise
+            self.failure = None
+            self._queue.popleft()
+            self.tip = record.tip
+            self.commit_count += 1
+            self.on_commit(self.tip)
+
+    @property
+    def pending(self) -> bool:
+        """Whether records wait that no quorum holds yet."""
+        return bool(self._queue)
+
+
+def _split(batch: Batch) -> list[tuple[list[PageDelta], bool]]:
+    """Deltas in groups that fit a record; all but the last say that more follows."""
+    groups: list[list[PageDelta]] = [[]]
+    length = 0
+    for delta in batch.deltas:
+        size = len(delta.data) + DELTA_OVERHEAD_LEN
+        if length + size > DELTAS_PER_RECORD_LEN:
+            groups.append([])
+            length = 0
+        groups[-1].append(delta)
+        length += size
+    return [(group, number < len(groups)) for number, group in enumerate(groups, 1)]

@@ -1,0 +1,173 @@
+"""Making a pool: labels first, then an empty file system through the ordinary way of writing."""
+
+import os
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from ecfs.base.errors import (
+    PoolExists,
+    Refusal,
+    SameTarget,
+    TargetError,
+    TooFewTargets,
+)
+from ecfs.base.limits import TARGETS_MAX
+from ecfs.erasure import Geometry, Quorum, metadata_geometry, quorum_for
+from ecfs.formats import (
+    CLAIM_PATTERN,
+    COLUMN_PATTERN,
+    COMMITS_PATTERN,
+    HEARTBEAT_PATTERN,
+    LABEL_PATTERN,
+    SEGMENTS_FOLDER,
+    Label,
+    TargetEntry,
+    encode_label,
+    label_name,
+)
+from ecfs.keys import MasterKey, SlotKind, make_slot, recovery_key_text
+from ecfs.targets import Target
+from ecfs.volume.environment import Environment, PoolOrder
+from ecfs.volume.locate import label_mac
+
+OURS = (LABEL_PATTERN, CLAIM_PATTERN, COMMITS_PATTERN, HEARTBEAT_PATTERN)
+IGNORED = {"lost+found"}
+
+
+@dataclass(frozen=True, slots=True)
+class PoolMade:
+    """What mkfs made. `recovery_key` is text to be printed once, if it was wanted."""
+
+    pool_id: bytes
+    geometry: Geometry
+    metadata_geometry: Geometry
+    quorum: Quorum
+    warnings: tuple[str, ...]
+    recovery_key: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """`ecfs.mkfs/1`."""
+        return {
+            "schema": "ecfs.mkfs/1", "pool_id": self.pool_id.hex(),
+            "geometry": {"data": self.geometry.data, "parity": self.geometry.parity},
+            "metadata_geometry": {"data": self.metadata_geometry.data,
+                                  "parity": self.metadata_geometry.parity},
+            "quorum": {"members": self.quorum.members, "liars": self.quorum.liars,
+                       "commit": self.quorum.commit, "recover": self.quorum.recover},
+            "warnings": list(self.warnings), "recovery_key": self.recovery_key}
+
+
+def check_order(order: PoolOrder) -> None:
+    """Refuse what cannot become a pool, before anything is written."""
+    real = [os.path.realpath(path) for path in order.paths]
+    for index, path in enumerate(real):
+        if path in real[:index]:
+            raise SameTarget(f"{order.paths[index]} is the same directory as "
+                             f"{order.paths[real.index(path)]}; give each target once")
+    if len(real) < order.geometry.shards:
+        raise TooFewTargets(f"{order.geometry} needs at least {order.geometry.shards} targets, "
+                            f"{len(real)} were given")
+    if len(real) > TARGETS_MAX:
+        raise Refusal(f"a pool has at most {TARGETS_MAX} targets, {len(real)} were given")
+    if len(real) < 2:
+        raise TooFewTargets("a pool needs at least two targets: its metadata has at least one "
+                            "parity shard")
+    for one in real:
+        for other in real:
+            if one != other and os.path.commonpath([one, other]) == one:
+                raise Refusal(f"target {other} lies inside target {one}; give separate "
+                              "directories")
+
+
+def _opened(path: str, environment: Environment) -> Target:
+    if not os.path.lexists(path) and os.path.isdir(os.path.dirname(os.path.abspath(path))):
+        try:
+            os.mkdir(path, 0o700)
+        except OSError as error:
+            raise Refusal(f"{path} cannot be created: {error.strerror}") from error
+    try:
+        return environment.open_target(path)
+    except TargetError as error:
+        raise Refusal(f"{error}. A target is a directory on a mounted disk") from error
+
+
+def _clear(target: Target, *, force: bool) -> None:
+    """Make sure that nothing is lost: an empty directory, or with `force` only files of ours."""
+    names = [name for name in target.list_names() if name not in IGNORED]
+    labels = [name for name in names if LABEL_PATTERN.fullmatch(name)]
+    if labels and not force:
+        raise PoolExists(f"{target.path} holds a pool already. Everything in that pool would be "
+                         "lost; if that is what you want, use --force")
+    foreign = [name for name in names if name != SEGMENTS_FOLDER
+               and not any(pattern.fullmatch(name) for pattern in OURS)]
+    if foreign or (names and not force):
+        example = (foreign or names)[0]
+        raise Refusal(f"{target.path} is not empty (it has {example!r}); a target must be an "
+                      "empty directory")
+    for folder in target.list_names(SEGMENTS_FOLDER):
+        for name in target.list_names(f"{SEGMENTS_FOLDER}/{folder}"):
+            if COLUMN_PATTERN.fullmatch(name):
+                target.remove(f"{SEGMENTS_FOLDER}/{folder}/{name}")
+    for name in sorted(names, key=lambda name: LABEL_PATTERN.fullmatch(name) is None):
+        if name != SEGMENTS_FOLDER:
+            target.remove(name)
+
+
+def lay_out(order: PoolOrder, environment: Environment) -> tuple[PoolMade, list[str]]:
+    """Write the first labels; (what will have been made, target paths). Raises refusals."""
+    check_order(order)
+    targets = [_opened(path, environment) for path in order.paths]
+    try:
+        for target in targets:
+            _clear(target, force=order.force)
+        return _write_labels(order, environment, targets), [target.path for target in targets]
+    except TargetError as error:
+        raise Refusal(f"{error}; no pool was made") from error
+    finally:
+        for target in targets:
+            target.close()
+
+
+def _write_labels(order: PoolOrder, environment: Environment, targets: list[Target]) -> PoolMade:
+    entropy = environment.entropy
+    pool_id = entropy.token(16)
+    master = MasterKey.generate(entropy)
+    slot_of = partial(make_slot, master, kdf=order.kdf, pool_id=pool_id, entropy=entropy)
+    slots = [slot_of(order.secret.value, order.secret.slot_kind, slot_id=0)]
+    recovery = entropy.token(32) if order.recovery_key else None
+    if recovery is not None:
+        slots.append(slot_of(recovery, SlotKind.RECOVERY, slot_id=1))
+    geometry = order.geometry
+    quorum = quorum_for(len(targets), geometry.parity)
+    entries = tuple(TargetEntry(entropy.token(16), f"target{number}", os.path.abspath(target.path))
+                    for number, target in enumerate(targets, 1))
+    label = Label(
+        pool_id=pool_id, target_id=entries[0].id, epoch=0, generation=1, data=geometry.data,
+        parity=geometry.parity, liars=quorum.liars,
+        members=tuple(entry.id for entry in entries[: quorum.members]), targets=entries,
+        slots=tuple(slots), slots_generation=1, commitment=master.commitment(pool_id),
+        checkpoint=None)
+    mac = label_mac(master)
+    for entry, target in zip(entries, targets, strict=True):
+        own = replace(label, target_id=entry.id)
+        target.replace(label_name(0, 1), encode_label(own, mac))
+    return PoolMade(pool_id, geometry, metadata_geometry(geometry, len(targets)), quorum,
+                    tuple(_warnings(targets, geometry)),
+                    None if recovery is None else recovery_key_text(recovery))
+
+
+def _warnings(targets: list[Target], geometry: Geometry) -> list[str]:
+    warnings = []
+    by_device: dict[int, list[str]] = {}
+    for target in targets:
+        by_device.setdefault(target.device(), []).append(target.path)
+    for paths in by_device.values():
+        if len(paths) > geometry.parity:
+            warnings.append(f"{len(paths)} targets share one device ({', '.join(paths)}): when it "
+                            "fails, the pool is lost")
+        elif len(paths) > 1:
+            warnings.append(f"{', '.join(paths)} share one device and fail together")
+    if geometry.parity == 0:
+        warnings.append("no parity: every lost target loses data")
+    return warnings

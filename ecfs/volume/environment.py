@@ -1,0 +1,105 @@
+"""What a volume needs from outside, and what its callers choose."""
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from ecfs.base.limits import BLOCK_CACHE_LEN_MAX, WRITE_BACK_LEN_MAX
+from ecfs.base.world import Clock, Entropy, SystemClock, SystemEntropy, SystemThreads
+from ecfs.erasure import Geometry
+from ecfs.keys import KdfParameters, SlotKind
+from ecfs.observe import AuditLog, Journal
+from ecfs.targets import AnyLane, DirectoryTarget, Lane, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """What opens a key slot; never shown."""
+
+    kind: Literal["passphrase", "key_file", "recovery"]
+    value: bytes = field(repr=False)
+
+    @property
+    def slot_kind(self) -> SlotKind:
+        """The kind of slot that it opens."""
+        return {"passphrase": SlotKind.PASSPHRASE, "key_file": SlotKind.KEY_FILE,
+                "recovery": SlotKind.RECOVERY}[self.kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Which machine and which boot of it this is: tells whether a claim's holder can be alive."""
+
+    name: str
+    boot_id: str
+    pid: int
+
+    @classmethod
+    def this(cls) -> "Host":
+        """The machine that we run on; its name includes the machine id, as names repeat."""
+        machine = _first_line("/etc/machine-id")[:12]
+        return cls(f"{socket.gethostname()}/{machine}",
+                   _first_line("/proc/sys/kernel/random/boot_id"), os.getpid())
+
+
+def _first_line(path: str) -> str:
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.readline().strip()
+    except OSError:
+        return "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The outside world of a volume. `open_target` raises TargetError where nothing is."""
+
+    clock: Clock
+    entropy: Entropy
+    state_dir: Path
+    run_dir: Path
+    open_target: Callable[[str], Target]
+    open_lane: Callable[[str], AnyLane]
+    host: Host
+
+    @classmethod
+    def system(cls, state_dir: Path, run_dir: Path) -> "Environment":
+        """The real world."""
+        clock = SystemClock()
+        return cls(clock, SystemEntropy(), state_dir, run_dir, DirectoryTarget,
+                   partial(Lane, threads=SystemThreads(), clock=clock), Host.this())
+
+    def journal(self) -> Journal:
+        """A journal that keeps its evidence in the state directory."""
+        self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        audit = AuditLog(str(self.state_dir / "audit.jsonl"), self.clock)
+        return Journal(self.clock, audit=audit)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolOrder:
+    """A pool to be made."""
+
+    paths: tuple[str, ...]
+    geometry: Geometry
+    secret: Secret
+    kdf: KdfParameters
+    force: bool = False
+    recovery_key: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOptions:
+    """How to open a volume. Lengths in bytes. `fresh`: a pool that mkfs has just laid out."""
+
+    read_only: bool = False
+    accept_rollback: bool = False
+    anchor_always: bool = False
+    drop_tail: bool = False
+    fresh: bool = False
+    block_cache_len: int = BLOCK_CACHE_LEN_MAX
+    write_back_len: int = WRITE_BACK_LEN_MAX

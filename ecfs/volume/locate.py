@@ -1,0 +1,262 @@
+"""Finding a pool's targets: by the ids in their labels, never by where they are."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from ecfs.base.errors import (
+    ClonedTargets,
+    Damage,
+    EcfsError,
+    Fault,
+    ForeignTargets,
+    NotAPool,
+    SameTarget,
+    TargetError,
+    TooFewReachable,
+    UnknownFormat,
+)
+from ecfs.base.limits import LABEL_LEN_MAX
+from ecfs.formats import Label, SignedLabel, check_label, decode_label, labels_among
+from ecfs.keys import MasterKey, open_slots
+from ecfs.observe import Event, EventKind, Journal
+from ecfs.sealing import keyed_hash
+from ecfs.targets import Target
+from ecfs.volume.environment import Environment, Secret
+
+LABELS_TRIED_MAX = 4
+
+
+@dataclass(slots=True)
+class Sighting:
+    """What lies at one path: a target with labels (newest first), or the reason why there is none.
+    """
+
+    path: str
+    target: Target | None = None
+    labels: list[SignedLabel] = field(default_factory=list)
+    reason: str = ""
+    unknown_format: UnknownFormat | None = None
+
+    @property
+    def pool_id(self) -> bytes | None:
+        """The pool that its newest label names."""
+        return self.labels[0].label.pool_id if self.labels else None
+
+
+@dataclass(slots=True)
+class Located:
+    """The authentic part of what was found. `sightings` by target id."""
+
+    pool_id: bytes
+    master: MasterKey
+    label: Label
+    sightings: dict[bytes, Sighting]
+    labels: dict[bytes, Label]
+    absent: dict[bytes, str]
+    messages: list[str]
+
+
+def label_mac(master: MasterKey) -> "LabelMac":
+    """The MAC of labels under this master key."""
+    return LabelMac(master.purpose("label"))
+
+
+class LabelMac:
+    """Keyed BLAKE3 over a label's body."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def __call__(self, body: bytes) -> bytes:
+        return keyed_hash(self._key, purpose=b"label", parts=[body])
+
+
+def look_at(path: str, environment: Environment) -> Sighting:
+    """Open what is at `path` and read its labels; never raises for what it finds."""
+    sighting = Sighting(path)
+    try:
+        sighting.target = environment.open_target(path)
+        names = labels_among(sighting.target.list_names())
+    except TargetError as error:
+        sighting.reason = str(error)
+        return sighting
+    for _, _, name in names[:LABELS_TRIED_MAX]:
+        try:
+            data = sighting.target.read(name, 0, LABEL_LEN_MAX + 1)
+            sighting.labels.append(decode_label(data))
+        except UnknownFormat as error:
+            sighting.unknown_format = error
+        except (TargetError, Damage) as error:
+            sighting.reason = f"{name}: {error}"
+    if not names:
+        sighting.reason = "no label: an empty directory, or a disk that is not mounted"
+    return sighting
+
+
+def look_everywhere(paths: Iterable[str], environment: Environment) -> list[Sighting]:
+    """Sightings of the given paths; then of the last known paths that their labels name."""
+    given = list(paths)
+    real = [os.path.realpath(path) for path in given]
+    for index, path in enumerate(real):
+        if path in real[:index]:
+            raise SameTarget(f"{given[index]} is the same directory as "
+                             f"{given[real.index(path)]}; give each target once")
+    sightings = [look_at(path, environment) for path in given]
+    known = set(real)
+    pool = pool_of(sightings)
+    named = {entry.path for sighting in sightings if sighting.pool_id == pool and pool
+             for entry in sighting.labels[0].label.targets}
+    for path in sorted(named):
+        if os.path.realpath(path) not in known:
+            known.add(os.path.realpath(path))
+            found = look_at(path, environment)
+            if found.pool_id == pool:
+                sightings.append(found)
+            elif found.target is not None:
+                found.target.close()
+    return sightings
+
+
+def pool_of(sightings: Iterable[Sighting]) -> bytes | None:
+    """The pool that most of the labels name."""
+    votes = Counter(sighting.pool_id for sighting in sightings if sighting.pool_id is not None)
+    return votes.most_common(1)[0][0] if votes else None
+
+
+def unlock(sightings: list[Sighting], secret: Secret, pinned: dict[str, str],
+           journal: Journal) -> Located:
+    """Open a key slot, then believe only labels whose MAC is right.
+
+    Raises WrongPassphrase, NotAPool, UnknownFormat, ForeignTargets, ClonedTargets.
+    """
+    pool_id = _choose_pool(sightings, pinned)
+    ours = [sighting for sighting in sightings if sighting.pool_id == pool_id]
+    slots = []
+    for sighting in ours:
+        for signed in sighting.labels:
+            slots += [slot for slot in signed.label.slots if slot not in slots]
+    master = open_slots(slots, secret.value, secret.slot_kind, pool_id)
+    commitment = master.commitment(pool_id)
+    mac = label_mac(master)
+    authentic: dict[bytes, list[tuple[Label, Sighting]]] = {}
+    messages = []
+    for sighting in ours:
+        label = _authentic_label(sighting, mac, commitment, journal)
+        if label is None:
+            messages.append(f"{sighting.path}: its label is not authentic; it is left out")
+        else:
+            authentic.setdefault(label.target_id, []).append((label, sighting))
+    for sighting in sightings:
+        if sighting.pool_id not in (None, pool_id):
+            messages.append(f"{sighting.path}: belongs to another pool; it is left out")
+            journal.record(Event(EventKind.TARGET_FOREIGN, messages[-1]))
+        elif sighting.pool_id is None:
+            messages.append(f"{sighting.path}: {sighting.reason}")
+    single = _without_clones(authentic, messages, journal)
+    best = max((label for label, _ in single.values()),
+               key=lambda label: (label.epoch, label.generation))
+    return _located(pool_id, master, best, single, sightings, messages)
+
+
+def _choose_pool(sightings: list[Sighting], pinned: dict[str, str]) -> bytes:
+    pool_id = pool_of(sightings)
+    if pool_id is None:
+        for sighting in sightings:
+            if sighting.unknown_format is not None:
+                raise sighting.unknown_format
+        reasons = "; ".join(f"{sighting.path}: {sighting.reason}" for sighting in sightings)
+        if not sightings or all(sighting.target is None for sighting in sightings):
+            raise NotAPool(f"nothing of a pool can be reached ({reasons}). Check that its disks "
+                           "are mounted")
+        raise NotAPool(f"no label of an ecfs pool here ({reasons})")
+    expected = {pinned[path] for sighting in sightings
+                if (path := os.path.realpath(sighting.path)) in pinned}
+    if expected and pool_id.hex() not in expected:
+        raise ForeignTargets(
+            f"these paths held pool {min(expected)} before and now hold pool {pool_id.hex()}. If "
+            "you replaced it yourself, remove the entries from targets.json in the state directory")
+    return pool_id
+
+
+def _authentic_label(sighting: Sighting, mac: LabelMac, commitment: bytes,
+                     journal: Journal) -> Label | None:
+    for number, signed in enumerate(sighting.labels):
+        try:
+            label = check_label(signed, mac)
+            if label.commitment != commitment:
+                raise Damage("label names another key")
+        except Damage as damage:
+            journal.record(Event(EventKind.LABEL_BAD, f"{sighting.path}: {damage}",
+                                 target=signed.label.target_id))
+            continue
+        if signed.was_rotten or number or sighting.reason:
+            journal.record(Event(
+                EventKind.LABEL_BAD, f"{sighting.path}: the label was rotten and could be "
+                "corrected" if signed.was_rotten else f"{sighting.path}: {sighting.reason}",
+                target=label.target_id))
+        return label
+    return None
+
+
+def _without_clones(authentic: dict[bytes, list[tuple[Label, Sighting]]], messages: list[str],
+                    journal: Journal) -> dict[bytes, tuple[Label, Sighting]]:
+    single = {}
+    clones = []
+    for target_id, found in authentic.items():
+        if len(found) == 1:
+            single[target_id] = found[0]
+            continue
+        paths = " and ".join(sighting.path for _, sighting in found)
+        messages.append(f"{paths} are copies of one target; all of them are left out")
+        clones.append(paths)
+        journal.record(Event(EventKind.TARGET_CLONE, messages[-1], target=target_id))
+    if not single:
+        if clones:
+            raise ClonedTargets("only copies of one target are here: " + "; ".join(clones)
+                                + ". Give each target once, without its copy")
+        raise ForeignTargets("no label here is authentic under this key: " + "; ".join(messages))
+    return single
+
+
+def _located(pool_id: bytes, master: MasterKey, best: Label,
+             single: dict[bytes, tuple[Label, Sighting]], sightings: list[Sighting],
+             messages: list[str]) -> Located:
+    names = {entry.id: entry for entry in best.targets}
+    kept = {target_id: found for target_id, found in single.items() if target_id in names}
+    absent = {}
+    for entry in best.targets:
+        if entry.id not in kept:
+            at_path = next((sighting for sighting in sightings
+                            if os.path.realpath(sighting.path) == os.path.realpath(entry.path)),
+                           None)
+            absent[entry.id] = at_path.reason if at_path and at_path.reason else "not found"
+    for target_id, (_, sighting) in single.items():
+        if target_id not in names:
+            messages.append(f"{sighting.path}: was replaced and is no longer part of the pool")
+    return Located(pool_id, master, best,
+                   {target_id: sighting for target_id, (_, sighting) in kept.items()},
+                   {target_id: label for target_id, (label, _) in kept.items()}, absent, messages)
+
+
+def relabel(label: Label, **changes: object) -> Label:
+    """A label with other fields."""
+    return replace(label, **changes)  # type: ignore[arg-type]
+
+
+def require(count: int, needed: int, located: Located) -> None:
+    """TooFewReachable, naming who is missing and where it was last, unless enough are there."""
+    if count >= needed:
+        return
+    lacking = "; ".join(
+        f"{entry.name} last seen at {entry.path} ({located.absent[entry.id]})"
+        for entry in located.label.targets if entry.id in located.absent)
+    raise TooFewReachable(
+        f"{count} of {len(located.label.targets)} targets can be reached, {needed} are needed. "
+        f"Missing: {lacking or 'none'}")
+
+
+def is_gone(error: EcfsError) -> bool:
+    """Whether an error says that nothing is there."""
+    return isinstance(error, TargetError) and error.fault in (Fault.MISSING, Fault.AWAY)

@@ -1,0 +1,325 @@
+"""Commit records on targets: finding them, and appending them to a quorum.
+
+All members hold the same records at the same offsets of `commits.<epoch>`; a member that missed one
+has a hole there. A reader believes nothing but what opens, and scans past what does not.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from ecfs.base.errors import Damage, Fault, Fenced, ReadOnly, TargetError
+from ecfs.base.limits import (
+    COMMIT_PREALLOCATE_LEN,
+    COMMIT_RECORD_LEN_MAX,
+    TARGET_DEADLINE_S,
+    TARGET_SYNC_DEADLINE_S,
+)
+from ecfs.base.units import BLOCK_LEN, MIB
+from ecfs.formats import (
+    CLAIM_PATTERN,
+    COMMIT,
+    COMMITS_PATTERN,
+    BoxKeys,
+    Commit,
+    claim_name,
+    commits_name,
+    decode_claim,
+    decode_commit,
+    epochs_among,
+    peek_box,
+    record_hash,
+)
+from ecfs.observe import Event, EventKind, Journal
+from ecfs.stripes import Fleet, Member, run_jobs
+from ecfs.targets import Target
+
+SCAN_LEN_MAX = 512 * MIB
+SCAN_CHUNK_LEN = 4 * MIB
+EPOCHS_READ_MAX = 64
+
+TargetWork = Callable[[Target], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An authentic record: where it lies in its epoch's file, and its hash."""
+
+    commit: Commit
+    hash: bytes
+    offset: int
+    length: int
+
+
+@dataclass(slots=True)
+class LogView:
+    """What members' files hold. `holders` by (epoch, seq): ids of members that have the record."""
+
+    records: dict[tuple[int, int], Found] = field(default_factory=dict)
+    holders: dict[tuple[int, int], set[bytes]] = field(default_factory=dict)
+    epochs: set[int] = field(default_factory=set)
+    ends: dict[int, int] = field(default_factory=dict)
+    bad: list[tuple[bytes, int, int]] = field(default_factory=list)
+    read: set[bytes] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    """Something that looks like a record. `data` is kept for one member only, to bound memory."""
+
+    epoch: int
+    offset: int
+    length: int
+    hash: bytes
+    data: bytes | None
+
+
+@dataclass(slots=True)
+class _Scan:
+    """Raw result of one member: what looks like records, and (epoch, offset) of what is bad."""
+
+    boxes: list[_Box] = field(default_factory=list)
+    bad: list[tuple[int, int]] = field(default_factory=list)
+    epochs: list[int] = field(default_factory=list)
+
+
+async def read_log(fleet: Fleet, members: Iterable[bytes], keys: BoxKeys, *, epoch: int,
+                   offset: int) -> LogView:
+    """Everything from `offset` of `commits.<epoch>` on, and all later epochs, of all members."""
+    view = LogView()
+    asked: list[Member] = [member for target_id in members
+                           if (member := fleet.get(target_id)) is not None and member.online]
+    jobs = []
+    for number, member in enumerate(asked):
+        assert member.target is not None and member.lane is not None
+        jobs.append((member.lane,
+                     partial(_scan_member, member.target, epoch, offset, number == 0)))
+    by_hash: dict[bytes, tuple[int, int]] = {}
+    for member, result in zip(asked, await run_jobs(jobs, TARGET_SYNC_DEADLINE_S), strict=True):
+        if isinstance(result, TargetError):
+            fleet.mark_away(member.id, str(result))
+            continue
+        view.read.add(member.id)
+        view.epochs.update(result.epochs)
+        view.bad += [(member.id, at_epoch, at) for at_epoch, at in result.bad]
+        for box in result.boxes:
+            key = by_hash.get(box.hash)
+            if key is None:
+                key = await _open_box_of(view, keys, member, box)
+                if key is None:
+                    view.bad.append((member.id, box.epoch, box.offset))
+                    continue
+                by_hash[box.hash] = key
+            if view.records[key].offset == box.offset:
+                view.holders.setdefault(key, set()).add(member.id)
+                view.ends[box.epoch] = max(view.ends.get(box.epoch, 0), box.offset + box.length)
+            else:
+                view.bad.append((member.id, box.epoch, box.offset))
+    return view
+
+
+async def _open_box_of(view: LogView, keys: BoxKeys, member: Member,
+                       box: _Box) -> tuple[int, int] | None:
+    """Open a record that no member before had; None when it is not authentic or misplaced."""
+    data = box.data
+    if data is None:
+        assert member.target is not None and member.lane is not None
+        try:
+            data = await member.lane.run(partial(
+                member.target.read, commits_name(box.epoch), box.offset, box.length),
+                deadline_s=TARGET_DEADLINE_S)
+        except TargetError:
+            return None
+    try:
+        head, commit = decode_commit(data, keys)
+    except Damage:
+        return None
+    key = (head.epoch, head.seq)
+    if head.epoch != box.epoch or key in view.records:
+        return None
+    view.records[key] = Found(commit, box.hash, box.offset, box.length)
+    return key
+
+
+def _scan_member(target: Target, epoch: int, offset: int, keep: bool) -> _Scan:
+    """Runs in the target's lane. Bounded by `SCAN_LEN_MAX` over all files."""
+    scan = _Scan()
+    scan.epochs = epochs_among(target.list_names(), COMMITS_PATTERN)
+    budget = SCAN_LEN_MAX
+    wanted = sorted(found for found in scan.epochs if found >= epoch)[:EPOCHS_READ_MAX]
+    for found in wanted:
+        start = offset if found == epoch else 0
+        try:
+            budget -= _scan_file(target, found, start, budget, scan, keep)
+        except TargetError as error:
+            if error.fault not in (Fault.MISSING, Fault.UNSAFE, Fault.IO):
+                raise
+            scan.bad.append((found, start))
+    return scan
+
+
+def _scan_file(target: Target, epoch: int, start: int, budget: int, scan: _Scan,
+               keep: bool) -> int:
+    name = commits_name(epoch)
+    target.forget(name)
+    at = start
+    window, window_at = b"", at
+    zeros = bytes(BLOCK_LEN)
+    while at - start < budget:
+        if at - window_at + BLOCK_LEN > len(window):
+            window, window_at = target.read(name, at, SCAN_CHUNK_LEN), at
+            if not window:
+                break
+        inside = at - window_at
+        block = window[inside : inside + BLOCK_LEN]
+        if block == zeros:
+            at = _next_block(window, window_at, inside)
+            continue
+        try:
+            length = peek_box(COMMIT, block).length
+        except Damage:
+            scan.bad.append((epoch, at))
+            at += BLOCK_LEN
+            continue
+        data = window[inside : inside + length]
+        if len(data) < length:
+            data = target.read(name, at, min(length, COMMIT_RECORD_LEN_MAX))
+        if len(data) == length:
+            scan.boxes.append(
+                _Box(epoch, at, length, record_hash(data), data if keep else None))
+            at += length
+        else:
+            scan.bad.append((epoch, at))
+            at += BLOCK_LEN
+    return at - start
+
+
+def _next_block(window: bytes, window_at: int, inside: int) -> int:
+    """The first block from `inside` on that is not all zeros, or the end of the window."""
+    rest = window[inside:].lstrip(b"\0")
+    skipped = len(window) - inside - len(rest)
+    return window_at + inside + max(skipped // BLOCK_LEN * BLOCK_LEN, BLOCK_LEN)
+
+
+class RecordWriter:
+    """Appends records of one epoch. A record counts where it is synced and no claim fences us."""
+
+    def __init__(self, fleet: Fleet, members: tuple[bytes, ...], quorum: int, epoch: int,
+                 claim: bytes, claim_keys: BoxKeys, journal: Journal) -> None:
+        self._fleet = fleet
+        self._members = members
+        self._quorum = quorum
+        self._epoch = epoch
+        self._claim = claim
+        self._claim_keys = claim_keys
+        self._journal = journal
+        self._allocated: dict[bytes, int] = {}
+        self.offset = 0
+        self.missed: tuple[bytes, ...] = ()
+
+    async def create_files(self) -> None:
+        """Create `commits.<epoch>` on all members. ReadOnly when too few took it."""
+        name = commits_name(self._epoch)
+        done = await self._on_members(lambda target: target.create(name, b""))
+        if len(done) < self._quorum:
+            raise ReadOnly(self._too_few(len(done)))
+
+    async def append(self, record: bytes) -> None:
+        """Write, sync, re-check the claims; returns once a quorum holds the record.
+
+        Calling it again with the same record after ReadOnly writes the same bytes in the same
+        place. Fenced when another writer has claimed the pool.
+        """
+        offset = self.offset
+        done = await self._on_members(lambda target: self._append_one(target, offset, record))
+        if any(isinstance(result, Fenced) for result in done.values()):
+            raise next(result for result in done.values() if isinstance(result, Fenced))
+        if len(done) < self._quorum:
+            raise ReadOnly(self._too_few(len(done)))
+        self.missed = tuple(member for member in self._members if member not in done)
+        self.offset = offset + len(record)
+
+    def _too_few(self, count: int) -> str:
+        return (f"only {count} targets acknowledged, {self._quorum} are needed; the pool is "
+                "read-only until enough are back")
+
+    def _append_one(self, target: Target, offset: int, record: bytes) -> Fenced | None:
+        """Runs in the target's lane."""
+        name = commits_name(self._epoch)
+        end = offset + len(record)
+        if end > self._allocated.get(target.path.encode(), 0):
+            try:
+                target.preallocate(name, offset, max(COMMIT_PREALLOCATE_LEN, len(record)))
+            except TargetError as error:
+                if error.fault is not Fault.FULL:
+                    raise
+            self._allocated[target.path.encode()] = offset + COMMIT_PREALLOCATE_LEN
+        target.write(name, offset, [record])
+        target.sync(name)
+        return self.check_claims(target)
+
+    def check_claims(self, target: Target) -> Fenced | None:
+        """The claims of a target, listed now: Fenced if an authentic one of our epoch or a later
+        one is not ours. Junk under a claim's name fences nobody."""
+        for epoch in epochs_among(target.list_names(), CLAIM_PATTERN):
+            if epoch < self._epoch:
+                break
+            try:
+                data = target.read(claim_name(epoch), 0, BLOCK_LEN)
+            except TargetError:
+                continue
+            if data == self._claim:
+                continue
+            try:
+                claim = decode_claim(data, self._claim_keys, epoch)
+            except Damage:
+                self._journal.record(Event(
+                    EventKind.CLAIM_BAD, f"{target.path}: claim of epoch {epoch} is no claim"))
+                continue
+            return Fenced(f"{claim.host} has claimed the pool (epoch {epoch}); this mount is "
+                          "read-only now. Unmount it")
+        return None
+
+    async def _on_members(self, work: TargetWork) -> dict[bytes, Fenced | None]:
+        """Do something on every member that is there; what those that did it returned."""
+        asked = [member for target_id in self._members
+                 if (member := self._fleet.get(target_id)) is not None and member.online]
+        jobs = []
+        for member in asked:
+            assert member.target is not None and member.lane is not None
+            jobs.append((member.lane, partial(work, member.target)))
+        results = await run_jobs(jobs, TARGET_SYNC_DEADLINE_S)
+        done: dict[bytes, Fenced | None] = {}
+        for member, result in zip(asked, results, strict=True):
+            if isinstance(result, TargetError):
+                self._fleet.note_write_error(member.id, result)
+            else:
+                done[member.id] = result
+        return done
+
+    async def punch(self, epoch: int, offset: int) -> None:
+        """Give back the room of records of this epoch before `offset`; best effort."""
+        name = commits_name(epoch)
+        if offset:
+            await self._on_members(lambda target: _punch(target, name, offset))
+
+
+def _punch(target: Target, name: str, length: int) -> None:
+    try:
+        target.punch(name, 0, length)
+    except TargetError as error:
+        if error.fault is not Fault.MISSING:
+            raise
+
+
+async def on_online(fleet: Fleet, work: TargetWork,
+                    deadline_s: float = TARGET_DEADLINE_S) -> dict[bytes, Any]:
+    """Do something on every target that is there; results or TargetErrors by target id."""
+    online = fleet.online()
+    jobs = []
+    for member in online:
+        assert member.target is not None and member.lane is not None
+        jobs.append((member.lane, partial(work, member.target)))
+    results = await run_jobs(jobs, deadline_s)
+    return dict(zip([member.id for member in online], results, strict=True))

@@ -1,0 +1,98 @@
+"""Targets that return while the pool is mounted.
+
+Each record is held by a quorum of its own, so a member that returns needs no old records: it takes
+the claim, an empty record file, and counts for what is written from then on. What it missed of
+stripes is re-created by the mender.
+"""
+
+from dataclasses import dataclass
+
+from ecfs.base.errors import Damage, Fault, TargetError
+from ecfs.base.limits import TARGET_DEADLINE_S, TARGET_SYNC_DEADLINE_S
+from ecfs.base.units import BLOCK_LEN
+from ecfs.formats import check_label, claim_name, commits_name
+from ecfs.keys import MasterKey
+from ecfs.observe import Event, EventKind, Journal
+from ecfs.stripes import Fleet, Member, MemberState
+from ecfs.targets import AnyLane, Target
+from ecfs.volume.environment import Environment
+from ecfs.volume.locate import Sighting, label_mac, look_at
+
+
+@dataclass(slots=True)
+class Rejoiner:
+    """Looks for members that are not there, at the paths where they were last."""
+
+    fleet: Fleet
+    environment: Environment
+    journal: Journal
+    master: MasterKey
+    pool_id: bytes
+    epoch: int
+    claim: bytes
+    lane: AnyLane
+
+    async def probe(self) -> list[Member]:
+        """Take in those that are back. A blank or foreign directory is left alone."""
+        back = []
+        for member in list(self.fleet):
+            if member.state in (MemberState.AWAY, MemberState.MISSING):
+                try:
+                    sighting = await self.lane.run(look_at, member.path, self.environment,
+                                                   deadline_s=TARGET_DEADLINE_S)
+                    if await self._take_in(member, sighting):
+                        back.append(member)
+                except TargetError as error:
+                    member.reason = str(error)
+        return back
+
+    async def _take_in(self, member: Member, sighting: Sighting) -> bool:
+        target = sighting.target
+        if target is None or not self._is_member(member, sighting):
+            if target is not None:
+                target.close()
+            return False
+        lane = self.environment.open_lane(member.name)
+        try:
+            await lane.run(self._prepare, target, deadline_s=TARGET_SYNC_DEADLINE_S)
+        except TargetError as error:
+            member.reason = str(error)
+            lane.close(timeout=0.0)
+            target.close()
+            return False
+        if member.lane is not None:
+            member.lane.close(timeout=0.0)
+        if member.target is not None:
+            member.target.close()
+        member.target, member.lane = target, lane
+        self.fleet.mark_online(member)
+        self.journal.record(Event(EventKind.TARGET_BACK,
+                                  f"target {member.name} ({member.path}) is back",
+                                  target=member.id))
+        return True
+
+    def _is_member(self, member: Member, sighting: Sighting) -> bool:
+        mac = label_mac(self.master)
+        for signed in sighting.labels:
+            try:
+                label = check_label(signed, mac)
+            except Damage:
+                continue
+            return label.pool_id == self.pool_id and label.target_id == member.id
+        return False
+
+    def _prepare(self, target: Target) -> None:
+        """Runs in the target's lane: the claim and the record file of this epoch."""
+        try:
+            target.create(claim_name(self.epoch), self.claim)
+        except TargetError as error:
+            if error.fault is not Fault.EXISTS:
+                raise
+            if target.read(claim_name(self.epoch), 0, BLOCK_LEN) != self.claim:
+                # Rotten: the holder may put it back, byte for byte.
+                target.replace(claim_name(self.epoch), self.claim)
+        try:
+            target.create(commits_name(self.epoch), b"")
+        except TargetError as error:
+            if error.fault is not Fault.EXISTS:
+                raise

@@ -1,0 +1,92 @@
+"""How much can still be placed: what statfs tells, and when growing stops."""
+
+from dataclasses import dataclass
+
+import trio
+
+from ecfs.base.errors import TargetError
+from ecfs.base.limits import INODES_SHOWN_MAX, RESERVE_LEN_MIN
+from ecfs.erasure import Geometry
+from ecfs.stripes import Fleet, StripeStore
+from ecfs.targets import Space, Target
+from ecfs.volume.records import on_online
+
+REFRESH_INTERVAL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeSpace:
+    """What statfs(2) tells; lengths in bytes of content, parity already taken off."""
+
+    total_len: int
+    free_len: int
+    available_len: int
+    inodes_count: int
+    inodes_free: int
+
+
+def placeable_len(free: list[int], geometry: Geometry) -> int:
+    """Content that fits on targets with these free bytes, each stripe on k + m different ones.
+
+    The largest T for which sum(min(free_i, T)) >= (k + m) T is the length of all columns together;
+    k of k + m columns are content.
+    """
+    shards = geometry.shards
+    if len(free) < shards:
+        return min(free, default=0) * max(0, len(free) - geometry.parity)
+    low, high = 0, sum(free) // shards
+    while low < high:
+        middle = (low + high + 1) // 2
+        if sum(min(one, middle) for one in free) >= shards * middle:
+            low = middle
+        else:
+            high = middle - 1
+    return low * geometry.data
+
+
+class SpaceMeter:
+    """Asks the targets for their room, once a second, in their lanes."""
+
+    def __init__(self, fleet: Fleet, store: StripeStore) -> None:
+        self._fleet = fleet
+        self._store = store
+        self.spaces: dict[bytes, Space] = {}
+
+    async def run(self) -> None:
+        """Refresh until cancelled."""
+        while True:
+            await trio.sleep(REFRESH_INTERVAL_S)
+            await self.refresh()
+
+    async def refresh(self) -> None:
+        """Ask once."""
+        for target_id, result in (await on_online(self._fleet, _space_of)).items():
+            member = self._fleet.get(target_id)
+            if member is None or isinstance(result, TargetError):
+                continue
+            self.spaces[target_id] = result
+            if member.full and result.free_len > 2 * RESERVE_LEN_MIN:
+                member.full = False
+
+    def _placeable(self, *, reserve_len: int) -> int:
+        free = [max(0, space.free_len - reserve_len) for member in self._fleet.placeable()
+                if (space := self.spaces.get(member.id)) is not None]
+        return placeable_len(free, self._store.content_geometry)
+
+    def available_len(self, dirty_len: int) -> int:
+        """Content that may still be added, beyond the reserve and what is on its way."""
+        return self._placeable(reserve_len=RESERVE_LEN_MIN) - dirty_len
+
+    def space(self, inodes_count: int, dirty_len: int) -> VolumeSpace:
+        """For statfs. Total: as if the targets' other users did not exist."""
+        online = [space for member in self._fleet.online()
+                  if (space := self.spaces.get(member.id)) is not None]
+        total = placeable_len([space.total_len for space in online], self._store.content_geometry)
+        free = max(0, self._placeable(reserve_len=0) - dirty_len)
+        available = max(0, self.available_len(dirty_len))
+        return VolumeSpace(total, min(free, total), min(available, total), inodes_count,
+                           max(0, INODES_SHOWN_MAX - inodes_count))
+
+
+def _space_of(target: Target) -> Space:
+    return target.space()

@@ -1,0 +1,500 @@
+"""A volume while it is open: joins tree, content and log, and runs what goes on in the background.
+
+Lock order, outermost first: checkpoint lock, flusher's round lock, commit lock.
+"""
+
+import logging
+import os
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Protocol
+
+import trio
+
+from ecfs.base.errors import (
+    AppendRefused,
+    Bug,
+    EcfsError,
+    Fenced,
+    NoSpace,
+    ReadOnly,
+)
+from ecfs.base.ids import InodeId
+from ecfs.base.limits import (
+    CHECKPOINT_INTERVAL_S,
+    COMMIT_INTERVAL_S,
+    DAMAGED_PATHS_MAX,
+    HEARTBEAT_INTERVAL_S,
+    TRANSACTION_PAGES_MAX,
+)
+from ecfs.base.units import MIB, NS_PER_S
+from ecfs.content import FileNote, Files
+from ecfs.formats import CheckpointPointer, SegmentEntry, column_name
+from ecfs.namespace import Tree
+from ecfs.observe import Event, EventKind, Journal
+from ecfs.stripes import Fleet, Member, MemberState, ShardFault, StripeRef, StripeStore
+from ecfs.volume.anchor import Anchor
+from ecfs.volume.checkpointing import Checkpointer
+from ecfs.volume.claiming import Heart, box_keys
+from ecfs.volume.committing import Committer, Tip
+from ecfs.volume.creating import PoolMade, lay_out
+from ecfs.volume.environment import Environment, OpenOptions, PoolOrder, Secret
+from ecfs.volume.housekeeping import forget_epochs, remove_columns, remove_strays
+from ecfs.volume.labelling import Labeller
+from ecfs.volume.locate import look_everywhere
+from ecfs.volume.opening import Opened, open_pool
+from ecfs.volume.records import RecordWriter
+from ecfs.volume.rejoining import Rejoiner
+from ecfs.volume.space import SpaceMeter, VolumeSpace
+from ecfs.volume.status import PoolStatus, TargetStatus, advise, peeked
+
+CHANGES_PER_COMMIT_MAX = TRANSACTION_PAGES_MAX * 2
+ANCHOR_INTERVAL_S = 1.0
+RECLAIM_SPARSE_RATIO = 2
+RECLAIM_SLACK_LEN = 16 * MIB
+
+_log = logging.getLogger("ecfs.volume")
+
+
+class Mender(Protocol):
+    """Repairs what reads report; the room `repair` has the real one."""
+
+    def report(self, ref: StripeRef, faults: Sequence[ShardFault]) -> None:
+        """A read met damage. Does not wait."""
+        ...
+
+    async def run(self, volume: "Volume") -> None:
+        """Mend until cancelled."""
+        ...
+
+
+class _Inodes:
+    """What content needs of the tree."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+
+    def size_of(self, inode: InodeId) -> int:
+        """Size in the database."""
+        return self._tree.attributes(inode).size
+
+    def settle(self, inode: InodeId, *, size: int, mtime_ns: int | None,
+               ctime_ns: int | None) -> None:
+        """Content reached the database."""
+        self._tree.record_content(inode, size=size, mtime_ns=mtime_ns, ctime_ns=ctime_ns)
+
+    def note_of(self, inode: InodeId) -> FileNote:
+        """Where the file is, as far as memory knows."""
+        try:
+            mode = self._tree.attributes(inode).mode
+        except EcfsError:
+            mode = 0
+        parent, name = self._tree.name_hint(inode) or (InodeId(0), b"")
+        return FileNote(parent, name, mode)
+
+
+class Volume:
+    """An open pool. Made by `open_volume`."""
+
+    def __init__(self, opened: Opened, options: OpenOptions, nursery: trio.Nursery,
+                 mender: Mender | None) -> None:
+        if opened.database is None or opened.store is None or opened.pages is None:
+            raise Bug("a volume of a pool that is not loaded")
+        self.opened = opened
+        self.options = options
+        self.environment: Environment = opened.environment
+        self.journal: Journal = opened.journal
+        self.fleet: Fleet = opened.fleet
+        self.store: StripeStore = opened.store
+        self.database = opened.database
+        self.pages = opened.pages
+        self.quorum = opened.quorum
+        self.pool_id = opened.located.pool_id
+        self.nursery = nursery
+        self.mender = mender
+        self.tree = Tree(self.database, self.environment.clock)
+        self.files = Files(self.database, self.store, _Inodes(self.tree), self.environment.clock,
+                           nursery, write_back_len=options.write_back_len,
+                           cache_len=options.block_cache_len)
+        self.labeller = Labeller(self.fleet, opened.master, opened.label, opened.epoch)
+        self.meter = SpaceMeter(self.fleet, self.store)
+        self.damaged_inodes: set[int] = set()
+        self.lost_inodes_unknown = False
+        self.catching_up: set[bytes] = set()
+        self.broken: str = ""
+        self.committer: Committer | None = None
+        self.checkpointer: Checkpointer | None = None
+        self.writer: RecordWriter | None = None
+        self._checkpoint_ns = self.environment.clock.monotonic_ns()
+        self._anchored: Tip | None = None
+        self._start = opened.start
+        self._rejoiner: Rejoiner | None = None
+        self._strays_removed = False
+        self.files.on_damage = self.note_damage
+        if mender is not None:
+            self.files.set_mender(mender.report)
+            self.store.on_fault = mender.report
+
+    # -- what the driver asks ----------------------------------------------------------------
+
+    @property
+    def read_only(self) -> str:
+        """Why nothing can be written now; empty while it can."""
+        if self.opened.read_only:
+            return self.opened.read_only
+        if self.broken:
+            return self.broken
+        if self.committer is not None and self.committer.failure is not None:
+            return str(self.committer.failure)
+        return ""
+
+    def admit(self, *, grows: bool) -> None:
+        """Before each change: raises ReadOnly, or NoSpace for one that grows."""
+        reason = self.read_only
+        if reason:
+            raise ReadOnly(reason)
+        if grows and self.meter.available_len(self.files.flusher.dirty_len) <= 0:
+            raise NoSpace("no target has room left beyond the reserve; delete something, or add "
+                          "room")
+
+    async def room(self) -> None:
+        """Wait while the open transaction is past its bound."""
+        committer = self.committer
+        if committer is None:
+            return
+        if self.database.change_count - committer.changes_at_commit > CHANGES_PER_COMMIT_MAX:
+            await self.commit()
+
+    async def fsync(self, inode: InodeId | None) -> None:
+        """Durable on return: the content of one inode (None: of all), and all metadata."""
+        await self.files.flush(inode, inline=inode is not None)
+        await self.commit()
+
+    async def commit(self) -> None:
+        """Everything in the open transaction is durable on return."""
+        if self.committer is None:
+            if self.database.in_transaction:
+                raise ReadOnly(self.read_only)
+            return
+        await self.committer.commit()
+        if self.options.anchor_always:
+            self.save_anchor(durable=True)
+
+    def space(self) -> VolumeSpace:
+        """What statfs tells."""
+        return self.meter.space(self.tree.count(), self.files.flusher.dirty_len)
+
+    # -- starting and stopping ---------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin the epoch, if the pool may be written, and the background tasks."""
+        opened = self.opened
+        if not opened.read_only:
+            try:
+                await self._begin_epoch()
+            except ReadOnly as error:
+                opened.read_only = str(error)
+                self.committer = None
+        await self.meter.refresh()
+        self.nursery.start_soon(self.meter.run)
+        if self.committer is not None:
+            self.nursery.start_soon(self.files.run)
+            self.nursery.start_soon(self._commit_loop)
+            self.nursery.start_soon(self._beat_loop)
+            self.nursery.start_soon(self._anchor_loop)
+            if self.mender is not None:
+                self.nursery.start_soon(self.mender.run, self)
+        self._say_mounted()
+
+    async def _begin_epoch(self) -> None:
+        opened = self.opened
+        keys = partial(box_keys, opened.master, self.pool_id)
+        writer = RecordWriter(self.fleet, opened.label.members, self.quorum.commit, opened.epoch,
+                              opened.claim, keys("claim"), self.journal)
+        await writer.create_files()
+        committer = Committer(
+            database=self.database, pages=self.pages, writer=writer, keys=keys("commit"),
+            clock=self.environment.clock, entropy=self.environment.entropy, epoch=opened.epoch,
+            writer_id=opened.writer, tip=opened.tip)
+        committer.generation = lambda: self.labeller.generation
+        self.files.flusher.birth = lambda: committer.tip.seq
+        await committer.open_epoch()
+        self.checkpointer = Checkpointer(
+            pages=self.pages, store=self.store, committer=committer, table=opened.table,
+            chunks=opened.chunks, next_stripe=opened.next_stripe)
+        self._rejoiner = Rejoiner(
+            self.fleet, self.environment, self.journal, opened.master, self.pool_id, opened.epoch,
+            opened.claim, self.environment.open_lane("probe"))
+        self.writer, self.committer = writer, committer
+
+    def _say_mounted(self) -> None:
+        opened = self.opened
+        elapsed = (self.environment.clock.monotonic_ns() - opened.started_ns) / NS_PER_S
+        for message in opened.located.messages:
+            _log.warning("%s", message)
+        self.journal.record(Event(
+            EventKind.MOUNTED, f"mounted in {elapsed:.3f} s (key derivation {opened.kdf_s:.3f} s), "
+            f"epoch {opened.epoch}, {self.read_only or 'writable'}"))
+
+    async def close(self) -> None:
+        """Make everything durable, write a clean checkpoint, let go. Raises what went wrong."""
+        try:
+            if self.committer is not None and not self.read_only:
+                await self.files.flush(None)
+                while self.files.reap():
+                    await trio.lowlevel.checkpoint()
+                await self.checkpoint(clean=True)
+                self.save_anchor(durable=True)
+        finally:
+            self.journal.record(Event(EventKind.UNMOUNTED, "unmounted"))
+            self.nursery.cancel_scope.cancel()
+            self.opened.close()
+
+    # -- background --------------------------------------------------------------------------
+
+    async def _commit_loop(self) -> None:
+        while True:
+            await trio.sleep(COMMIT_INTERVAL_S)
+            try:
+                await self.tend()
+            except EcfsError as error:
+                self.note_failure(error)
+
+    async def tend(self) -> None:
+        """One round of what happens every few seconds while mounted."""
+        assert self.committer is not None
+        if isinstance(self.committer.failure, Fenced):
+            return
+        if self.database.in_transaction or self.committer.pending:
+            await self.commit()
+        await self._take_back()
+        for _ in range(64):
+            if not self.files.reap():
+                break
+        await self.reclaim()
+        age_s = (self.environment.clock.monotonic_ns() - self._checkpoint_ns) / NS_PER_S
+        assert self.checkpointer is not None
+        if self.checkpointer.due() or (age_s > CHECKPOINT_INTERVAL_S and self._behind()):
+            await self.checkpoint()
+
+    async def _take_back(self) -> None:
+        """Members that returned get a label of today, and what they missed."""
+        assert self._rejoiner is not None
+        back = await self._rejoiner.probe()
+        if back:
+            await self.checkpoint()
+            for member in back:
+                self.catching_up.add(member.id)
+
+    def _behind(self) -> bool:
+        """Whether records follow the newest checkpoint."""
+        assert self.committer is not None and self.checkpointer is not None
+        tip = self.checkpointer.root_tip
+        return tip is None or tip.seq != self.committer.tip.seq
+
+    def note_failure(self, error: EcfsError) -> None:
+        """Something in the background failed; says so once per kind of text."""
+        if isinstance(error, (Fenced, ReadOnly)):
+            self.journal.record(Event(
+                EventKind.FENCED if isinstance(error, Fenced) else EventKind.READ_ONLY,
+                str(error)))
+        elif isinstance(error, Bug):
+            self.broken = f"a bug in ecfs: {error}"
+            _log.critical("%s", self.broken)
+        else:
+            _log.error("in the background: %s", error)
+
+    async def _beat_loop(self) -> None:
+        opened = self.opened
+        heart = Heart(self.fleet, box_keys(opened.master, self.pool_id, "heartbeat"),
+                      self.environment.entropy, opened.epoch)
+        while True:
+            await heart.beat()
+            await trio.sleep(HEARTBEAT_INTERVAL_S)
+
+    async def _anchor_loop(self) -> None:
+        while True:
+            await trio.sleep(ANCHOR_INTERVAL_S)
+            try:
+                self.save_anchor(durable=False)
+            except OSError as error:
+                _log.error("the anchor cannot be written: %s", error.strerror)
+
+    def save_anchor(self, *, durable: bool) -> None:
+        """Remember the newest acknowledged commit outside of the pool."""
+        committer = self.committer
+        if committer is None or (committer.tip is self._anchored and not durable):
+            return
+        tip, label = committer.tip, self.labeller.label
+        self.opened.anchor_file.save(Anchor(
+            self.pool_id.hex(), self.opened.epoch, tip.seq, tip.hash.hex(), label.data,
+            label.parity, label.commitment.hex(), label.version), durable=durable)
+        self._anchored = tip
+
+    # -- checkpoints and space ---------------------------------------------------------------
+
+    async def checkpoint(self, *, clean: bool = False) -> None:
+        """Write a checkpoint, then labels, then give back what neither it nor the one before needs.
+        """
+        checkpointer, committer = self.checkpointer, self.committer
+        if checkpointer is None or committer is None:
+            raise ReadOnly(self.read_only)
+        done = await checkpointer.write(
+            self.labeller.label, clean=clean, before=self.files.move_inline)
+        start = CheckpointPointer(self.opened.epoch, done.base.seq + 1,
+                                  done.base.offset + done.base.length, done.tip.hash)
+        # Labels point to where replay from the checkpoint before begins, so that both can be read.
+        pointer = replace(self._start, hash=done.tip.hash) if self._start else start
+        held = await self.labeller.write(pointer)
+        self._checkpoint_ns = self.environment.clock.monotonic_ns()
+        self._start = start
+        self.journal.record(Event(EventKind.CHECKPOINT, f"checkpoint at commit {done.tip.seq}"))
+        if len(held & set(self.labeller.label.members)) >= self.quorum.commit:
+            await self._give_back(pointer, done.released)
+
+    async def _give_back(self, pointer: CheckpointPointer, released: list[SegmentEntry]) -> None:
+        """A quorum holds labels that name the checkpoint: what lies before `pointer` may go."""
+        await forget_epochs(self.fleet, pointer.epoch)
+        if pointer.epoch == self.opened.epoch and self.writer is not None:
+            await self.writer.punch(pointer.epoch, pointer.offset)
+        await remove_columns(self.fleet, [column_name(entry.epoch, entry.id)
+                                          for entry in released])
+        if not self._strays_removed and self.checkpointer is not None:
+            self._strays_removed = True
+            known = self.checkpointer.known_segments() | {
+                (entry.epoch, entry.id) for entry in self.files.index.segments.values()}
+            await remove_strays(self.fleet, known, self.opened.epoch)
+
+    async def reclaim(self) -> None:
+        """Delete segments without live stripes, and compact the sparsest one."""
+        if self.read_only or self.committer is None:
+            return
+        async with self.files.flusher.round_lock:
+            open_ids = self.store.open_segment_ids()
+            empty = [segment_id for segment_id in self.files.tables.empty_segments()
+                     if segment_id not in open_ids]
+            if empty:
+                entries = [self.files.index.segments[segment_id] for segment_id in empty]
+                with self.database.change():
+                    for segment_id in empty:
+                        self.files.tables.drop_segment(segment_id)
+                for segment_id in empty:
+                    self.files.index.drop_segment(segment_id)
+        if empty:
+            await self.commit()
+            await remove_columns(self.fleet, [column_name(entry.epoch, entry.id)
+                                              for entry in entries])
+        sparse = self._sparsest()
+        if sparse is not None:
+            try:
+                await self.files.compact(sparse)
+            except AppendRefused as error:
+                _log.warning("compaction of segment %x put off: %s", sparse, error)
+
+    def _sparsest(self) -> int | None:
+        """A closed segment of which more than half is dead, if any."""
+        live = self.files.tables.live_by_segment()
+        open_ids = self.store.open_segment_ids()
+        best: tuple[float, int] | None = None
+        for segment_id, entry in self.files.index.segments.items():
+            if segment_id in open_ids:
+                continue
+            stored = entry.length * entry.data
+            living = live.get(segment_id, 0)
+            if living and living * RECLAIM_SPARSE_RATIO < stored and (
+                    stored - living > RECLAIM_SLACK_LEN):
+                best = min(best, (living / stored, segment_id)) if best else (
+                    living / stored, segment_id)
+        return best[1] if best else None
+
+    # -- telling -----------------------------------------------------------------------------
+
+    def note_damage(self, inode: int) -> None:
+        """A file of which something could not be read."""
+        if len(self.damaged_inodes) < DAMAGED_PATHS_MAX:
+            self.damaged_inodes.add(inode)
+
+    def status(self) -> PoolStatus:
+        """What the pool is like now."""
+        missed = [self.fleet[target_id].name for target_id in self.catching_up
+                  if self.fleet.get(target_id) is not None]
+        targets = tuple(self._target_status(member) for member in self.fleet)
+        degraded = any(member.state is not MemberState.ONLINE for member in self.fleet) or missed
+        state = "read_only" if self.read_only else "degraded" if degraded else "healthy"
+        seq = (self.committer or self.opened).tip.seq
+        label = self.labeller.label
+        return PoolStatus(
+            self.pool_id.hex(), state, self.opened.freshness.value, self.opened.epoch, seq,
+            label.data, label.parity, targets, tuple(self._damaged_paths()),
+            tuple(advise(self.fleet, label, self.read_only, missed)))
+
+    def _target_status(self, member: Member) -> TargetStatus:
+        errors = self.journal.errors_of(member.id)
+        space = self.meter.spaces.get(member.id)
+        return TargetStatus(
+            member.id.hex(), member.name, os.path.abspath(member.path), member.state.value,
+            errors.io, errors.tag, errors.label, self.files.tables.missed_len(member.id),
+            space.total_len if space else 0, space.free_len if space else 0, member.reason)
+
+    def _damaged_paths(self) -> list[str]:
+        paths = []
+        for inode in sorted(self.damaged_inodes):
+            try:
+                path = self.tree.path_of(InodeId(inode))
+            except EcfsError:
+                path = None
+            if path is not None:
+                paths.append(os.fsdecode(path))
+        return paths
+
+
+@asynccontextmanager
+async def open_volume(paths: Iterable[str], secret: Secret, environment: Environment,
+                      options: OpenOptions | None = None,
+                      mender: Mender | None = None) -> AsyncIterator[Volume]:
+    """Open a pool; on exit everything is durable and the pool is let go.
+
+    Raises refusals on entry, and on exit what kept something from becoming durable.
+    """
+    chosen = options or OpenOptions()
+    opened = await open_pool(paths, secret, environment, chosen)
+    try:
+        async with trio.open_nursery() as nursery:
+            volume = Volume(opened, chosen, nursery, mender)
+            try:
+                await volume.start()
+                yield volume
+            finally:
+                with trio.CancelScope(shield=True):
+                    await volume.close()
+    except BaseExceptionGroup as group:
+        raise _single(group) from None
+
+
+def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one exception in a group of a group, or the group."""
+    inner: BaseException = group
+    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
+        inner = inner.exceptions[0]
+    return inner
+
+
+async def create_pool(order: PoolOrder, environment: Environment) -> PoolMade:
+    """Make a pool and an empty file system on it. Raises refusals."""
+    made, paths = await trio.to_thread.run_sync(lay_out, order, environment)
+    async with open_volume(paths, order.secret, environment, OpenOptions(fresh=True)) as volume:
+        volume.tree.format_root(os.getuid(), os.getgid(), 0o755)
+    return made
+
+
+async def peek_pool(paths: Iterable[str], environment: Environment) -> PoolStatus:
+    """What labels claim, without a key: not authenticated. NotAPool, UnknownFormat."""
+    sightings = await trio.to_thread.run_sync(look_everywhere, list(paths), environment)
+    try:
+        return peeked(sightings)
+    finally:
+        for sighting in sightings:
+            if sighting.target is not None:
+                sighting.target.close()

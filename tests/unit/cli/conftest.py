@@ -1,0 +1,35 @@
+from pathlib import Path
+
+import pytest
+
+from ecfs.cli.tools import Tools
+from tests.unit.cli.fakes import PASSPHRASE, FakeEngine, fake_tools
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def tools(engine: FakeEngine, tmp_path: Path) -> Tools:
+    tools = fake_tools(engine, tmp_path)
+    tools.run.prepare()
+    return tools
+
+
+@pytest.fixture
+def targets(tmp_path: Path) -> tuple[str, str]:
+    """Two directories of one pool."""
+    paths = (tmp_path / "t0", tmp_path / "t1")
+    for path in paths:
+        path.mkdir()
+        (path / "label").touch()
+    return str(paths[0]), str(paths[1])
+
+
+@pytest.fixture
+def passfile(tmp_path: Path) -> str:
+    path = tmp_path / "passphrase"
+    path.write_bytes(PASSPHRASE + b"\n")
+    return str(path)

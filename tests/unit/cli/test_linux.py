@@ -1,0 +1,66 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from ecfs.cli import linux
+from ecfs.cli.linux import Mount, holders, mount_at, parse_fstab, parse_mountinfo, process_start
+
+MOUNTINFO = (
+    b"22 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n"
+    b"90 22 0:40 / /mnt/a\\040b rw shared:7 master:2 - fuse.ecfs ecfs rw,user_id=0\n"
+    b"91 22 0:41 / /mnt/- rw - tmpfs - rw\n"
+    b"half a line\n"
+)
+
+
+def test_mountinfo_is_read_with_its_escapes_and_optional_fields() -> None:
+    mounts = parse_mountinfo(MOUNTINFO)
+    assert mounts == [
+        Mount("/", "ext4", "/dev/vda"),
+        Mount("/mnt/a b", "fuse.ecfs", "ecfs"),
+        Mount("/mnt/-", "tmpfs", "-"),
+    ]
+    assert [mount.is_ecfs for mount in mounts] == [False, True, False]
+
+
+def test_fstab_is_read_with_its_escapes() -> None:
+    content = b"# none\n\n/a\\040b:/c  /mnt\tecfs passfile=/p,noauto 0 2\n/x /y ext4\nodd line\n"
+    assert parse_fstab(content) == [
+        Mount("/mnt", "ecfs", "/a b:/c", "passfile=/p,noauto"),
+        Mount("/y", "ext4", "/x", ""),
+    ]
+
+
+def test_the_root_is_mounted_and_a_fresh_directory_is_not(tmp_path: Path) -> None:
+    assert mount_at("/") is not None
+    assert mount_at(str(tmp_path)) is None
+
+
+def test_a_process_is_told_by_its_pid_and_start() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        start = process_start(child.pid)
+        assert start is not None
+        assert not linux.wait_for_exit(child.pid, start, timeout_s=0)
+        # Another process that has got the same pid is not the one we wait for.
+        assert linux.wait_for_exit(child.pid, start - 1, timeout_s=0)
+        child.communicate(b"\n")
+    assert linux.wait_for_exit(child.pid, start)
+    assert process_start(child.pid) is None
+
+
+def test_who_holds_a_directory_is_named(tmp_path: Path) -> None:
+    assert holders(str(tmp_path)) == []
+    (tmp_path / "file").touch()
+    with (tmp_path / "file").open():
+        assert any(f"(pid {os.getpid()})" in holder for holder in holders(str(tmp_path)))
+
+
+def test_a_hardened_process_leaves_no_core() -> None:
+    script = (
+        "import resource; from ecfs.cli.linux import harden; harden();"
+        "print(resource.getrlimit(resource.RLIMIT_CORE));"
+        "import ctypes; print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
+    )
+    told = subprocess.check_output([sys.executable, "-c", script], text=True)
+    assert told == "(0, 0)\n0\n"
