@@ -68,6 +68,8 @@ EVENTS_KEPT_MAX = 10_000
 DAMAGED_PATHS_MAX = 10_000
 ATTRIBUTE_CACHE_COUNT_MAX = 32 * KIB
 REQUESTS_AT_ONCE_MAX = 32
+REQUEST_LEN_MAX = 1 * MIB
+REQUESTS_BETWEEN_YIELDS_MAX = 16
 
 # Observing: log and audit lines, and the targets that are counted one by one.
 LOG_LINES_PER_KIND_MAX = 20

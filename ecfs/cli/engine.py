@@ -160,9 +160,10 @@ class SystemEngine:
         self, paths: tuple[str, ...], key: Key, wish: MountWish
     ) -> AsyncIterator[OpenPool]:
         """Opens a pool with mending on."""
+        from ecfs.repair import MendingQueue
         from ecfs.volume import OpenOptions, open_volume
 
-        lengths = {
+        lengths: dict[str, Any] = {
             "block_cache_len": wish.block_cache_len,
             "write_back_len": wish.write_back_len,
         }
@@ -172,7 +173,8 @@ class SystemEngine:
             anchor_always=wish.anchor_always,
             **{name: length for name, length in lengths.items() if length is not None},
         )
-        async with open_volume(paths, _secret(key), self._environment(), options) as volume:
+        secret, environment = _secret(key), self._environment()
+        async with open_volume(paths, secret, environment, options, MendingQueue()) as volume:
             yield SystemPool(volume)
 
     async def check(
@@ -238,10 +240,9 @@ class SystemPool:
 
 
 def _secret(key: Key) -> "Secret":
-    from ecfs.keys import SlotKind, parse_recovery_key
+    from ecfs.keys import parse_recovery_key
     from ecfs.volume import Secret
 
     if key.kind == "recovery":
-        return Secret(SlotKind.RECOVERY, parse_recovery_key(key.value.decode(errors="replace")))
-    kinds = {"passphrase": SlotKind.PASSPHRASE, "key_file": SlotKind.KEY_FILE}
-    return Secret(kinds[key.kind], key.value)
+        return Secret(key.kind, parse_recovery_key(key.value.decode(errors="replace")))
+    return Secret(key.kind, key.value)

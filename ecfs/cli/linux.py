@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PR_SET_DUMPABLE = 4
-_PR_SET_IO_FLUSHER = 57
 _UMOUNT_NOFOLLOW = 8
 _CLONE_NEWNS = 0x00020000
 _PROC_ENTRIES_MAX = 100_000
@@ -27,17 +26,10 @@ def _raise_errno(path: str | None = None) -> None:
 
 
 def harden() -> None:
-    """Keeps plaintext and keys out of core dumps and other processes' reach.
-
-    Where the kernel permits it, also marks this process as one that memory reclaim must not wait
-    for: a file system that waits for itself never comes back.
-    """
+    """Keeps plaintext and keys out of core dumps and other processes' reach."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    libc = _libc()
-    if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+    if _libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
         _raise_errno()
-    # Needs CAP_SYS_RESOURCE; an ordinary user's mount goes without.
-    libc.prctl(_PR_SET_IO_FLUSHER, 1, 0, 0, 0)
 
 
 def unmount(mountpoint: str) -> None:
@@ -146,15 +138,16 @@ def wait_for_exit(pid: int, start: int, timeout_s: float | None = None) -> bool:
 
 
 def holders(mountpoint: str) -> list[str]:
-    """Processes with a file or directory open below `mountpoint`: `vim (pid 12)`, a few at most."""
+    """Other processes with something open below `mountpoint`: `vim (pid 12)`, a few at most."""
     below = mountpoint.rstrip("/") + "/"
+    myself = str(os.getpid())
     found: list[str] = []
     for entry in os.listdir("/proc")[:_PROC_ENTRIES_MAX]:
         if len(found) >= _HOLDERS_MAX:
             break
-        if entry.isdigit() and any(
-            link == mountpoint or link.startswith(below) for link in _links_of(int(entry))
-        ):
+        if not entry.isdigit() or entry == myself:
+            continue
+        if any(link == mountpoint or link.startswith(below) for link in _links_of(int(entry))):
             found.append(f"{_process_name(int(entry))} (pid {entry})")
     return found
 

@@ -17,7 +17,7 @@ def start_log(name: str, *, log_file: str | None, to_stderr: bool, state_dir: Pa
     has none, `<state_dir>/ecfs.log`, whose length is bounded.
     """
     if log_file is not None:
-        handler: logging.Handler = logging.FileHandler(log_file)
+        handler: logging.Handler = logging.FileHandler(log_file, delay=True)
     elif to_stderr:
         handler = logging.StreamHandler()
     else:
@@ -57,7 +57,10 @@ def _own_file(state_dir: Path) -> logging.Handler:
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return logging.handlers.RotatingFileHandler(
-            state_dir / "ecfs.log", maxBytes=LOG_FILE_LEN_MAX, backupCount=LOG_FILES_KEPT
+            state_dir / "ecfs.log",
+            maxBytes=LOG_FILE_LEN_MAX,
+            backupCount=LOG_FILES_KEPT,
+            delay=True,
         )
     except OSError:
         return logging.NullHandler()

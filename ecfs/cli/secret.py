@@ -10,9 +10,10 @@ from typing import IO, Any, Literal
 import click
 
 from ecfs.base.errors import Bug, EcfsError, UsageRefusal
+from ecfs.base.limits import KEY_SECRET_LEN_MAX
 
 PASSPHRASE_LEN_MAX = 4096
-KEY_FILE_LEN_MAX = 1 << 20
+KEY_FILE_LEN_MAX = KEY_SECRET_LEN_MAX
 
 Kind = Literal["passphrase", "key_file", "recovery"]
 Prompt = Callable[[str], str]

@@ -1,6 +1,7 @@
 """Content segments in memory, and references to their stripes."""
 
 from collections import OrderedDict
+from dataclasses import replace
 
 from ecfs.base.errors import Damage
 from ecfs.formats import KIND_CONTENT, SegmentEntry
@@ -29,6 +30,14 @@ class StripeIndex:
         if known is not None and known.columns != entry.columns:
             self._refs.clear()
         self._segments[entry.id] = entry
+
+    def replace_target(self, old: bytes, new: bytes) -> None:
+        """Every column of one target is another's."""
+        for entry in list(self._segments.values()):
+            if old in entry.columns:
+                columns = tuple(new if one == old else one for one in entry.columns)
+                self._segments[entry.id] = replace(entry, columns=columns)
+        self._refs.clear()
 
     def drop_segment(self, segment_id: int) -> None:
         """A segment that was reclaimed."""

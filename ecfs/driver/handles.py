@@ -1,6 +1,6 @@
 """Open files and directories by the number that the kernel hands back with each request."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ecfs.base.errors import Bug
 from ecfs.base.ids import InodeId
@@ -11,19 +11,22 @@ class FileHandle:
     """An open file. `error_cursor`: which failed background writes were already reported here.
 
     `privileged`: opened by root, whose writes leave set-user-id alone as Linux does.
+    `capability_changes`: how many file capabilities had been set when a write here last saw to it
+    that this file has none.
     """
 
     inode: InodeId
     error_cursor: int
     privileged: bool
+    capability_changes: int = -1
 
 
 @dataclass(slots=True)
 class DirectoryHandle:
-    """An open directory, with the names that it held when reading it began."""
+    """An open directory, with the `(name, inode, mode)` that it held when reading it began."""
 
     inode: InodeId
-    names: list[bytes] | None = field(default=None)
+    listing: list[tuple[bytes, InodeId, int]] | None = None
 
 
 class HandleTable:

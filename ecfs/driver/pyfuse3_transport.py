@@ -157,8 +157,9 @@ class Operations(pyfuse3.Operations):
             size=attr.st_size if fields.update_size else None,
             atime_ns=attr.st_atime_ns if fields.update_atime else None,
             mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
-            ctime_ns=attr.st_ctime_ns if fields.update_ctime else None)
-        return self._entry(await self.requests.change(InodeId(inode), change, uid=ctx.uid))
+            ctime_ns=attr.st_ctime_ns if fields.update_ctime else None,
+            kill_privileges=ctx.uid != 0)
+        return self._entry(await self.requests.change(InodeId(inode), change))
 
     @_answered
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:

@@ -16,6 +16,8 @@ from ecfs.driver.volume_protocol import Mounted, VolumeSpace
 from ecfs.namespace import RENAME_EXCHANGE, Attributes
 
 _TRUSTED = b"trusted."
+_CAPABILITY = b"security.capability"
+_KEEP_SIZE = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,11 @@ class Stat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What a setattr request sets; None leaves a thing as it is. Times in nanoseconds."""
+    """What a setattr request sets; None leaves a thing as it is. Times in nanoseconds.
+
+    `atime_now`, `mtime_now`: our clock counts, not the coarser one of the kernel. With
+    `kill_privileges` a new size takes set-user-id, set-group-id and file capabilities away.
+    """
 
     mode: int | None = None
     uid: int | None = None
@@ -41,6 +47,9 @@ class Change:
     atime_ns: int | None = None
     mtime_ns: int | None = None
     ctime_ns: int | None = None
+    atime_now: bool = False
+    mtime_now: bool = False
+    kill_privileges: bool = False
 
 
 class Requests:
@@ -58,6 +67,7 @@ class Requests:
         self._stale = stale
         self._handles = HandleTable()
         self._lookups = LookupCounts()
+        self._capability_changes = 0
 
     # --- looking ---
 
@@ -141,22 +151,26 @@ class Requests:
 
     # --- attributes ---
 
-    async def change(self, inode: InodeId, change: Change, *, uid: int) -> Stat:
+    async def change(self, inode: InodeId, change: Change) -> Stat:
         """setattr(2)'s family: chmod, chown, truncate, utimens."""
         attributes = self._tree.attributes(inode)
         size = change.size
         grows = size is not None and size > self._seen(attributes).attributes.size
         await self._admitted(grows=grows)
-        mode = change.mode
         if size is not None:
             self._check_size(attributes, size)
             await self._files.truncate(inode, size)
-            if mode is None and uid != 0:
+            if change.mode is None and change.kill_privileges:
                 self._tree.drop_privileges(inode)
+        if size is not None or change.uid is not None or change.gid is not None:
+            self._drop_capability(inode)
+        now_ns = self._tree.now_ns()
         attributes = self._tree.set_attributes(
-            inode, mode=mode, uid=change.uid, gid=change.gid, size=size, atime_ns=change.atime_ns,
-            mtime_ns=change.mtime_ns, ctime_ns=change.ctime_ns)
-        if attributes.is_regular and (size is not None or change.mtime_ns is not None):
+            inode, mode=change.mode, uid=change.uid, gid=change.gid, size=size,
+            atime_ns=now_ns if change.atime_now else change.atime_ns,
+            mtime_ns=now_ns if change.mtime_now else change.mtime_ns, ctime_ns=change.ctime_ns)
+        if attributes.is_regular and (
+                size is not None or change.mtime_now or change.mtime_ns is not None):
             self._files.times_were_set(inode)
         return self._seen(attributes)
 
@@ -172,6 +186,7 @@ class Requests:
     async def set_xattr(self, inode: InodeId, name: bytes, value: bytes, flags: int) -> None:
         """Set an extended attribute; flags CREATE=1, REPLACE=2."""
         await self._admitted(grows=True)
+        self._capability_changes += name == _CAPABILITY
         self._tree.set_xattr(inode, name, value, flags)
 
     async def remove_xattr(self, inode: InodeId, name: bytes) -> None:
@@ -181,30 +196,57 @@ class Requests:
 
     # --- open files ---
 
-    async def open(self, inode: InodeId, flags: int, *, uid: int) -> int:
+    async def open(self, inode: InodeId, flags: int, *, uid: int,
+                   kill_privileges: bool | None = None) -> int:
         """A handle on a regular file; O_TRUNC in `flags` empties it first.
 
         The access mode does not matter here: the kernel has checked it, and with a write-back cache
-        it reads through handles that a program opened for writing only.
+        it reads through handles that a program opened for writing only. `kill_privileges` is for
+        O_TRUNC; None: unless root opens.
         """
         if flags & os.O_TRUNC:
-            await self.change(inode, Change(size=0), uid=uid)
+            kill = uid != 0 if kill_privileges is None else kill_privileges
+            await self.change(inode, Change(size=0, kill_privileges=kill))
         return self._opened(inode, uid)
 
     async def read(self, fh: int, offset: int, length: int) -> bytes:
         """The bytes of the range that lie before the end of the file."""
         return await self._files.read(self._handles.file(fh).inode, offset, length)
 
-    async def write(self, fh: int, offset: int, data: bytes) -> int:
-        """Write all of `data`; returns its length. EFBIG past the largest offset."""
+    async def write(self, fh: int, offset: int, data: bytes, *,
+                    kill_privileges: bool | None = None) -> int:
+        """Write all of `data`; returns its length. EFBIG past the largest offset.
+
+        `kill_privileges`: whether set-user-id and set-group-id go; None: unless root opened it.
+        """
         handle = self._handles.file(fh)
+        inode = handle.inode
         if offset + len(data) > FILE_LEN_MAX:
             raise FsError(errno.EFBIG)
         self._mounted.admit(grows=True)
-        await self._files.write(handle.inode, offset, data)
-        if not handle.privileged and self._tree.drop_privileges(handle.inode):
-            self._stale(handle.inode)
+        await self._files.write(inode, offset, data)
+        if kill_privileges is None:
+            kill_privileges = not handle.privileged
+        if kill_privileges and self._tree.drop_privileges(inode):
+            self._stale(inode)
+        if handle.capability_changes != self._capability_changes:
+            handle.capability_changes = self._capability_changes
+            self._drop_capability(inode)
         return len(data)
+
+    async def allocate(self, fh: int, offset: int, length: int, mode: int) -> None:
+        """fallocate(2): the file reaches at least to the end of the range, as a hole.
+
+        Nothing is reserved: a log writes each block anew anyhow. KEEP_SIZE alone does nothing; all
+        other modes are ENOTSUP.
+        """
+        inode = self._handles.file(fh).inode
+        if mode & ~_KEEP_SIZE:
+            raise FsError(errno.EOPNOTSUPP)
+        await self._admitted(grows=True)
+        size = self.stat(inode).attributes.size
+        if not mode and offset + length > size:
+            await self.change(inode, Change(size=offset + length))
 
     async def flush(self, fh: int) -> None:
         """close(2) of one descriptor: reports a failed background write."""
@@ -238,10 +280,23 @@ class Requests:
         The caller counts a lookup (`count_lookup`) for each entry but dots that it passed on.
         """
         handle = self._handles.directory(fh)
-        if start == 0 or handle.names is None:
-            handle.names = [b".", b"..",
-                            *(name for name, _, _ in self._tree.list_directory(handle.inode))]
-        return self._entries(handle, handle.names, start)
+        listing = self._listing(handle, start)
+        for position in range(start, len(listing)):
+            name = listing[position][0]
+            try:
+                attributes = self._tree.lookup(handle.inode, name)
+            except FsError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+                continue
+            yield name, self._seen(attributes), position + 1
+
+    def plain_entries(self, fh: int, start: int) -> Iterator[tuple[bytes, InodeId, int, int]]:
+        """`(name, inode, mode, cookie of the next)` as they were when reading began."""
+        listing = self._listing(self._handles.directory(fh), start)
+        for position in range(start, len(listing)):
+            name, inode, mode = listing[position]
+            yield name, inode, mode, position + 1
 
     def count_lookup(self, inode: InodeId) -> None:
         """An entry was passed on to the kernel."""
@@ -274,16 +329,22 @@ class Requests:
         return Stat(attributes, self._files.blocks(attributes.inode, attributes.size),
                     pending is None)
 
-    def _entries(self, handle: DirectoryHandle, names: list[bytes],
-                 start: int) -> Iterator[tuple[bytes, Stat, int]]:
-        for position in range(start, len(names)):
-            try:
-                attributes = self._tree.lookup(handle.inode, names[position])
-            except FsError as error:
-                if error.errno != errno.ENOENT:
-                    raise
-                continue
-            yield names[position], self._seen(attributes), position + 1
+    def _listing(self, handle: DirectoryHandle,
+                 start: int) -> list[tuple[bytes, InodeId, int]]:
+        if start == 0 or handle.listing is None:
+            inode = handle.inode
+            handle.listing = [(b".", inode, stat.S_IFDIR),
+                              (b"..", self._tree.parent_of(inode), stat.S_IFDIR),
+                              *self._tree.list_directory(inode)]
+        return handle.listing
+
+    def _drop_capability(self, inode: InodeId) -> None:
+        """File capabilities go with a write, truncate or chown, as other privileges do."""
+        try:
+            self._tree.get_xattr(inode, _CAPABILITY)
+        except FsError:
+            return
+        self._tree.remove_xattr(inode, _CAPABILITY)
 
     def _opened(self, inode: InodeId, uid: int) -> int:
         return self._handles.add_file(inode, self._files.opened(inode), privileged=uid == 0)

@@ -297,6 +297,43 @@ class ContentTables:
         """A target has caught up on a stripe."""
         self._database.run("DELETE FROM missed WHERE target=? AND stripe=?", (target, stripe))
 
+    def forget_missed_by(self, target: bytes) -> None:
+        """A target has caught up on everything, or is no longer part of the pool."""
+        self._database.run("DELETE FROM missed WHERE target=?", (target,))
+
+    def missing_targets(self) -> set[bytes]:
+        """Targets that lack a shard of some stripe."""
+        return {row[0] for row in self._database.rows("SELECT DISTINCT target FROM missed")}
+
+    def behind(self) -> set[bytes]:
+        """Targets that had not caught up when that was last committed."""
+        return {row[0] for row in self._database.rows(
+            "SELECT id FROM targets WHERE state='behind'")}
+
+    def set_behind(self, target: bytes, *, behind: bool) -> None:
+        """Remember, or forget, that a target has to catch up."""
+        if behind:
+            self._database.run("INSERT OR REPLACE INTO targets(id, state) VALUES(?, 'behind')",
+                               (target,))
+        else:
+            self._database.run("DELETE FROM targets WHERE id=?", (target,))
+
+    def replace_target(self, old: bytes, new: bytes) -> None:
+        """Every column of one target is another's from now on."""
+        for row in self._database.rows("SELECT id, columns FROM segments"):
+            ids = [row[1][at : at + 16] for at in range(0, len(row[1]), 16)]
+            if old in ids:
+                columns = b"".join(new if one == old else one for one in ids)
+                self._database.run("UPDATE segments SET columns=? WHERE id=?", (columns, row[0]))
+        self.forget_missed_by(old)
+        self._database.run("DELETE FROM targets WHERE id=?", (old,))
+
+    def inodes_of_stripe(self, stripe: int, limit: int) -> list[int]:
+        """Files of which some bytes lie in a stripe; reads all maps, for damage reports only."""
+        return [row[0] for row in self._database.rows(
+            "SELECT DISTINCT inode FROM maps WHERE extent IN "
+            "(SELECT id FROM extents WHERE stripe=?) LIMIT ?", (stripe, limit))]
+
     def missed_len(self, target: bytes) -> int:
         """Bytes of shards that a target has missed."""
         return int(self._database.value(

@@ -26,7 +26,7 @@ class PageVfs(apsw.VFS):
         self._store = store
         super().__init__(name, "")
 
-    def xOpen(self, name: Any, flags: list[int]) -> "PageFile":
+    def xOpen(self, name: Any, flags: list[int]) -> Any:
         """Open the database; refuse everything else."""
         path = name.filename() if isinstance(name, apsw.URIFilename) else name
         if not path or not path.endswith(MAIN_NAME):

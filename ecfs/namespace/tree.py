@@ -62,6 +62,10 @@ class Tree:
             self._cache.put(found)
         return found
 
+    def now_ns(self) -> int:
+        """The time that a change made now would carry."""
+        return self._clock.wall_ns()
+
     def parent_of(self, inode: InodeId) -> InodeId:
         """The directory that holds a directory; the root holds itself. ENOENT, ENOTDIR."""
         self._directory(inode)

@@ -22,7 +22,10 @@ class MemberState(StrEnum):
 
 @dataclass(slots=True)
 class Member:
-    """One target of the pool. `target` and `lane` are None while it is not there."""
+    """One target of the pool. `target` and `lane` are None while it is not there.
+
+    `behind`: it may lack shards that it never acknowledged, until it has caught up.
+    """
 
     id: bytes
     name: str
@@ -31,6 +34,7 @@ class Member:
     lane: AnyLane | None = None
     state: MemberState = MemberState.MISSING
     full: bool = False
+    behind: bool = False
     generation: tuple[int, int] = (0, 0)
     reason: str = ""
 

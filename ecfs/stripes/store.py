@@ -90,7 +90,7 @@ class StripeStore:
         self.fleet = fleet
         self._worker = worker
         self._entropy = entropy
-        self._journal = journal
+        self.journal = journal
         self._streams = {1: _Stream(1, content), KIND_METADATA: _Stream(KIND_METADATA, metadata)}
         self.content_geometry = content
         self._codes: dict[Geometry, Code] = {}
@@ -110,8 +110,8 @@ class StripeStore:
         """Seal and write one stripe; not durable before `sync`.
 
         `directory_of` makes the stripe's directory from the extents' positions; its length must not
-        depend on them by more than its encoding allows (it is laid out last). AppendRefused when too
-        few targets took it; the caller tries again, by then in another segment.
+        depend on them by more than its encoding allows (it is laid out last). AppendRefused when
+        too few targets took it; the caller tries again, by then in another segment.
         """
         directory = directory_of(tuple(0xFFFFFFFF for _ in extents))
         lengths = [len(extent) for extent in extents] + [len(directory)]
@@ -155,6 +155,10 @@ class StripeStore:
         return frozenset(missed)
 
     def _check_enough(self, ref: StripeRef, missed: frozenset[bytes]) -> None:
+        for target_id in missed:
+            member = self.fleet.get(target_id)
+            if member is not None:
+                member.behind = True
         acknowledged = len(ref.segment.columns) - len(missed)
         if acknowledged < self._needed(ref.segment, ref.kind):
             self._close_segment(ref.segment.id)
@@ -206,7 +210,7 @@ class StripeStore:
         for stream in self._streams.values():
             segment = stream.segment
             if segment is not None and column_name(segment.epoch, segment.id) == name:
-                self._journal.record(Event(
+                self.journal.record(Event(
                     EventKind.COLUMN_ABANDONED, f"{name}: a sync failed, the segment is closed",
                     segment=segment.id))
                 stream.segment = None
@@ -278,7 +282,7 @@ class StripeStore:
             if not isinstance(result, TargetError):
                 good += 1
             elif result.fault is Fault.EXISTS:
-                self._journal.record(Event(
+                self.journal.record(Event(
                     EventKind.COLUMN_ABANDONED, f"{name} is occupied; the name is given up",
                     target=target_id, segment=segment_id))
             else:
@@ -414,9 +418,13 @@ class StripeStore:
 
     def _note(self, ref: StripeRef, faults: Iterable[ShardFault]) -> None:
         for fault in faults:
+            member = self.fleet.get(ref.segment.columns[fault.column])
+            if member is not None and member.behind and fault.missing:
+                # It never acknowledged this shard: its absence accuses nobody.
+                continue
             kind = EventKind.SHARD_MISSING if fault.missing else EventKind.SHARD_BAD
             column = fault.column
-            self._journal.record(Event(
+            self.journal.record(Event(
                 kind, f"segment {ref.segment.id:x} offset {ref.offset:x} column {column}: "
                 f"{fault.reason}", target=ref.segment.columns[column],
                 segment=ref.segment.id, offset=ref.offset))

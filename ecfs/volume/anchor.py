@@ -68,7 +68,7 @@ class AnchorFile:
 
 
 class PathMemory:
-    """Which pool was seen last at a target path: a substituted pool is noticed before it is used."""
+    """Which pool was seen last at a target path: a substituted pool is noticed before use."""
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / "targets.json"

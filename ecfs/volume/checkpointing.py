@@ -42,7 +42,6 @@ class _Draft:
     stripes: dict[int, MetadataStripe] = field(default_factory=dict)
     segments: dict[int, SegmentEntry] = field(default_factory=dict)
     chunks: dict[int, ChunkPlace] = field(default_factory=dict)
-    missed: dict[int, frozenset[bytes]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,6 @@ class Checkpointer:
         self.lock = trio.Lock()
         self.root_tip: Tip | None = None
         self._previous = dict(table.segments)
-        self.missed: dict[int, frozenset[bytes]] = {}
 
     def known_segments(self) -> set[tuple[int, int]]:
         """(epoch, id) of metadata segments that this checkpoint or the one before needs."""
@@ -183,8 +181,6 @@ class Checkpointer:
                 draft.segments[segment.id] = SegmentEntry(
                     segment.id, segment.epoch, segment.data, segment.parity, segment.columns,
                     ref.offset + ref.record_len)
-                if outcome.missed:
-                    draft.missed[number] = outcome.missed
                 return outcome, number
         raise AppendRefused("too few targets take metadata; the checkpoint is put off")
 
@@ -215,8 +211,6 @@ class Checkpointer:
         self.table.segments.clear()
         self.table.segments.update({entry.id: entry for entry in root.segments})
         self._chunks = draft.chunks
-        self.missed = {number: missed for number, missed in (self.missed | draft.missed).items()
-                       if number in self.table.stripes}
         current = self._pages.map
         current.changed = set()
         self._pages.settle(draft.places)

@@ -70,6 +70,7 @@ class LabelMac:
         self._key = key
 
     def __call__(self, body: bytes) -> bytes:
+        """32 bytes."""
         return keyed_hash(self._key, purpose=b"label", parts=[body])
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from ecfs.base.errors import (
@@ -11,6 +11,7 @@ from ecfs.base.errors import (
     NotAPool,
     ReadOnly,
     RolledBack,
+    TooFewReachable,
     UnknownFormat,
 )
 from ecfs.base.units import BLOCK_LEN, NS_PER_S
@@ -26,7 +27,7 @@ from ecfs.volume.committing import Tip
 from ecfs.volume.environment import Environment, OpenOptions, Secret
 from ecfs.volume.locate import Located, look_everywhere, require, unlock
 from ecfs.volume.records import LogView, read_log
-from ecfs.volume.recovery import Chain, MetadataTable, adopt, check_members, load_map, replay
+from ecfs.volume.recovery import Chain, MetadataTable, adopt, load_map, replay
 
 EPOCH_JUMP_MAX = 1 << 20
 
@@ -63,7 +64,7 @@ class Opened:
     database: Database | None = None
     store: StripeStore | None = None
     table: MetadataTable = field(default_factory=lambda: MetadataTable({}, {}))
-    tip: Tip = Tip(0, NO_PARENT, 0, 0)
+    tip: Tip = field(default_factory=lambda: Tip(0, NO_PARENT, 0, 0))
     start: CheckpointPointer | None = None
     chunks: dict[int, ChunkPlace] = field(default_factory=dict)
     next_stripe: int = 1
@@ -142,7 +143,7 @@ def _fleet(located: Located, environment: Environment, journal: Journal) -> Flee
 
 
 async def _open(opened: Opened, options: OpenOptions, writable: bool) -> None:
-    label, quorum = opened.label, opened.quorum
+    quorum = opened.quorum
     if not writable:
         opened.read_only = "the pool has features that this program can only read"
     elif options.read_only:
@@ -159,9 +160,25 @@ async def _open(opened: Opened, options: OpenOptions, writable: bool) -> None:
         return
     if opened.chain is None:
         raise NotAPool("this pool was never finished by mkfs; run `ecfs mkfs --force` again")
-    check_members(opened.chain.root, label.members)
+    _adopt_members(opened, opened.chain)
     _load(opened, opened.chain)
     _prove_fresh(opened, options)
+
+
+def _adopt_members(opened: Opened, chain: Chain) -> None:
+    """The root says who the members are, where an exchange of members was cut short."""
+    members = chain.root.members
+    if members == opened.label.members:
+        return
+    if any(opened.fleet.get(target_id) is None for target_id in members):
+        raise TooFewReachable("the newest checkpoint names members that no label here names; bring "
+                              "back the targets with the newest labels")
+    keep = set(chain.root.targets)
+    opened.located.label = replace(
+        opened.label, members=members,
+        targets=tuple(entry for entry in opened.label.targets if entry.id in keep))
+    if not opened.read_only and _members_online(opened) < opened.quorum.commit:
+        opened.read_only = "too few of the members that the newest checkpoint names are there"
 
 
 def _members_online(opened: Opened) -> int:

@@ -218,6 +218,10 @@ class RecordWriter:
         self.offset = 0
         self.missed: tuple[bytes, ...] = ()
 
+    def change_members(self, members: tuple[bytes, ...]) -> None:
+        """Others count from the next record on; they hold the claim and all records already."""
+        self._members = members
+
     async def create_files(self) -> None:
         """Create `commits.<epoch>` on all members. ReadOnly when too few took it."""
         name = commits_name(self._epoch)

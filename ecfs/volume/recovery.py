@@ -6,8 +6,8 @@ Pure over a `LogView`, but for loading the page map, which reads metadata stripe
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ecfs.base.errors import Damage, NotAPool, TooFewReachable
-from ecfs.formats import KIND_METADATA, NO_PARENT, MetadataStripe, Root, SegmentEntry
+from ecfs.base.errors import Damage, TooFewReachable
+from ecfs.formats import KIND_METADATA, MetadataStripe, Root, SegmentEntry
 from ecfs.metadata import CHUNK_LEN, PageMap, PageStore
 from ecfs.stripes import StripeRef
 from ecfs.volume.records import Found, LogView
@@ -150,14 +150,3 @@ def replay(chain: Chain, pages: PageStore) -> None:
     for found in chain.records:
         commit = found.commit
         pages.apply(commit.pages, commit.page_count)
-
-
-def check_members(root: Root, members: tuple[bytes, ...]) -> None:
-    """NotAPool when labels and root disagree about who the members are."""
-    if root.members != members:
-        raise NotAPool("the labels name other members than the newest checkpoint does; bring back "
-                       "the targets with the newest labels")
-
-
-__all__ = ["NO_PARENT", "Chain", "MetadataTable", "adopt", "chains", "check_members", "load_map",
-           "replay"]

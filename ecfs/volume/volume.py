@@ -35,6 +35,7 @@ from ecfs.formats import CheckpointPointer, SegmentEntry, column_name
 from ecfs.namespace import Tree
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member, MemberState, ShardFault, StripeRef, StripeStore
+from ecfs.targets import AnyLane
 from ecfs.volume.anchor import Anchor
 from ecfs.volume.checkpointing import Checkpointer
 from ecfs.volume.claiming import Heart, box_keys
@@ -121,8 +122,6 @@ class Volume:
         self.labeller = Labeller(self.fleet, opened.master, opened.label, opened.epoch)
         self.meter = SpaceMeter(self.fleet, self.store)
         self.damaged_inodes: set[int] = set()
-        self.lost_inodes_unknown = False
-        self.catching_up: set[bytes] = set()
         self.broken: str = ""
         self.committer: Committer | None = None
         self.checkpointer: Checkpointer | None = None
@@ -197,6 +196,7 @@ class Volume:
             except ReadOnly as error:
                 opened.read_only = str(error)
                 self.committer = None
+        self._find_behind()
         await self.meter.refresh()
         self.nursery.start_soon(self.meter.run)
         if self.committer is not None:
@@ -270,6 +270,7 @@ class Volume:
         if self.database.in_transaction or self.committer.pending:
             await self.commit()
         await self._take_back()
+        self._note_behind()
         for _ in range(64):
             if not self.files.reap():
                 break
@@ -279,6 +280,26 @@ class Volume:
         if self.checkpointer.due() or (age_s > CHECKPOINT_INTERVAL_S and self._behind()):
             await self.checkpoint()
 
+    def _note_behind(self) -> None:
+        """Who has to catch up is remembered, so that an interrupted resilver goes on."""
+        tables = self.files.tables
+        lacking = {member.id for member in self.fleet if member.behind} - tables.behind()
+        if lacking:
+            with self.database.change():
+                for target_id in lacking:
+                    tables.set_behind(target_id, behind=True)
+
+    def _find_behind(self) -> None:
+        """Which targets may lack shards: older labels than others, or noted before."""
+        newest = (self.opened.label.epoch, self.opened.label.generation)
+        noted = self.files.tables.behind() | self.files.tables.missing_targets()
+        for member in self.fleet:
+            if member.online and (member.generation < newest or member.id in noted):
+                member.behind = True
+                self.journal.record(Event(
+                    EventKind.TARGET_STALE, f"target {member.name} ({member.path}) may lack what "
+                    "was written without it and is compared in full", target=member.id))
+
     async def _take_back(self) -> None:
         """Members that returned get a label of today, and what they missed."""
         assert self._rejoiner is not None
@@ -286,7 +307,7 @@ class Volume:
         if back:
             await self.checkpoint()
             for member in back:
-                self.catching_up.add(member.id)
+                member.behind = True
 
     def _behind(self) -> bool:
         """Whether records follow the newest checkpoint."""
@@ -354,6 +375,18 @@ class Volume:
         if len(held & set(self.labeller.label.members)) >= self.quorum.commit:
             await self._give_back(pointer, done.released)
 
+    @property
+    def replacement_lane(self) -> AnyLane:
+        """A lane for looking at places that are no members yet."""
+        if self._rejoiner is None:
+            raise ReadOnly(self.read_only)
+        return self._rejoiner.lane
+
+    @property
+    def replay_start(self) -> CheckpointPointer | None:
+        """Where the records begin that are still needed: the newest labels point there."""
+        return self.labeller.label.checkpoint or self._start
+
     async def _give_back(self, pointer: CheckpointPointer, released: list[SegmentEntry]) -> None:
         """A quorum holds labels that name the checkpoint: what lies before `pointer` may go."""
         await forget_epochs(self.fleet, pointer.epoch)
@@ -418,8 +451,7 @@ class Volume:
 
     def status(self) -> PoolStatus:
         """What the pool is like now."""
-        missed = [self.fleet[target_id].name for target_id in self.catching_up
-                  if self.fleet.get(target_id) is not None]
+        missed = [member.name for member in self.fleet if member.behind and member.online]
         targets = tuple(self._target_status(member) for member in self.fleet)
         degraded = any(member.state is not MemberState.ONLINE for member in self.fleet) or missed
         state = "read_only" if self.read_only else "degraded" if degraded else "healthy"

@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,8 +51,20 @@ def test_a_process_is_told_by_its_pid_and_start() -> None:
 def test_who_holds_a_directory_is_named(tmp_path: Path) -> None:
     assert holders(str(tmp_path)) == []
     (tmp_path / "file").touch()
-    with (tmp_path / "file").open():
-        assert any(f"(pid {os.getpid()})" in holder for holder in holders(str(tmp_path)))
+    script = "import sys; file = open(sys.argv[1]); print(flush=True); input()"
+    with (
+        (tmp_path / "file").open(),
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path / "file")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as child,
+    ):
+        assert child.stdout is not None
+        child.stdout.readline()
+        [holder] = holders(str(tmp_path))
+        child.communicate(b"\n")
+    assert holder.endswith(f"(pid {child.pid})")
 
 
 def test_a_hardened_process_leaves_no_core() -> None:

@@ -148,6 +148,48 @@ def test_fifos_sockets_devices_and_folders_do_not_block(
     assert target.read("fifo", 0, 10) == b"ours"
 
 
+def test_planted_devices_are_not_even_opened(
+        target: DirectoryTarget, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mknod(folder / "device", stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    real = os.open
+    opened: list[object] = []
+
+    def record(path: str, *arguments: int, **keywords: int) -> int:
+        opened.append(path)
+        return real(path, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "open", record)
+    all_raise(Fault.UNSAFE, every_use(target, "device"))
+    assert opened == []
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "hard link"])
+def test_what_is_planted_at_the_last_moment_is_recognised(
+        target: DirectoryTarget, folder: Path, monkeypatch: pytest.MonkeyPatch,
+        kind: str) -> None:
+    real = os.stat
+
+    def plant(name: str, *, dir_fd: int, follow_symlinks: bool) -> os.stat_result:
+        status = real(name, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
+        os.unlink(name, dir_fd=dir_fd)
+        if kind == "fifo":
+            os.mkfifo(name, dir_fd=dir_fd)
+        elif kind == "link":
+            os.symlink("other", name, dir_fd=dir_fd)
+        else:
+            os.link("other", name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        return status
+
+    target.create("other", b"other")
+    for call in every_use(target, "a"):
+        (folder / "a").unlink(missing_ok=True)
+        (folder / "a").touch()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "stat", plant)
+            all_raise(Fault.UNSAFE, [call])
+    assert (folder / "other").read_bytes() == b"other"
+
+
 def test_hard_links_are_unsafe(target: DirectoryTarget, folder: Path) -> None:
     outside = folder.parent / "outside"
     outside.write_bytes(b"keep me")

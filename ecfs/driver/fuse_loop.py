@@ -1,0 +1,169 @@
+"""Reading requests from the kernel's device, answering them, and never waiting needlessly."""
+
+import errno
+import logging
+import os
+from collections.abc import Callable, Coroutine, Generator
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from ecfs.base.limits import (
+    REQUEST_LEN_MAX,
+    REQUESTS_AT_ONCE_MAX,
+    REQUESTS_BETWEEN_YIELDS_MAX,
+)
+from ecfs.driver.errnos import errno_of
+from ecfs.driver.fuse_protocol import IN_HEADER, OUT_HEADER, PAGE_LEN
+
+_log = logging.getLogger("ecfs.driver")
+
+Reply = bytes | bytearray | memoryview | None
+Answer = Reply | Coroutine[Any, Any, Reply]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request. `body` is only valid until the handler waits: it must copy what it needs."""
+
+    opcode: int
+    unique: int
+    inode: int
+    uid: int
+    gid: int
+    body: memoryview
+
+
+Handler = Callable[[Request], Answer]
+
+
+class RequestLoop:
+    """A pool of tasks of which one, the leader, reads the device.
+
+    The leader handles a request itself, in place. Only when a handler is about to wait does it let
+    another task lead; most requests never wait, so they cost one read and one write and no trip
+    through the scheduler. Handlers return a reply, None for no reply at all, or a coroutine of one.
+    There is one buffer: a handler has taken what it needs from it before it first waits.
+    """
+
+    def __init__(self, fd: int, handlers: dict[int, Handler]) -> None:
+        self._fd = fd
+        self._handlers = handlers
+        self._buffer = bytearray(REQUEST_LEN_MAX + 2 * PAGE_LEN)
+        self._view = memoryview(self._buffer)
+        self._leader: int | None = None
+        self._idle = trio.lowlevel.ParkingLot()
+        self._ended = False
+
+    async def run(self) -> None:
+        """Serve until the kernel ends the connection."""
+        async with trio.open_nursery() as nursery:
+            for number in range(REQUESTS_AT_ONCE_MAX):
+                nursery.start_soon(self._work, number)
+
+    def notify(self, code: int, body: bytes) -> None:
+        """Tell the kernel something unasked."""
+        self._send(0, code, body)
+
+    async def _work(self, number: int) -> None:
+        while not self._ended:
+            if self._leader is not None:
+                await self._idle.park()
+                continue
+            self._leader = number
+            try:
+                await self._lead(number)
+            finally:
+                self._step_down(number)
+
+    async def _lead(self, number: int) -> None:
+        handled_count = 0
+        while self._leader == number:
+            length = self._read()
+            if length is None:
+                handled_count = 0
+                await trio.lowlevel.wait_readable(self._fd)
+                continue
+            if not length:
+                self._ended = True
+                self._idle.unpark_all()
+                return
+            await self._handle(number, length)
+            handled_count += 1
+            if handled_count >= REQUESTS_BETWEEN_YIELDS_MAX:
+                handled_count = 0
+                await trio.lowlevel.checkpoint()
+
+    def _step_down(self, number: int) -> None:
+        if self._leader == number:
+            self._leader = None
+            self._idle.unpark()
+
+    def _read(self) -> int | None:
+        """Length of the request in the buffer; None if there is none now, 0 if never again."""
+        while True:
+            try:
+                return os.readv(self._fd, [self._view])
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                if error.errno == errno.ENODEV:
+                    return 0
+                if error.errno not in (errno.ENOENT, errno.EINTR):
+                    raise
+
+    async def _handle(self, number: int, length: int) -> None:
+        _, opcode, unique, inode, uid, gid, _, _, _ = IN_HEADER.unpack_from(self._buffer)
+        handler = self._handlers.get(opcode)
+        if handler is None:
+            self._send(unique, -errno.ENOSYS)
+            return
+        try:
+            answer = handler(Request(opcode, unique, inode, uid, gid,
+                                     self._view[IN_HEADER.size:length]))
+            if isinstance(answer, Coroutine):
+                answer = await _Noticed(answer, lambda: self._step_down(number))
+        except Exception as error:
+            self._send(unique, -errno_of(error, handler.__name__))
+        else:
+            if answer is not None:
+                self._send(unique, 0, answer)
+
+    def _send(self, unique: int, error: int, body: bytes | bytearray | memoryview = b"") -> None:
+        header = OUT_HEADER.pack(OUT_HEADER.size + len(body), error, unique)
+        try:
+            os.writev(self._fd, (header, body) if body else (header,))
+        except OSError as failure:
+            # ENOENT: the caller was interrupted and waits no more. ENODEV: unmounted meanwhile.
+            if failure.errno not in (errno.ENOENT, errno.ENODEV):
+                _log.error("the kernel refused the reply to request %d: %s", unique, failure)
+
+
+class _Noticed:
+    """Awaits a coroutine, and calls `waits` once if it is about to wait."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Reply], waits: Callable[[], None]) -> None:
+        self._coroutine = coroutine
+        self._waits = waits
+
+    def __await__(self) -> Generator[Any, Any, Reply]:
+        coroutine = self._coroutine
+        try:
+            trap = coroutine.send(None)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]  # a generator's value is untyped
+        self._waits()
+        while True:
+            try:
+                value = yield trap
+            except BaseException as error:
+                try:
+                    trap = coroutine.throw(error)
+                except StopIteration as done:
+                    return done.value  # type: ignore[no-any-return]  # as above
+            else:
+                try:
+                    trap = coroutine.send(value)
+                except StopIteration as done:
+                    return done.value  # type: ignore[no-any-return]  # as above

@@ -1,0 +1,157 @@
+"""The kernel's FUSE protocol, version 7.38: opcodes, flags and fixed structures of linux/fuse.h.
+
+Only what this driver speaks. All integers are in the machine's byte order, as the kernel has them.
+"""
+
+import struct
+from enum import IntEnum, IntFlag
+
+from ecfs.base.units import NS_PER_S
+
+MAJOR, MINOR = 7, 38
+PAGE_LEN = 4096
+
+
+class Opcode(IntEnum):
+    """What the kernel asks for."""
+
+    LOOKUP = 1
+    FORGET = 2
+    GETATTR = 3
+    SETATTR = 4
+    READLINK = 5
+    SYMLINK = 6
+    MKNOD = 8
+    MKDIR = 9
+    UNLINK = 10
+    RMDIR = 11
+    RENAME = 12
+    LINK = 13
+    OPEN = 14
+    READ = 15
+    WRITE = 16
+    STATFS = 17
+    RELEASE = 18
+    FSYNC = 20
+    SETXATTR = 21
+    GETXATTR = 22
+    LISTXATTR = 23
+    REMOVEXATTR = 24
+    FLUSH = 25
+    INIT = 26
+    OPENDIR = 27
+    READDIR = 28
+    RELEASEDIR = 29
+    FSYNCDIR = 30
+    CREATE = 35
+    INTERRUPT = 36
+    DESTROY = 38
+    BATCH_FORGET = 42
+    FALLOCATE = 43
+    READDIRPLUS = 44
+    RENAME2 = 45
+
+
+class Feature(IntFlag):
+    """Flags of INIT."""
+
+    ASYNC_READ = 1 << 0
+    ATOMIC_O_TRUNC = 1 << 3
+    EXPORT_SUPPORT = 1 << 4
+    BIG_WRITES = 1 << 5
+    DO_READDIRPLUS = 1 << 13
+    READDIRPLUS_AUTO = 1 << 14
+    ASYNC_DIO = 1 << 15
+    WRITEBACK_CACHE = 1 << 16
+    PARALLEL_DIROPS = 1 << 18
+    MAX_PAGES = 1 << 22
+    CACHE_SYMLINKS = 1 << 23
+    EXPLICIT_INVAL_DATA = 1 << 25
+    HANDLE_KILLPRIV_V2 = 1 << 28
+    INIT_EXT = 1 << 30
+
+
+class SetAttr(IntFlag):
+    """Which fields a SETATTR sets."""
+
+    MODE = 1 << 0
+    UID = 1 << 1
+    GID = 1 << 2
+    SIZE = 1 << 3
+    ATIME = 1 << 4
+    MTIME = 1 << 5
+    ATIME_NOW = 1 << 7
+    MTIME_NOW = 1 << 8
+    CTIME = 1 << 10
+    KILL_SUIDGID = 1 << 11
+
+
+OPEN_KEEP_CACHE = 1 << 1
+OPEN_CACHE_DIR = 1 << 3
+OPEN_NOFLUSH = 1 << 5
+OPEN_IN_KILL_SUIDGID = 1 << 0
+WRITE_IN_KILL_SUIDGID = 1 << 2
+
+IN_HEADER = struct.Struct("=IIQQIIIHH")
+OUT_HEADER = struct.Struct("=IiQ")
+INIT_IN = struct.Struct("=IIII")
+INIT_OUT = struct.Struct("=IIIIHHIIHHI28x")
+ENTRY_VALID = struct.Struct("=QQQQII")
+ATTR_VALID = struct.Struct("=QII")
+ATTR = struct.Struct("=QQQqqqIIIIIIIIII")
+ENTRY_OUT = struct.Struct(ENTRY_VALID.format + ATTR.format[1:])
+ATTR_OUT = struct.Struct(ATTR_VALID.format + ATTR.format[1:])
+OPEN_OUT = struct.Struct("=QIi")
+FORGET_IN = struct.Struct("=Q")
+BATCH_FORGET_IN = struct.Struct("=II")
+FORGET_ONE = struct.Struct("=QQ")
+SETATTR_IN = struct.Struct("=II8xQ8xqqqIIII4xII4x")
+MKNOD_IN = struct.Struct("=IIII")
+MKDIR_IN = struct.Struct("=II")
+RENAME_IN = struct.Struct("=Q")
+RENAME2_IN = struct.Struct("=QII")
+LINK_IN = struct.Struct("=Q")
+OPEN_IN = struct.Struct("=II")
+CREATE_IN = struct.Struct("=IIII")
+HANDLE_IN = struct.Struct("=Q")
+READ_IN = struct.Struct("=QQIIQII")
+WRITE_IN = struct.Struct("=QQIIQII")
+WRITE_OUT = struct.Struct("=II")
+STATFS_OUT = struct.Struct("=QQQQQIII28x")
+SETXATTR_IN = struct.Struct("=II")
+GETXATTR_IN = struct.Struct("=II")
+GETXATTR_OUT = struct.Struct("=II")
+FALLOCATE_IN = struct.Struct("=QQQII")
+DIRENT = struct.Struct("=QQII")
+NOTIFY_INVAL_INODE = 2
+INVAL_INODE_OUT = struct.Struct("=Qqq")
+
+WANTED = (Feature.ASYNC_READ | Feature.ATOMIC_O_TRUNC | Feature.EXPORT_SUPPORT
+          | Feature.BIG_WRITES | Feature.DO_READDIRPLUS | Feature.READDIRPLUS_AUTO
+          | Feature.ASYNC_DIO | Feature.PARALLEL_DIROPS | Feature.MAX_PAGES
+          | Feature.CACHE_SYMLINKS | Feature.EXPLICIT_INVAL_DATA | Feature.HANDLE_KILLPRIV_V2
+          | Feature.INIT_EXT)
+
+
+def seconds_and_ns(timeout_s: float) -> tuple[int, int]:
+    """A timeout as the protocol has it."""
+    return divmod(int(timeout_s * NS_PER_S), NS_PER_S)
+
+
+def names(body: memoryview, count: int) -> list[bytes]:
+    """The first `count` NUL-terminated strings of a request; ValueError if there are fewer."""
+    parts = bytes(body).split(b"\0", count)
+    if len(parts) <= count:
+        raise ValueError("a request ends before its names do")
+    return parts[:count]
+
+
+assert IN_HEADER.size == 40
+assert OUT_HEADER.size == 16
+assert INIT_OUT.size == 64
+assert ENTRY_OUT.size == 128
+assert ATTR_OUT.size == 104
+assert SETATTR_IN.size == 88
+assert READ_IN.size == WRITE_IN.size == 40
+assert STATFS_OUT.size == 80
+assert DIRENT.size == 24

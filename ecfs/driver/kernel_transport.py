@@ -1,0 +1,348 @@
+"""The kernel's FUSE requests in terms of `Requests`: unpacks, calls, packs, no more."""
+
+import errno
+import logging
+import stat
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from ecfs.base.errors import FsError
+from ecfs.base.ids import InodeId
+from ecfs.base.limits import NAME_LEN_MAX, REQUEST_LEN_MAX
+from ecfs.base.units import BLOCK_LEN, NS_PER_S
+from ecfs.driver import fuse_protocol as fuse
+from ecfs.driver.fuse_loop import Answer, Handler, Reply, Request
+from ecfs.driver.fuse_protocol import Feature, Opcode, SetAttr
+from ecfs.driver.requests import Change, Requests, Stat
+from ecfs.driver.volume_protocol import Mounted
+
+_log = logging.getLogger("ecfs.driver")
+
+UNSETTLED_TIMEOUT_S = 1.0
+BLOCK_HINT_LEN = 32 * BLOCK_LEN
+SYMLINK_MODE = stat.S_IFLNK | 0o777
+BACKGROUND_MAX = 32
+DOTS = (b".", b"..")
+ACCESS_MODE = 3
+
+Waiting = Coroutine[Any, Any, Reply]
+
+
+class KernelTransport:
+    """The handlers of one mount, by opcode. Kernel caches hold for the timeouts.
+
+    `notify(code, body)` sends an unasked message to the kernel.
+    """
+
+    def __init__(self, mounted: Mounted, *, writeback: bool, entry_timeout_s: float,
+                 attribute_timeout_s: float, read_ahead_len: int,
+                 notify: Callable[[int, bytes], None]) -> None:
+        self.requests = Requests(mounted, stale=self._mode_is_stale)
+        self._features = fuse.WANTED | (Feature.WRITEBACK_CACHE if writeback else Feature(0))
+        self._writeback = writeback
+        self._read_ahead_len = read_ahead_len
+        self._notify = notify
+        self._entry_timeout = fuse.seconds_and_ns(entry_timeout_s)
+        self._settled_timeout = fuse.seconds_and_ns(attribute_timeout_s)
+        self._unsettled_timeout = fuse.seconds_and_ns(min(UNSETTLED_TIMEOUT_S,
+                                                          attribute_timeout_s))
+
+    def handlers(self) -> dict[int, Handler]:
+        """What to call for each opcode; the others are ENOSYS, which the kernel remembers."""
+        return {
+            Opcode.INIT: self._init, Opcode.LOOKUP: self._lookup, Opcode.FORGET: self._forget,
+            Opcode.BATCH_FORGET: self._batch_forget, Opcode.GETATTR: self._getattr,
+            Opcode.SETATTR: self._setattr, Opcode.READLINK: self._readlink,
+            Opcode.SYMLINK: self._symlink, Opcode.MKNOD: self._mknod, Opcode.MKDIR: self._mkdir,
+            Opcode.UNLINK: self._unlink, Opcode.RMDIR: self._rmdir, Opcode.RENAME: self._rename,
+            Opcode.RENAME2: self._rename, Opcode.LINK: self._link, Opcode.OPEN: self._open,
+            Opcode.CREATE: self._create, Opcode.READ: self._read, Opcode.WRITE: self._write,
+            Opcode.FLUSH: self._flush, Opcode.RELEASE: self._release, Opcode.FSYNC: self._fsync,
+            Opcode.FALLOCATE: self._fallocate, Opcode.OPENDIR: self._opendir,
+            Opcode.READDIR: self._readdir, Opcode.READDIRPLUS: self._readdirplus,
+            Opcode.RELEASEDIR: self._release, Opcode.FSYNCDIR: self._fsyncdir,
+            Opcode.STATFS: self._statfs, Opcode.GETXATTR: self._getxattr,
+            Opcode.SETXATTR: self._setxattr, Opcode.LISTXATTR: self._listxattr,
+            Opcode.REMOVEXATTR: self._removexattr, Opcode.INTERRUPT: self._nothing,
+            Opcode.DESTROY: self._nothing,
+        }
+
+    # --- the connection ---
+
+    def _init(self, request: Request) -> Answer:
+        major, minor, read_ahead_len, offered = fuse.INIT_IN.unpack_from(request.body)
+        if (major, minor) < (fuse.MAJOR, fuse.MINOR):
+            _log.error("this kernel speaks FUSE %d.%d; %d.%d is needed (Linux 6.2)", major, minor,
+                       fuse.MAJOR, fuse.MINOR)
+            raise FsError(errno.EPROTO)
+        return fuse.INIT_OUT.pack(
+            fuse.MAJOR, fuse.MINOR, max(read_ahead_len, self._read_ahead_len),
+            self._features & offered, BACKGROUND_MAX, BACKGROUND_MAX * 3 // 4, REQUEST_LEN_MAX, 1,
+            REQUEST_LEN_MAX // fuse.PAGE_LEN, 0, 0)
+
+    def _nothing(self, request: Request) -> Answer:
+        return None
+
+    def _mode_is_stale(self, inode: InodeId) -> None:
+        self._notify(fuse.NOTIFY_INVAL_INODE, fuse.INVAL_INODE_OUT.pack(inode, -1, 0))
+
+    # --- looking ---
+
+    def _lookup(self, request: Request) -> Answer:
+        name, = fuse.names(request.body, 1)
+        found = self.requests.lookup(InodeId(request.inode), name)
+        if found is not None:
+            return self._entry(found)
+        seconds, ns = self._entry_timeout
+        return fuse.ENTRY_VALID.pack(0, 0, seconds, 0, ns, 0) + bytes(fuse.ATTR.size)
+
+    def _forget(self, request: Request) -> Answer:
+        count, = fuse.FORGET_IN.unpack_from(request.body)
+        return self._forget_all([(request.inode, count)])
+
+    def _batch_forget(self, request: Request) -> Answer:
+        count, _ = fuse.BATCH_FORGET_IN.unpack_from(request.body)
+        start = fuse.BATCH_FORGET_IN.size
+        return self._forget_all(list(fuse.FORGET_ONE.iter_unpack(
+            request.body[start:start + count * fuse.FORGET_ONE.size])))
+
+    async def _forget_all(self, forgotten: list[tuple[int, int]]) -> None:
+        for inode, count in forgotten:
+            await self.requests.forget(InodeId(inode), count)
+
+    def _getattr(self, request: Request) -> Answer:
+        return self._attributes(self.requests.stat(InodeId(request.inode)))
+
+    def _readlink(self, request: Request) -> Answer:
+        return self.requests.readlink(InodeId(request.inode))
+
+    def _statfs(self, request: Request) -> Answer:
+        space = self.requests.space()
+        return fuse.STATFS_OUT.pack(
+            space.total_len // BLOCK_LEN, space.free_len // BLOCK_LEN,
+            space.available_len // BLOCK_LEN, space.inodes_count + space.inodes_free,
+            space.inodes_free, BLOCK_LEN, NAME_LEN_MAX, BLOCK_LEN)
+
+    # --- names ---
+
+    def _mknod(self, request: Request) -> Answer:
+        mode, rdev, _, _ = fuse.MKNOD_IN.unpack_from(request.body)
+        name, = fuse.names(request.body[fuse.MKNOD_IN.size:], 1)
+        return self._made(request, name, mode, rdev=rdev)
+
+    def _mkdir(self, request: Request) -> Answer:
+        mode, _ = fuse.MKDIR_IN.unpack_from(request.body)
+        name, = fuse.names(request.body[fuse.MKDIR_IN.size:], 1)
+        return self._made(request, name, stat.S_IFDIR | stat.S_IMODE(mode))
+
+    def _symlink(self, request: Request) -> Answer:
+        name, target = fuse.names(request.body, 2)
+        return self._made(request, name, SYMLINK_MODE, symlink=target)
+
+    async def _made(self, request: Request, name: bytes, mode: int, *, rdev: int = 0,
+                    symlink: bytes | None = None) -> Reply:
+        return self._entry(await self.requests.create(
+            InodeId(request.inode), name, mode=mode, uid=request.uid, gid=request.gid, rdev=rdev,
+            symlink=symlink))
+
+    def _create(self, request: Request) -> Answer:
+        flags, mode, _, _ = fuse.CREATE_IN.unpack_from(request.body)
+        name, = fuse.names(request.body[fuse.CREATE_IN.size:], 1)
+        return self._created(request, name, mode, flags)
+
+    async def _created(self, request: Request, name: bytes, mode: int, flags: int) -> Reply:
+        fh, created = await self.requests.create_open(
+            InodeId(request.inode), name, mode=mode, uid=request.uid, gid=request.gid)
+        return self._entry(created) + self._handle(fh, flags)
+
+    def _link(self, request: Request) -> Answer:
+        inode, = fuse.LINK_IN.unpack_from(request.body)
+        name, = fuse.names(request.body[fuse.LINK_IN.size:], 1)
+        return self._linked(InodeId(inode), InodeId(request.inode), name)
+
+    async def _linked(self, inode: InodeId, parent: InodeId, name: bytes) -> Reply:
+        return self._entry(await self.requests.link(inode, parent, name))
+
+    def _unlink(self, request: Request) -> Answer:
+        name, = fuse.names(request.body, 1)
+        return _emptied(self.requests.unlink(InodeId(request.inode), name))
+
+    def _rmdir(self, request: Request) -> Answer:
+        name, = fuse.names(request.body, 1)
+        return _emptied(self.requests.rmdir(InodeId(request.inode), name))
+
+    def _rename(self, request: Request) -> Answer:
+        if request.opcode == Opcode.RENAME:
+            parent, = fuse.RENAME_IN.unpack_from(request.body)
+            flags, start = 0, fuse.RENAME_IN.size
+        else:
+            parent, flags, _ = fuse.RENAME2_IN.unpack_from(request.body)
+            start = fuse.RENAME2_IN.size
+        old_name, new_name = fuse.names(request.body[start:], 2)
+        return _emptied(self.requests.rename(InodeId(request.inode), old_name, InodeId(parent),
+                                             new_name, flags))
+
+    # --- attributes ---
+
+    def _setattr(self, request: Request) -> Answer:
+        (valid, _, size, atime, mtime, ctime, atime_ns, mtime_ns, ctime_ns, mode, uid,
+         gid) = fuse.SETATTR_IN.unpack_from(request.body)
+        return self._changed(InodeId(request.inode), Change(
+            mode=mode if valid & SetAttr.MODE else None,
+            uid=uid if valid & SetAttr.UID else None, gid=gid if valid & SetAttr.GID else None,
+            size=size if valid & SetAttr.SIZE else None,
+            atime_ns=atime * NS_PER_S + atime_ns if valid & SetAttr.ATIME else None,
+            mtime_ns=mtime * NS_PER_S + mtime_ns if valid & SetAttr.MTIME else None,
+            ctime_ns=ctime * NS_PER_S + ctime_ns if valid & SetAttr.CTIME else None,
+            atime_now=bool(valid & SetAttr.ATIME_NOW), mtime_now=bool(valid & SetAttr.MTIME_NOW),
+            kill_privileges=bool(valid & SetAttr.KILL_SUIDGID)))
+
+    async def _changed(self, inode: InodeId, change: Change) -> Reply:
+        return self._attributes(await self.requests.change(inode, change))
+
+    def _getxattr(self, request: Request) -> Answer:
+        size, _ = fuse.GETXATTR_IN.unpack_from(request.body)
+        name, = fuse.names(request.body[fuse.GETXATTR_IN.size:], 1)
+        return _sized(self.requests.get_xattr(InodeId(request.inode), name), size)
+
+    def _listxattr(self, request: Request) -> Answer:
+        size, _ = fuse.GETXATTR_IN.unpack_from(request.body)
+        names = self.requests.list_xattrs(InodeId(request.inode), uid=request.uid)
+        return _sized(b"".join(name + b"\0" for name in names), size)
+
+    def _setxattr(self, request: Request) -> Answer:
+        size, flags = fuse.SETXATTR_IN.unpack_from(request.body)
+        rest = request.body[fuse.SETXATTR_IN.size:]
+        name, = fuse.names(rest, 1)
+        value = bytes(rest[len(name) + 1:len(name) + 1 + size])
+        return _emptied(self.requests.set_xattr(InodeId(request.inode), name, value, flags))
+
+    def _removexattr(self, request: Request) -> Answer:
+        name, = fuse.names(request.body, 1)
+        return _emptied(self.requests.remove_xattr(InodeId(request.inode), name))
+
+    # --- open files ---
+
+    def _open(self, request: Request) -> Answer:
+        flags, open_flags = fuse.OPEN_IN.unpack_from(request.body)
+        return self._opened(InodeId(request.inode), flags, request.uid,
+                            bool(open_flags & fuse.OPEN_IN_KILL_SUIDGID))
+
+    async def _opened(self, inode: InodeId, flags: int, uid: int, kill: bool) -> Reply:
+        return self._handle(await self.requests.open(inode, flags, uid=uid, kill_privileges=kill),
+                            flags)
+
+    def _read(self, request: Request) -> Answer:
+        fh, offset, size, _, _, _, _ = fuse.READ_IN.unpack_from(request.body)
+        return self.requests.read(fh, offset, size)
+
+    def _write(self, request: Request) -> Answer:
+        fh, offset, size, flags, _, _, _ = fuse.WRITE_IN.unpack_from(request.body)
+        data = bytes(request.body[fuse.WRITE_IN.size:fuse.WRITE_IN.size + size])
+        return self._written(fh, offset, data, bool(flags & fuse.WRITE_IN_KILL_SUIDGID))
+
+    async def _written(self, fh: int, offset: int, data: bytes, kill: bool) -> Reply:
+        return fuse.WRITE_OUT.pack(
+            await self.requests.write(fh, offset, data, kill_privileges=kill), 0)
+
+    def _flush(self, request: Request) -> Answer:
+        return _emptied(self.requests.flush(_handle_of(request)))
+
+    def _release(self, request: Request) -> Answer:
+        return _emptied(self.requests.release(_handle_of(request)))
+
+    def _fsync(self, request: Request) -> Answer:
+        return _emptied(self.requests.fsync(_handle_of(request)))
+
+    def _fallocate(self, request: Request) -> Answer:
+        fh, offset, length, mode, _ = fuse.FALLOCATE_IN.unpack_from(request.body)
+        return _emptied(self.requests.allocate(fh, offset, length, mode))
+
+    # --- open directories ---
+
+    def _opendir(self, request: Request) -> Answer:
+        fh = self.requests.open_directory(InodeId(request.inode))
+        return fuse.OPEN_OUT.pack(fh, fuse.OPEN_KEEP_CACHE | fuse.OPEN_CACHE_DIR, 0)
+
+    def _readdir(self, request: Request) -> Answer:
+        fh, start, size, _, _, _, _ = fuse.READ_IN.unpack_from(request.body)
+        reply = bytearray()
+        for name, inode, mode, cookie in self.requests.plain_entries(fh, start):
+            entry = _dirent(name, inode, mode, cookie)
+            if len(reply) + len(entry) > size:
+                break
+            reply += entry
+        return reply
+
+    def _readdirplus(self, request: Request) -> Answer:
+        fh, start, size, _, _, _, _ = fuse.READ_IN.unpack_from(request.body)
+        reply = bytearray()
+        for name, found, cookie in self.requests.entries(fh, start):
+            attributes = found.attributes
+            entry = _dirent(name, attributes.inode, attributes.mode, cookie)
+            if len(reply) + fuse.ENTRY_OUT.size + len(entry) > size:
+                break
+            reply += self._entry(found)
+            reply += entry
+            if name not in DOTS:
+                self.requests.count_lookup(attributes.inode)
+        return reply
+
+    def _fsyncdir(self, request: Request) -> Answer:
+        return _emptied(self.requests.fsync_directory(_handle_of(request)))
+
+    # --- replies ---
+
+    def _handle(self, fh: int, flags: int) -> bytes:
+        """An open file. Who only reads has nothing to be told at close."""
+        told = fuse.OPEN_KEEP_CACHE
+        if flags & ACCESS_MODE == 0 and not self._writeback:
+            told |= fuse.OPEN_NOFLUSH
+        return fuse.OPEN_OUT.pack(fh, told, 0)
+
+    def _timeout(self, found: Stat) -> tuple[int, int]:
+        return self._settled_timeout if found.settled else self._unsettled_timeout
+
+    def _entry(self, found: Stat) -> bytes:
+        entry_s, entry_ns = self._entry_timeout
+        attribute_s, attribute_ns = self._timeout(found)
+        return fuse.ENTRY_OUT.pack(found.attributes.inode, 0, entry_s, attribute_s, entry_ns,
+                                   attribute_ns, *_fields(found))
+
+    def _attributes(self, found: Stat) -> bytes:
+        seconds, ns = self._timeout(found)
+        return fuse.ATTR_OUT.pack(seconds, ns, 0, *_fields(found))
+
+
+def _fields(found: Stat) -> tuple[int, ...]:
+    attributes = found.attributes
+    atime_s, atime_ns = divmod(attributes.atime_ns, NS_PER_S)
+    mtime_s, mtime_ns = divmod(attributes.mtime_ns, NS_PER_S)
+    ctime_s, ctime_ns = divmod(attributes.ctime_ns, NS_PER_S)
+    return (attributes.inode, attributes.size, found.blocks, atime_s, mtime_s, ctime_s, atime_ns,
+            mtime_ns, ctime_ns, attributes.mode, attributes.nlink, attributes.uid, attributes.gid,
+            attributes.rdev, BLOCK_HINT_LEN, 0)
+
+
+def _dirent(name: bytes, inode: int, mode: int, cookie: int) -> bytes:
+    header = fuse.DIRENT.pack(inode, cookie, len(name), stat.S_IFMT(mode) >> 12)
+    return header + name + bytes(-len(name) % 8)
+
+
+def _handle_of(request: Request) -> int:
+    fh, = fuse.HANDLE_IN.unpack_from(request.body)
+    return int(fh)
+
+
+def _sized(value: bytes, size: int) -> bytes:
+    """A value, or its length if the caller asked with no room for it. ERANGE if it is too long."""
+    if not size:
+        return fuse.GETXATTR_OUT.pack(len(value), 0)
+    if len(value) > size:
+        raise FsError(errno.ERANGE)
+    return value
+
+
+async def _emptied(action: Coroutine[Any, Any, None]) -> Reply:
+    await action
+    return b""

@@ -1,0 +1,12 @@
+"""Putting things right: mending, scrub, catching up, rebuilding, fsck passes, salvage.
+
+Owns every decision to rewrite what is stored. It checks before and after, and never writes what it
+did not verify.
+"""
+
+from ecfs.repair.mending import MendingQueue
+from ecfs.repair.progress import Progress
+from ecfs.repair.rebuilding import RebuildReport, replace_target
+from ecfs.repair.scrubbing import ScrubReport, scrub
+
+__all__ = ["MendingQueue", "Progress", "RebuildReport", "ScrubReport", "replace_target", "scrub"]

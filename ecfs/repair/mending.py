@@ -1,0 +1,236 @@
+"""Mending: re-creating single shards, from a queue that reads fill, and catching up.
+
+A shard is rewritten only when the stripe was decoded, the new body has the tag that the verified
+header names, and the target gives back what was written.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import trio
+
+from ecfs.base.errors import Damage, EcfsError, Fault, TargetError, Unreadable
+from ecfs.base.limits import MENDING_QUEUE_LEN_MAX, TARGET_SYNC_DEADLINE_S
+from ecfs.formats import SegmentEntry, column_name
+from ecfs.observe import Event, EventKind
+from ecfs.repair.walking import segments_of, walk
+from ecfs.stripes import Member, ShardFault, StripeRef, StripeStore
+from ecfs.targets import Target
+from ecfs.volume import Volume
+
+CATCH_UP_INTERVAL_S = 1.0
+
+_log = logging.getLogger("ecfs.repair")
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """What came of one stripe: columns that were bad, and those of them that are good again."""
+
+    bad: tuple[int, ...]
+    mended: tuple[int, ...]
+
+
+async def mend_stripe(store: StripeStore, ref: StripeRef, *, note: bool = False) -> Mended:
+    """Check all shards of a stripe whose targets are there and rewrite the bad ones.
+
+    Unreadable when too few are good. A target that does not take its shard is not an error here.
+    """
+    examination = await store.examine(ref, note=note)
+    bad = tuple(sorted({fault.column for fault in examination.faults}))
+    if not bad:
+        return Mended((), ())
+    lacking = [column for column in bad if column not in examination.bodies]
+    made = store.code(ref.geometry).reconstruct(examination.bodies, lacking, ref.body_len) if (
+        lacking) else {}
+    opener = store.opener(ref)
+    mended = []
+    for column in bad:
+        body = examination.bodies.get(column, made.get(column))
+        record = examination.header + bytes(body if body is not None else b"")
+        opener.checked_body(column, record, examination.header)
+        if await _write_record(store, ref, column, record):
+            mended.append(column)
+    return Mended(bad, tuple(mended))
+
+
+async def _write_record(store: StripeStore, ref: StripeRef, column: int, record: bytes) -> bool:
+    segment = ref.segment
+    member = store.fleet.get(segment.columns[column])
+    if member is None or member.target is None or member.lane is None:
+        return False
+    header = store.column_header(segment, column)
+    name = column_name(segment.epoch, segment.id)
+    try:
+        await member.lane.run(
+            partial(rewrite, member.target, name, header, ref.offset, record),
+            deadline_s=TARGET_SYNC_DEADLINE_S)
+    except TargetError as error:
+        _log.warning("shard %s+%x on %s could not be mended: %s", name, ref.offset, member.path,
+                     error)
+        return False
+    store.journal.record(Event(
+        EventKind.SHARD_MENDED, f"{name} offset {ref.offset:x} on {member.path} was mended",
+        target=member.id, segment=segment.id, offset=ref.offset))
+    return True
+
+
+def rewrite(target: Target, name: str, header: bytes, offset: int, record: bytes) -> None:
+    """Put a column's header and one record in place; runs in the target's lane.
+
+    What is no regular file of its own is replaced. TargetError when it does not read back.
+    """
+    target.forget(name)
+    ensure_column(target, name, header)
+    target.write(name, offset, [record])
+    target.sync(name)
+    target.drop_cache(name, offset, len(record))
+    if target.read(name, offset, len(record)) != record:
+        raise TargetError(Fault.IO, f"{name} does not hold what was just written")
+
+
+def ensure_column(target: Target, name: str, header: bytes) -> bool:
+    """Make sure that a column file exists and begins with its header; whether it was wrong."""
+    try:
+        found = target.read(name, 0, len(header))
+    except TargetError as error:
+        if error.fault is Fault.UNSAFE:
+            target.remove(name)
+        elif error.fault is not Fault.MISSING:
+            # A header that cannot be read may still be written.
+            target.write(name, 0, [header])
+            return True
+        target.create(name, header)
+        return True
+    if found == header:
+        return False
+    target.write(name, 0, [header])
+    target.sync(name)
+    return True
+
+
+class MendingQueue:
+    """Stripes that reads found damaged, each once, in order; and targets that catch up."""
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[tuple[int, int, int], StripeRef] = OrderedDict()
+        self._wake = trio.Event()
+        self._idle = trio.Event()
+        self.mended_count = 0
+        self.dropped_count = 0
+
+    def report(self, ref: StripeRef, faults: Sequence[ShardFault]) -> None:
+        """A read met damage. Past the queue's bound it is left to the next scrub."""
+        key = (ref.segment.id, ref.segment.epoch, ref.offset)
+        if key in self._waiting:
+            return
+        if len(self._waiting) >= MENDING_QUEUE_LEN_MAX:
+            self.dropped_count += 1
+            return
+        self._waiting[key] = ref
+        self._idle = trio.Event()
+        self._wake.set()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def drained(self) -> None:
+        """Return when nothing waits."""
+        while self._waiting:
+            await self._idle.wait()
+
+    async def run(self, volume: Volume) -> None:
+        """Mend until cancelled."""
+        while True:
+            with trio.move_on_after(CATCH_UP_INTERVAL_S):
+                await self._wake.wait()
+            self._wake = trio.Event()
+            await self._drain(volume)
+            if volume.read_only:
+                continue
+            for member in [member for member in volume.fleet if member.behind and member.online]:
+                try:
+                    await catch_up(volume, member)
+                except EcfsError as error:
+                    _log.warning("catching up %s: %s", member.path, error)
+
+    async def _drain(self, volume: Volume) -> None:
+        while self._waiting:
+            key, ref = next(iter(self._waiting.items()))
+            if not volume.read_only:
+                try:
+                    done = await mend_stripe(volume.store, ref)
+                    self.mended_count += len(done.mended)
+                except EcfsError as error:
+                    _log.warning("segment %x offset %x: %s", ref.segment.id, ref.offset, error)
+            self._waiting.pop(key, None)
+        self._idle.set()
+
+
+async def catch_up(volume: Volume, member: Member,
+                   note: Callable[[int, str], None] = lambda length, outcome: None) -> int:
+    """Resilver a target: check every record of its columns and re-create what it lacks.
+
+    The count of shards that were written. The target is no longer behind afterwards, unless
+    something could not be read or written. `note` is told of each record's length and outcome.
+    """
+    written = 0
+    complete = True
+    for entry, kind, live in segments_of(volume):
+        if member.id not in entry.columns:
+            continue
+        written += await _check_header(volume.store, entry, member)
+        async for ref, is_live in walk(volume.store, entry, kind, live):
+            try:
+                done = await mend_column(volume.store, ref, member)
+                note(ref.record_len, done)
+            except (Unreadable, Damage):
+                complete = complete and not is_live
+                continue
+            written += done == MENDED
+            complete = complete and done != FAILED
+    if complete and member.online:
+        with volume.database.change():
+            volume.files.tables.forget_missed_by(member.id)
+            volume.files.tables.set_behind(member.id, behind=False)
+        member.behind = False
+        volume.journal.record(Event(
+            EventKind.RESILVERED, f"{member.name} ({member.path}) has caught up: {written} shards",
+            target=member.id))
+    return written
+
+
+GOOD, MENDED, FAILED = "good", "mended", "failed"
+
+
+async def mend_column(store: StripeStore, ref: StripeRef, member: Member) -> str:
+    """Check one target's shard of a stripe, reading only that; mend the stripe if it is bad."""
+    if member.target is None or member.lane is None:
+        return FAILED
+    column = ref.segment.columns.index(member.id)
+    name = column_name(ref.segment.epoch, ref.segment.id)
+    opener = store.opener(ref)
+    try:
+        record = await member.lane.run(
+            partial(member.target.read, name, ref.offset, ref.record_len),
+            deadline_s=TARGET_SYNC_DEADLINE_S)
+        opener.checked_body(column, record, opener.checked_header(record))
+        return GOOD
+    except (TargetError, Damage):
+        done = await mend_stripe(store, ref)
+        return MENDED if column in done.mended else FAILED
+
+
+async def _check_header(store: StripeStore, entry: SegmentEntry, member: Member) -> int:
+    if member.target is None or member.lane is None:
+        return 0
+    column = entry.columns.index(member.id)
+    name = column_name(entry.epoch, entry.id)
+    member.target.forget(name)
+    return int(await member.lane.run(
+        partial(ensure_column, member.target, name, store.column_header(entry, column)),
+        deadline_s=TARGET_SYNC_DEADLINE_S))
+

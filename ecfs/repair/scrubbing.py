@@ -1,0 +1,163 @@
+"""Scrub: every shard, header and record of everything, read and checked; what is bad is mended."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from ecfs.base.errors import Damage, TargetError, Unreadable
+from ecfs.base.limits import DAMAGED_PATHS_MAX, TARGET_SYNC_DEADLINE_S
+from ecfs.formats import KIND_CONTENT, SegmentEntry, column_name
+from ecfs.observe import Event, EventKind
+from ecfs.repair.mending import ensure_column, mend_stripe
+from ecfs.repair.progress import Progress, ProgressTaker
+from ecfs.repair.walking import segments_of, walk
+from ecfs.stripes import StripeRef, run_jobs
+from ecfs.targets import Target
+from ecfs.volume import Volume, mend_labels, mend_records
+
+
+@dataclass(slots=True)
+class ScrubReport:
+    """What a scrub found. Counts of shards, records and headers; lengths in bytes."""
+
+    segments_count: int = 0
+    stripes_count: int = 0
+    checked_len: int = 0
+    bad_count: int = 0
+    mended_count: int = 0
+    unreadable_count: int = 0
+    damaged_paths: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """`ecfs.scrub/1`."""
+        return {
+            "schema": "ecfs.scrub/1", "segments": self.segments_count,
+            "stripes": self.stripes_count, "checked_bytes": self.checked_len,
+            "bad": self.bad_count, "mended": self.mended_count,
+            "unreadable_stripes": self.unreadable_count, "damaged_paths": self.damaged_paths}
+
+
+async def scrub(volume: Volume, *, progress: ProgressTaker = lambda progress: None,
+                ) -> ScrubReport:
+    """Check everything and mend what is bad. Goes on past what cannot be read."""
+    await volume.fsync(None)
+    report = ScrubReport()
+    scrubber = _Scrubber(volume, report, progress)
+    await scrubber.run()
+    return report
+
+
+class _Scrubber:
+    def __init__(self, volume: Volume, report: ScrubReport,
+                 progress: Callable[[Progress], None]) -> None:
+        self._volume = volume
+        self._report = report
+        self._progress = progress
+        self._total_len = 0
+        self._damaged: set[int] = set()
+
+    async def run(self) -> None:
+        """The whole scrub."""
+        volume, report = self._volume, self._report
+        found = segments_of(volume)
+        self._total_len = sum(entry.length * len(entry.columns) for entry, _, _ in found)
+        for entry, kind, live in found:
+            report.segments_count += 1
+            await self._scrub_headers(entry)
+            async for ref, is_live in walk(volume.store, entry, kind, live):
+                if self._still_needed(ref, kind):
+                    await self._scrub_stripe(ref, is_live)
+                self._say()
+            await self._scrub_lengths(entry)
+        if not volume.read_only:
+            for bad, mended in (await mend_records(volume), await mend_labels(volume)):
+                report.bad_count += bad
+                report.mended_count += mended
+        volume.damaged_inodes.clear()
+        for inode in sorted(self._damaged)[:DAMAGED_PATHS_MAX]:
+            volume.note_damage(inode)
+        report.damaged_paths = list(volume.status().damaged_paths)
+
+    def _still_needed(self, ref: StripeRef, kind: int) -> bool:
+        """Whether the segment has not been reclaimed while the scrub came here."""
+        known = (self._volume.files.index.segments if kind == KIND_CONTENT
+                 else self._volume.opened.table.segments)
+        return ref.segment.id in known
+
+    async def _scrub_stripe(self, ref: StripeRef, is_live: bool) -> None:
+        report, volume = self._report, self._volume
+        report.stripes_count += 1
+        report.checked_len += ref.record_len * len(ref.segment.columns)
+        try:
+            done = await mend_stripe(volume.store, ref, note=True)
+        except Unreadable as error:
+            if is_live:
+                report.unreadable_count += 1
+                volume.journal.record(Event(EventKind.STRIPE_UNREADABLE, str(error),
+                                            segment=ref.segment.id, offset=ref.offset))
+                self._note_files(ref)
+            return
+        except Damage:
+            return
+        report.bad_count += len(done.bad)
+        report.mended_count += len(done.mended)
+
+    def _note_files(self, ref: StripeRef) -> None:
+        tables = self._volume.files.tables
+        if ref.kind == KIND_CONTENT:
+            row = tables.stripe_at(ref.segment.id, ref.offset)
+            if row is not None:
+                self._damaged.update(tables.inodes_of_stripe(row.id, DAMAGED_PATHS_MAX))
+
+    async def _scrub_headers(self, entry: SegmentEntry) -> None:
+        def check(target: Target, column: int) -> bool:
+            target.forget(name)
+            return ensure_column(target, name, self._volume.store.column_header(entry, column))
+
+        name = column_name(entry.epoch, entry.id)
+        await self._on_columns(entry, check)
+
+    async def _scrub_lengths(self, entry: SegmentEntry) -> None:
+        """A column that goes on past its segment's end is cut there."""
+        if entry.id in self._volume.store.open_segment_ids():
+            return
+
+        def check(target: Target, column: int) -> bool:
+            if target.size(name) <= entry.length:
+                return False
+            target.truncate(name, entry.length)
+            target.sync(name)
+            return True
+
+        name = column_name(entry.epoch, entry.id)
+        await self._on_columns(entry, check)
+
+    async def _on_columns(self, entry: SegmentEntry,
+                          check: Callable[[Target, int], bool]) -> None:
+        volume = self._volume
+        if volume.read_only:
+            return
+        jobs = []
+        ids = []
+        for column, target_id in enumerate(entry.columns):
+            member = volume.fleet.get(target_id)
+            if member is not None and member.online:
+                assert member.target is not None and member.lane is not None
+                jobs.append((member.lane, partial(check, member.target, column)))
+                ids.append(target_id)
+        for target_id, result in zip(ids, await run_jobs(jobs, TARGET_SYNC_DEADLINE_S),
+                                     strict=True):
+            if isinstance(result, TargetError):
+                self._report.bad_count += 1
+            elif result:
+                self._report.bad_count += 1
+                self._report.mended_count += 1
+                volume.journal.record(Event(
+                    EventKind.HEADER_BAD, f"{column_name(entry.epoch, entry.id)}: header or length "
+                    "was wrong and was put right", target=target_id, segment=entry.id))
+
+    def _say(self) -> None:
+        report = self._report
+        self._progress(Progress(report.checked_len, max(self._total_len, report.checked_len),
+                                report.mended_count, report.bad_count))

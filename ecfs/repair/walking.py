@@ -1,0 +1,98 @@
+"""All stripes of a segment in the order in which they lie: live ones, and dead ones between them.
+
+A dead stripe has no row any more, but its bytes are part of the column until the segment goes; it
+is known by its own record header, believed because its sealed head opens.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
+
+from ecfs.base.errors import Damage, TargetError
+from ecfs.base.limits import COLUMN_HEADER_LEN, TARGET_DEADLINE_S
+from ecfs.base.units import BLOCK_LEN
+from ecfs.formats import (
+    KIND_CONTENT,
+    KIND_METADATA,
+    SegmentEntry,
+    column_name,
+    header_len,
+    split_record_header,
+)
+from ecfs.sealing import tag_vector_digest
+from ecfs.stripes import StripeOpener, StripeRef, StripeStore, run_jobs
+from ecfs.volume import Volume
+
+
+async def record_headers(store: StripeStore, segment: SegmentEntry, offset: int) -> list[bytes]:
+    """The bytes of a record header at an address, from every target that has some."""
+    name = column_name(segment.epoch, segment.id)
+    jobs = []
+    for target_id in segment.columns:
+        member = store.fleet.get(target_id)
+        if member is not None and member.online:
+            assert member.target is not None and member.lane is not None
+            jobs.append((member.lane, partial(member.target.read, name, offset,
+                                              header_len(len(segment.columns)))))
+    replies = await run_jobs(jobs, TARGET_DEADLINE_S)
+    return [reply for reply in replies if not isinstance(reply, TargetError)]
+
+
+def ref_from_header(store: StripeStore, segment: SegmentEntry, offset: int, kind: int,
+                    header: bytes) -> StripeRef | None:
+    """The stripe that an authentic record header describes, None for anything else."""
+    try:
+        _, salt, tags = split_record_header(header, len(segment.columns))
+        draft = StripeRef(segment, kind, offset, 0, salt, tag_vector_digest(tags))
+        identity = store.identity
+        keys = identity.master.segment(segment.id, segment.epoch)
+        head = StripeOpener(draft, keys, identity.pool_id).head(header)
+    except Damage:
+        return None
+    ref = StripeRef(segment, kind, offset, head.body_len, salt, draft.digest)
+    if head.body_len <= 0 or ref.record_len % BLOCK_LEN:
+        return None
+    return ref
+
+
+async def discover(store: StripeStore, segment: SegmentEntry, offset: int,
+                   kind: int) -> StripeRef | None:
+    """The dead stripe at an address, from whichever target still has its header."""
+    for header in await record_headers(store, segment, offset):
+        ref = ref_from_header(store, segment, offset, kind, header)
+        if ref is not None:
+            return ref
+    return None
+
+
+async def walk(store: StripeStore, segment: SegmentEntry, kind: int,
+               live: Mapping[int, StripeRef]) -> AsyncIterator[tuple[StripeRef, bool]]:
+    """(stripe, whether it is live) from the header to the segment's end. `live` by offset."""
+    at = COLUMN_HEADER_LEN
+    starts = sorted(live)
+    while at < segment.length:
+        ref = live.get(at)
+        known = ref is not None
+        if ref is None:
+            ref = await discover(store, segment, at, kind)
+        following = next((start for start in starts if start > at), segment.length)
+        if ref is None or at + ref.record_len > following:
+            # Nothing here can be known or the header lies: go on with what is.
+            at = following
+            continue
+        yield ref, known
+        at += ref.record_len
+
+
+def segments_of(volume: Volume) -> list[tuple[SegmentEntry, int, dict[int, StripeRef]]]:
+    """Every segment with its kind and its live stripes by offset; metadata first."""
+    table = volume.opened.table
+    by_segment: dict[int, dict[int, StripeRef]] = {}
+    for number, stripe in table.stripes.items():
+        by_segment.setdefault(stripe.segment, {})[stripe.offset] = table.ref(number)
+    found = [(entry, KIND_METADATA, by_segment.get(entry.id, {}))
+             for entry in table.segments.values()]
+    for entry in volume.files.index.segments.values():
+        rows = volume.files.tables.stripes_of(entry.id)
+        found.append((entry, KIND_CONTENT,
+                      {row.offset: volume.files.index.ref_of(row) for row in rows}))
+    return found

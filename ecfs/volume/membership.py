@@ -1,0 +1,82 @@
+"""Exchanging a member: the new one holds claim and records before it counts.
+
+Order: the new target gets the claim, labels name it as a target (not yet a member), it gets all
+records that are still needed; one commit, under the old members, moves every column to it; the
+checkpoint that follows names the new members; then labels. After a crash between these steps the
+root decides who the members are, and every target that a column names is known by a label.
+"""
+
+from dataclasses import replace
+from functools import partial
+
+from ecfs.base.errors import Fault, ReadOnly, Refusal, TargetError
+from ecfs.base.limits import TARGET_SYNC_DEADLINE_S
+from ecfs.formats import SegmentEntry, TargetEntry, claim_name, commits_name
+from ecfs.observe import Event, EventKind
+from ecfs.stripes import Member
+from ecfs.targets import Target
+from ecfs.volume.mending import mend_records
+from ecfs.volume.volume import Volume
+
+
+async def exchange_member(volume: Volume, old: Member, new: Member) -> None:
+    """Put `new` in the place of `old` in segments, members and labels. Refusal, ReadOnly."""
+    if volume.checkpointer is None or volume.writer is None:
+        raise ReadOnly(volume.read_only)
+    await volume.checkpoint()
+    await _prepare(volume, new)
+    volume.fleet.mark_away(old.id, "it is being replaced")
+    volume.fleet.add(new)
+    label = volume.labeller.label
+    entry = TargetEntry(new.id, new.name, new.path)
+    volume.labeller.change(replace(label, targets=(*label.targets, entry)))
+    await volume.labeller.write(None)
+    await mend_records(volume, (*label.members, new.id))
+    async with volume.checkpointer.lock, volume.files.flusher.round_lock:
+        volume.store.close_segments()
+        with volume.database.change():
+            volume.files.tables.replace_target(old.id, new.id)
+            volume.files.tables.set_behind(new.id, behind=True)
+        volume.files.index.replace_target(old.id, new.id)
+        _replace_in_metadata(volume, old.id, new.id)
+    members = tuple(new.id if one == old.id else one for one in label.members)
+    targets = tuple(entry if one.id == old.id else one for one in label.targets)
+    volume.labeller.change(replace(volume.labeller.label, members=members, targets=targets))
+    await volume.checkpoint()
+    volume.writer.change_members(members)
+    volume.fleet.drop(old.id)
+    if old.lane is not None:
+        old.lane.close(timeout=0.0)
+    if old.target is not None:
+        old.target.close()
+    await volume.checkpoint()
+    volume.journal.record(Event(
+        EventKind.REPAIRED, f"{new.path} is a member in place of {old.path}", target=new.id))
+
+
+def _replace_in_metadata(volume: Volume, old: bytes, new: bytes) -> None:
+    segments = volume.opened.table.segments
+    for segment_id, entry in list(segments.items()):
+        segments[segment_id] = replaced(entry, old, new)
+
+
+def replaced(entry: SegmentEntry, old: bytes, new: bytes) -> SegmentEntry:
+    """A segment whose columns of one target are another's."""
+    return replace(entry, columns=tuple(new if one == old else one for one in entry.columns))
+
+
+async def _prepare(volume: Volume, new: Member) -> None:
+    """The new target takes the claim and an empty record file."""
+    def write(target: Target) -> None:
+        target.create(claim_name(volume.opened.epoch), volume.opened.claim)
+        try:
+            target.create(commits_name(volume.opened.epoch), b"")
+        except TargetError as error:
+            if error.fault is not Fault.EXISTS:
+                raise
+
+    assert new.target is not None and new.lane is not None
+    try:
+        await new.lane.run(partial(write, new.target), deadline_s=TARGET_SYNC_DEADLINE_S)
+    except TargetError as error:
+        raise Refusal(f"the new target does not take files: {error}") from error
