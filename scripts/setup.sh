@@ -76,7 +76,9 @@ ecfs_python() {
 ecfs_environment() {
     local extra=${1:-} want python stamp=$ECFS_TOP/.venv/.ecfs-set-up
     want="$(sha256sum <"$ECFS_TOP/pyproject.toml") $ECFS_TOP"
-    if [ -x "$ECFS_BIN/ecfs" ] && grep -qxF -- "$want [$extra]" "$stamp" 2>/dev/null; then
+    # Without an extra, an installation with any will do.
+    if [ -x "$ECFS_BIN/ecfs" ] &&
+        grep -qF -- "$want [$extra${extra:+]}" "$stamp" 2>/dev/null; then
         return 0
     fi
     if ! ecfs_supported "$ECFS_BIN/python"; then

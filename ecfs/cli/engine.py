@@ -42,7 +42,7 @@ class NewPool:
 
 @dataclass(frozen=True)
 class Step:
-    """How far a long piece of work has come; lengths in bytes."""
+    """How far a long piece of work has come; lengths in bytes. What was mended was bad before."""
 
     done_len: int
     total_len: int

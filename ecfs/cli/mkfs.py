@@ -7,7 +7,7 @@ from typing import Any
 import click
 import trio
 
-from ecfs.base.errors import TooFewTargets, UsageRefusal
+from ecfs.base.errors import InUse, TooFewTargets, UsageRefusal
 from ecfs.base.limits import (
     DATA_SHARDS_MAX,
     KDF_MEMORY_CAP_KIB,
@@ -80,6 +80,9 @@ def mkfs(
             f"{data}+{parity} needs at least {data + parity} targets and {len(paths)} were given; "
             "give more, or choose a smaller geometry"
         )
+    record = tools.run.with_target(tuple(os.path.realpath(path) for path in paths))
+    if record is not None:
+        raise InUse(f"a pool on these targets is mounted at {record.mountpoint}; unmount it first")
     if pool_file is not None:
         check_pool_file(Path(pool_file), paths)
     memory_kib = kdf_memory_kib(kdf_memory, machine_memory_len())

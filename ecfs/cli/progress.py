@@ -51,8 +51,8 @@ def counts(step: Step) -> list[str]:
     found = []
     if step.mended_count:
         found.append(f"{step.mended_count} mended")
-    if step.bad_count:
-        found.append(f"{step.bad_count} bad")
+    if step.bad_count > step.mended_count:
+        found.append(f"{step.bad_count - step.mended_count} not mended")
     return found
 
 

@@ -43,7 +43,7 @@ def scrub(tools: Tools, /, as_json: bool, log_file: str | None, pool: str, **sou
     else:
         for line in scrub_lines(report):
             click.echo(line)
-    return 1 if report.get("bad_count", 0) else 0
+    return 0 if is_whole(report) else 1
 
 
 async def _scrubbed(engine: Engine, paths: tuple[str, ...], key: Key, progress: StepTaker) -> Json:
@@ -51,12 +51,19 @@ async def _scrubbed(engine: Engine, paths: tuple[str, ...], key: Key, progress: 
         return await pool.scrub(progress)
 
 
+def is_whole(report: Json) -> bool:
+    """Whether everything is good now, or was mended."""
+    return not report["unreadable_stripes"] and report["bad"] <= report["mended"]
+
+
 def scrub_lines(report: Json) -> list[str]:
     """`ecfs.scrub/1` as text."""
-    bad_count = report.get("bad_count", 0)
     lines = [
-        f"scrubbed {format_size(report.get('done_len', 0))}: "
-        f"{plural(report.get('mended_count', 0), 'shard')} mended, {bad_count} beyond mending"
+        f"scrubbed {format_size(report['checked_bytes'])} in "
+        f"{plural(report['segments'], 'segment')}: {report['bad']} bad, {report['mended']} mended"
     ]
-    lines += [f"  damaged: {printable(path)}" for path in report.get("damaged_paths", [])]
+    if report["unreadable_stripes"]:
+        count = plural(report["unreadable_stripes"], "stripe")
+        lines.append(f"{count} cannot be read: more shards are gone than parity can replace")
+    lines += [f"  damaged: {printable(path)}" for path in report["damaged_paths"]]
     return lines

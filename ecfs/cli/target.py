@@ -14,7 +14,7 @@ from ecfs.cli.params import POOL, TARGET, json_option, log_file_option
 from ecfs.cli.pool import check_apart, resolve
 from ecfs.cli.progress import shown
 from ecfs.cli.secret import SecretSource, recovery_option, secret_options
-from ecfs.cli.text import format_size, plural
+from ecfs.cli.text import plural, printable
 from ecfs.cli.tools import Tools
 from ecfs.cli.whose import mounted_as
 
@@ -66,7 +66,7 @@ def replace(
     else:
         for line in rebuild_lines(report):
             click.echo(line)
-    return 1 if report.get("bad_count", 0) else 0
+    return 0 if report["complete"] else 1
 
 
 async def _replaced(
@@ -83,7 +83,7 @@ async def _replaced(
 
 def rebuild_lines(report: Json) -> list[str]:
     """`ecfs.rebuild/1` as text."""
-    lines = [f"rebuilt {format_size(report.get('done_len', 0))}"]
-    if bad_count := report.get("bad_count", 0):
-        lines.append(f"{plural(bad_count, 'shard')} could not be rebuilt; see ecfs status")
+    lines = [f"rebuilt {plural(report['shards'], 'shard')} in {printable(report['path'])}"]
+    if not report["complete"]:
+        lines.append("not everything could be rebuilt; see ecfs status")
     return lines

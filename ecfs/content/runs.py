@@ -12,12 +12,41 @@ WINDOW_LEN = STRIPE_PAYLOAD_MAX
 Buffer = bytes | bytearray | memoryview
 
 
+class _Run:
+    """Bytes that follow each other. Appended parts are kept as they came until somebody looks."""
+
+    __slots__ = ("_parts", "length")
+
+    def __init__(self, data: Buffer) -> None:
+        self._parts: list[Buffer] = [data]
+        self.length = len(data)
+
+    def append(self, data: Buffer) -> None:
+        """Add at the end, without a copy; `data` must not change any more."""
+        self._parts.append(data)
+        self.length += len(data)
+
+    def joined(self) -> bytearray:
+        """One buffer, which is the run from then on."""
+        first = self._parts[0]
+        if len(self._parts) > 1 or not isinstance(first, bytearray):
+            first = bytearray().join(self._parts)
+            self._parts = [first]
+        return first
+
+    def overwrite(self, at: int, data: Buffer) -> None:
+        """Put `data` at `at`, which may extend the run."""
+        buffer = self.joined()
+        buffer[at : at + len(data)] = data
+        self.length = len(buffer)
+
+
 class Runs:
-    """Runs by their offset in the file. Buffers are changed in place until they are taken."""
+    """Runs by their offset in the file. Data that is written must not change afterwards."""
 
     def __init__(self) -> None:
         self._offsets: list[int] = []
-        self._buffers: dict[int, bytearray] = {}
+        self._runs: dict[int, _Run] = {}
         self.length = 0
         self.full_count = 0
 
@@ -27,15 +56,20 @@ class Runs:
     def write(self, offset: int, data: Buffer) -> int:
         """Put `data` at `offset`; by how many bytes the dirty length grew."""
         before = self.length
+        room = WINDOW_LEN - offset % WINDOW_LEN
+        if len(data) <= room:
+            if data:
+                self._write_in_window(offset, data)
+            return self.length - before
         view = memoryview(data)
         while view:
-            room = WINDOW_LEN - offset % WINDOW_LEN
             self._write_in_window(offset, view[:room])
             offset += room
             view = view[room:]
+            room = WINDOW_LEN
         return self.length - before
 
-    def _write_in_window(self, offset: int, data: memoryview) -> None:
+    def _write_in_window(self, offset: int, data: Buffer) -> None:
         end = offset + len(data)
         window = offset - offset % WINDOW_LEN
         first = last = bisect_right(self._offsets, offset)
@@ -47,47 +81,50 @@ class Runs:
             last += 1
         if first == last:
             self._offsets.insert(first, offset)
-            self._buffers[offset] = bytearray(data)
+            self._runs[offset] = _Run(data)
             self.length += len(data)
             self.full_count += len(data) == WINDOW_LEN
             return
         start = self._offsets[first]
-        buffer = self._buffers[start]
-        old_len = sum(len(self._buffers[at]) for at in self._offsets[first:last])
-        fulls = sum(len(self._buffers[at]) == WINDOW_LEN for at in self._offsets[first:last])
-        if last - first > 1 or offset < start:
-            start = min(start, offset)
-            buffer = self._merged(first, last, start, max(end, self._end(last - 1)))
-        buffer[offset - start : end - start] = data
-        self.length += len(buffer) - old_len
-        self.full_count += (len(buffer) == WINDOW_LEN) - fulls
+        old_len = sum(self._runs[at].length for at in self._offsets[first:last])
+        fulls = sum(self._runs[at].length == WINDOW_LEN for at in self._offsets[first:last])
+        run = self._runs[start]
+        if last - first == 1 and start + run.length == offset:
+            run.append(data)
+        else:
+            if last - first > 1 or offset < start:
+                start = min(start, offset)
+                run = self._merged(first, last, start, max(end, self._end(last - 1)))
+            run.overwrite(offset - start, data)
+        self.length += run.length - old_len
+        self.full_count += (run.length == WINDOW_LEN) - fulls
 
-    def _merged(self, first: int, last: int, start: int, end: int) -> bytearray:
+    def _merged(self, first: int, last: int, start: int, end: int) -> _Run:
         merged = bytearray(end - start)
         for at in self._offsets[first:last]:
-            buffer = self._buffers.pop(at)
+            buffer = self._runs.pop(at).joined()
             merged[at - start : at - start + len(buffer)] = buffer
         self._offsets[first:last] = [start]
-        self._buffers[start] = merged
-        return merged
+        run = self._runs[start] = _Run(merged)
+        return run
 
     def _end(self, index: int) -> int:
         at = self._offsets[index]
-        return at + len(self._buffers[at])
+        return at + self._runs[at].length
 
     def cut(self, size: int) -> int:
         """Drop everything from `size` on; how many bytes went."""
         before = self.length
         while self._offsets and self._end(len(self._offsets) - 1) > size:
             at = self._offsets[-1]
-            buffer = self._buffers[at]
-            self.full_count -= len(buffer) == WINDOW_LEN
-            self.length -= max(at + len(buffer) - max(at, size), 0)
+            run = self._runs[at]
+            self.full_count -= run.length == WINDOW_LEN
+            self.length -= run.length - max(size - at, 0)
             if at >= size:
                 self._offsets.pop()
-                del self._buffers[at]
+                del self._runs[at]
             else:
-                self._buffers[at] = buffer[: size - at]
+                self._runs[at] = _Run(run.joined()[: size - at])
         return before - self.length
 
     def overlapping(self, low: int, high: int) -> list[tuple[int, bytes]]:
@@ -97,26 +134,29 @@ class Runs:
         for at in self._offsets[index:]:
             if at >= high:
                 break
-            buffer = self._buffers[at]
-            if at + len(buffer) > low:
+            run = self._runs[at]
+            if at + run.length > low:
                 begin = max(low, at)
-                found.append((begin, bytes(memoryview(buffer)[begin - at : high - at])))
+                found.append((begin, bytes(memoryview(run.joined())[begin - at : high - at])))
         return found
 
     def take_full(self, count_max: int) -> list[tuple[int, bytearray]]:
         """Take out up to `count_max` runs that fill their window."""
         if not self.full_count:
             return []
-        chosen = [at for at in self._offsets if len(self._buffers[at]) == WINDOW_LEN][:count_max]
+        chosen = [at for at in self._offsets if self._runs[at].length == WINDOW_LEN][:count_max]
         return [self._take(at) for at in chosen]
 
     def take_all(self) -> list[tuple[int, bytearray]]:
         """Take out everything, in order."""
-        return [self._take(at) for at in list(self._offsets)]
+        taken = [(at, self._runs[at].joined()) for at in self._offsets]
+        self._offsets, self._runs = [], {}
+        self.length = self.full_count = 0
+        return taken
 
     def _take(self, at: int) -> tuple[int, bytearray]:
-        buffer = self._buffers.pop(at)
+        run = self._runs.pop(at)
         self._offsets.remove(at)
-        self.length -= len(buffer)
-        self.full_count -= len(buffer) == WINDOW_LEN
-        return at, buffer
+        self.length -= run.length
+        self.full_count -= run.length == WINDOW_LEN
+        return at, run.joined()

@@ -23,7 +23,7 @@ Reply = bytes | bytearray | memoryview | None
 Answer = Reply | Coroutine[Any, Any, Reply]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """One request. `body` is only valid until the handler waits: it must copy what it needs."""
 
@@ -122,13 +122,21 @@ class RequestLoop:
         try:
             answer = handler(Request(opcode, unique, inode, uid, gid,
                                      self._view[IN_HEADER.size:length]))
-            if isinstance(answer, Coroutine):
-                answer = await _Noticed(answer, lambda: self._step_down(number))
+            if answer is None or isinstance(answer, bytes | bytearray | memoryview):
+                reply: Reply = answer
+            else:
+                try:
+                    trap = answer.send(None)
+                except StopIteration as done:
+                    reply = done.value
+                else:
+                    self._step_down(number)
+                    reply = await _Begun(answer, trap)
         except Exception as error:
             self._send(unique, -errno_of(error, handler.__name__))
         else:
-            if answer is not None:
-                self._send(unique, 0, answer)
+            if reply is not None:
+                self._send(unique, 0, reply)
 
     def _send(self, unique: int, error: int, body: bytes | bytearray | memoryview = b"") -> None:
         header = OUT_HEADER.pack(OUT_HEADER.size + len(body), error, unique)
@@ -140,30 +148,28 @@ class RequestLoop:
                 _log.error("the kernel refused the reply to request %d: %s", unique, failure)
 
 
-class _Noticed:
-    """Awaits a coroutine, and calls `waits` once if it is about to wait."""
+class _Begun:
+    """Awaits the rest of a coroutine that was begun by hand and now waits with `trap`.
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Reply], waits: Callable[[], None]) -> None:
+    In the same task: what the coroutine entered in trio's books by then is this task's.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Reply], trap: object) -> None:
         self._coroutine = coroutine
-        self._waits = waits
+        self._trap = trap
 
     def __await__(self) -> Generator[Any, Any, Reply]:
-        coroutine = self._coroutine
-        try:
-            trap = coroutine.send(None)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]  # a generator's value is untyped
-        self._waits()
+        trap = self._trap
         while True:
             try:
                 value = yield trap
             except BaseException as error:
                 try:
-                    trap = coroutine.throw(error)
+                    trap = self._coroutine.throw(error)
                 except StopIteration as done:
-                    return done.value  # type: ignore[no-any-return]  # as above
+                    return done.value  # type: ignore[no-any-return]  # a generator's is untyped
             else:
                 try:
-                    trap = coroutine.send(value)
+                    trap = self._coroutine.send(value)
                 except StopIteration as done:
                     return done.value  # type: ignore[no-any-return]  # as above

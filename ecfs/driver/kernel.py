@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import logging
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from ecfs.base.units import KIB
@@ -11,21 +12,46 @@ from ecfs.base.units import KIB
 _log = logging.getLogger("ecfs.driver")
 
 PR_SET_IO_FLUSHER = 57
+FILE_SYSTEM_TYPE = "fuse.ecfs"
 
 
-def set_read_ahead(mountpoint: str, length: int) -> bool:
-    """Let the kernel read that many bytes ahead on this mount; whether it took the setting.
+@dataclass(frozen=True, slots=True)
+class MountedDevice:
+    """The number by which the kernel knows one mount, as long as it exists."""
 
-    Blocks until the mount answers a stat, so it runs in a thread while the loop serves.
+    major: int
+    minor: int
+
+
+def mounted_device(mountpoint: str) -> MountedDevice | None:
+    """The device of the ecfs mount that one sees at a path; None if there is no such mount."""
+    wanted = os.path.abspath(mountpoint)
+    found = None
+    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
+        before, _, after = line.partition(" - ")
+        fields = before.split(" ")
+        if _unescaped(fields[4]) == wanted:
+            major, _, minor = fields[2].partition(":")
+            is_ours = after.split(" ", 1)[0] == FILE_SYSTEM_TYPE
+            found = MountedDevice(int(major), int(minor)) if is_ours else None
+    return found
+
+
+def set_read_ahead(mountpoint: str, length: int) -> None:
+    """Let the kernel read that many bytes ahead on this mount; what it refuses is logged.
+
+    Blocks until the mount answers, so it runs in a thread while the loop serves: only then does the
+    kernel take the setting. Raises OSError if the mount answers with one.
     """
-    device = os.stat(mountpoint).st_dev
-    setting = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+    os.stat(mountpoint)
+    device = mounted_device(mountpoint)
+    if device is None:
+        return
+    setting = Path(f"/sys/class/bdi/{device.major}:{device.minor}/read_ahead_kb")
     try:
         setting.write_text(str(length // KIB))
     except OSError as error:
         _log.info("read-ahead of the mount stays as it is: %s", error)
-        return False
-    return True
 
 
 def set_io_flusher() -> None:
@@ -33,3 +59,10 @@ def set_io_flusher() -> None:
     with contextlib.suppress(OSError, AttributeError):
         if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0):
             _log.info("no I/O flusher mode: %s", os.strerror(ctypes.get_errno()))
+
+
+def _unescaped(field: str) -> str:
+    """mountinfo writes space, tab, newline and backslash as octal numbers."""
+    for character in " \t\n":
+        field = field.replace(f"\\{ord(character):03o}", character)
+    return field.replace("\\134", "\\")

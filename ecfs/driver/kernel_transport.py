@@ -38,7 +38,7 @@ class KernelTransport:
                  attribute_timeout_s: float, read_ahead_len: int,
                  notify: Callable[[int, bytes], None]) -> None:
         self.requests = Requests(mounted, stale=self._mode_is_stale)
-        self._features = fuse.WANTED | (Feature.WRITEBACK_CACHE if writeback else Feature(0))
+        self._features = fuse.WANTED | (Feature.WRITEBACK_CACHE if writeback else 0)
         self._writeback = writeback
         self._read_ahead_len = read_ahead_len
         self._notify = notify
@@ -71,12 +71,12 @@ class KernelTransport:
 
     def _init(self, request: Request) -> Answer:
         major, minor, read_ahead_len, offered = fuse.INIT_IN.unpack_from(request.body)
-        if (major, minor) < (fuse.MAJOR, fuse.MINOR):
-            _log.error("this kernel speaks FUSE %d.%d; %d.%d is needed (Linux 6.2)", major, minor,
-                       fuse.MAJOR, fuse.MINOR)
+        if major != fuse.MAJOR or minor < fuse.MINOR_MIN:
+            _log.error("this kernel speaks FUSE %d.%d; %d.%d (Linux 5.12) is needed", major, minor,
+                       fuse.MAJOR, fuse.MINOR_MIN)
             raise FsError(errno.EPROTO)
         return fuse.INIT_OUT.pack(
-            fuse.MAJOR, fuse.MINOR, max(read_ahead_len, self._read_ahead_len),
+            fuse.MAJOR, min(minor, fuse.MINOR), max(read_ahead_len, self._read_ahead_len),
             self._features & offered, BACKGROUND_MAX, BACKGROUND_MAX * 3 // 4, REQUEST_LEN_MAX, 1,
             REQUEST_LEN_MAX // fuse.PAGE_LEN, 0, 0)
 

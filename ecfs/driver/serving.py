@@ -1,12 +1,52 @@
-"""Mounting, serving until unmounted, unmounting."""
+"""Mounting, serving until unmounted, unmounting; the same for each transport."""
 
+import contextlib
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import trio
 
-from ecfs.base.limits import REQUESTS_AT_ONCE_MAX
-from ecfs.base.units import MIB
-from ecfs.driver import kernel_serving, pyfuse3_serving
-from ecfs.driver.kernel import set_io_flusher
-from ecfs.driver.options import MountOptions
+from ecfs.driver.kernel import set_io_flusher, set_read_ahead
+from ecfs.driver.kernel_serving import serve_kernel
+from ecfs.driver.options import MountOptions, Transport
+from ecfs.driver.pyfuse3_serving import serve_pyfuse3
+from ecfs.driver.volume_protocol import Mounted
+
+_log = logging.getLogger("ecfs.driver")
+_stopping: trio.lowlevel.RunVar[trio.Event] = trio.lowlevel.RunVar("ecfs.driver.stopping")
+
+
+async def serve(mounted: Mounted, mountpoint: str, options: MountOptions, *,
+                ready: Callable[[], None]) -> None:
+    """Mount and serve until the file system is unmounted, `stop` is called, or this is cancelled.
+
+    `ready` is called once, when the mount answers requests. Returns, or raises, unmounted: dirty
+    pages of the kernel have been written by then, and no request is under way. Raises OSError or
+    RuntimeError when the mount is refused or ends before it is ready. One mount at a time.
+    """
+    set_io_flusher()
+    stopping = trio.Event()
+    _stopping.set(stopping)
+    announced = trio.Event()
+
+    async def announce() -> None:
+        try:
+            await trio.to_thread.run_sync(set_read_ahead, mountpoint, options.read_ahead_len,
+                                          abandon_on_cancel=True)
+        except OSError as error:
+            _log.error("the mount on %s does not answer: %s", mountpoint, error)
+            stopping.set()
+        else:
+            announced.set()
+            ready()
+
+    serve_one = serve_kernel if options.transport is Transport.KERNEL else serve_pyfuse3
+    await serve_one(mounted, mountpoint, options, announce, stopping)
+    if not announced.is_set():
+        raise RuntimeError(f"the mount on {mountpoint} ended before it was ready")
+
+
+def stop() -> None:
+    """Let the `serve` of this event loop come to its end. Does nothing when none runs."""
+    with contextlib.suppress(LookupError):
+        _stopping.get().set()

@@ -3,6 +3,17 @@
 No other room writes SQL. It knows nothing of POSIX rules (namespace) nor of who may write (volume).
 """
 
+from ecfs.metadata.checking import (
+    ATTRIBUTE_CHECKS,
+    CONTENT_CHECKS,
+    EXTENT_CHECKS,
+    MAP_CHECKS,
+    ROOT_CHECKS,
+    SEGMENT_CHECKS,
+    TREE_CHECKS,
+    CheckQueries,
+    RowCheck,
+)
 from ecfs.metadata.content import ContentTables, ExtentRow, MapPiece, StripeRow
 from ecfs.metadata.database import Database
 from ecfs.metadata.pages import (
@@ -18,7 +29,8 @@ from ecfs.metadata.tree import TreeTables
 from ecfs.metadata.vfs import MAIN_NAME, PageVfs
 
 __all__ = [
-    "CHUNK_LEN", "CHUNK_PLACES", "MAIN_NAME", "Batch", "ContentTables", "Database", "ExtentRow",
-    "MapPiece", "PageMap", "PageStore", "PageVfs", "StripeRow", "TreeTables",
-    "decode_delta", "encode_delta",
+    "ATTRIBUTE_CHECKS", "CHUNK_LEN", "CHUNK_PLACES", "CONTENT_CHECKS", "EXTENT_CHECKS",
+    "MAIN_NAME", "MAP_CHECKS", "ROOT_CHECKS", "SEGMENT_CHECKS", "TREE_CHECKS", "Batch",
+    "CheckQueries", "ContentTables", "Database", "ExtentRow", "MapPiece", "PageMap", "PageStore",
+    "PageVfs", "RowCheck", "StripeRow", "TreeTables", "decode_delta", "encode_delta",
 ]

@@ -97,6 +97,12 @@ class Database:
         self._depth -= 1
         self._execute("RELEASE " + name)
 
+    def step(self, statement: str, values: Row = ()) -> None:
+        """A change of one statement: it needs no savepoint of its own."""
+        self.begin()
+        self.change_count += 1
+        self._execute(statement, values)
+
     def run(self, statement: str, values: Row = ()) -> None:
         """Execute a statement that returns nothing."""
         self._execute(statement, values)

@@ -12,6 +12,7 @@ class TreeTables:
     def __init__(self, database: Database) -> None:
         self._one = database.one
         self._run = database.run
+        self._step = database.step
         self._rows = database.rows
         self._last_row_id = database.last_row_id
         self._changed_rows = database.changed_rows
@@ -37,8 +38,8 @@ class TreeTables:
 
     def update_inode(self, inode: InodeId, *, mode: int, uid: int, gid: int, size: int,
                      atime_ns: int, mtime_ns: int, ctime_ns: int) -> None:
-        """Overwrite what a system call can set."""
-        self._run(
+        """Overwrite what a system call can set; a change by itself."""
+        self._step(
             "UPDATE inodes SET mode=?,uid=?,gid=?,size=?,atime_ns=?,mtime_ns=?,ctime_ns=? "
             "WHERE id=?", (mode, uid, gid, size, atime_ns, mtime_ns, ctime_ns, inode))
 

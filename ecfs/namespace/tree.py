@@ -384,10 +384,9 @@ class Tree:
         return removed
 
     def _store(self, new: Attributes) -> Attributes:
-        with self._database.change():
-            self._tables.update_inode(
-                new.inode, mode=new.mode, uid=new.uid, gid=new.gid, size=new.size,
-                atime_ns=new.atime_ns, mtime_ns=new.mtime_ns, ctime_ns=new.ctime_ns)
+        self._tables.update_inode(
+            new.inode, mode=new.mode, uid=new.uid, gid=new.gid, size=new.size,
+            atime_ns=new.atime_ns, mtime_ns=new.mtime_ns, ctime_ns=new.ctime_ns)
         self._cache.put(new)
         return new
 

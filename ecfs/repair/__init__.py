@@ -4,9 +4,14 @@ Owns every decision to rewrite what is stored. It checks before and after, and n
 did not verify.
 """
 
+from ecfs.repair.checking import check_pool
+from ecfs.repair.findings import Finding, FsckMode, FsckReport
 from ecfs.repair.mending import MendingQueue
 from ecfs.repair.progress import Progress
 from ecfs.repair.rebuilding import RebuildReport, replace_target
 from ecfs.repair.scrubbing import ScrubReport, scrub
 
-__all__ = ["MendingQueue", "Progress", "RebuildReport", "ScrubReport", "replace_target", "scrub"]
+__all__ = [
+    "Finding", "FsckMode", "FsckReport", "MendingQueue", "Progress", "RebuildReport",
+    "ScrubReport", "check_pool", "replace_target", "scrub",
+]

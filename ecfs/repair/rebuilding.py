@@ -55,11 +55,15 @@ async def replace_target(volume: Volume, old: str, new_path: str, *,
     if volume.read_only:
         raise ReadOnly(f"a target cannot be replaced now: {volume.read_only}")
     member = find_member(volume, old)
-    target = await volume.replacement_lane.run(
-        partial(_open_blank, volume, member, new_path), deadline_s=TARGET_DEADLINE_S)
+    lane = volume.environment.open_lane(member.name)
+    try:
+        target = await lane.run(partial(_open_blank, volume, member, new_path),
+                                deadline_s=TARGET_DEADLINE_S)
+    except BaseException:
+        lane.close(timeout=0.0)
+        raise
     new = Member(volume.environment.entropy.token(16), member.name, os.path.abspath(new_path),
-                 target, volume.environment.open_lane(member.name), MemberState.ONLINE,
-                 behind=True)
+                 target, lane, MemberState.ONLINE, behind=True)
     await exchange_member(volume, member, new)
     volume.journal.record(Event(
         EventKind.REBUILT, f"{new.path} takes the place of {member.name} ({member.path}) and is "

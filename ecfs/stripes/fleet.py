@@ -24,7 +24,8 @@ class MemberState(StrEnum):
 class Member:
     """One target of the pool. `target` and `lane` are None while it is not there.
 
-    `behind`: it may lack shards that it never acknowledged, until it has caught up.
+    `free_len`: bytes beyond the reserve, as last measured; `full`: none are, so it takes no new
+    content. `behind`: it may lack shards that it never acknowledged, until it has caught up.
     """
 
     id: bytes
@@ -34,6 +35,7 @@ class Member:
     lane: AnyLane | None = None
     state: MemberState = MemberState.MISSING
     full: bool = False
+    free_len: int = 0
     behind: bool = False
     generation: tuple[int, int] = (0, 0)
     reason: str = ""
@@ -111,20 +113,13 @@ class Fleet:
         self._journal.record(Event(EventKind.WRITE_FAILED, str(error), target=target_id))
         self.mark_away(target_id, str(error))
 
-    def refresh_space(self, member: Member) -> int:
-        """Free bytes beyond the reserve on an online member; updates its `full` mark."""
-        if member.target is None or not member.online:
-            return 0
-        try:
-            free = member.target.space().free_len - RESERVE_LEN_MIN
-        except TargetError as error:
-            self.note_write_error(member.id, error)
-            return 0
-        if member.full and free > RESERVE_LEN_MIN:
-            member.full = False
-        elif free <= 0:
-            member.full = True
-        return max(free, 0)
+    def note_space(self, member: Member, free_len: int) -> None:
+        """What a target has free was measured: `free_len` counts everything, the reserve too."""
+        member.free_len = max(0, free_len - RESERVE_LEN_MIN)
+        full = member.free_len == 0
+        if full != member.full:
+            member.full = full
+            self._tell(member)
 
     def _tell(self, member: Member) -> None:
         for callback in self.on_change:

@@ -96,6 +96,7 @@ class StripeStore:
         self._codes: dict[Geometry, Code] = {}
         self._openers: OrderedDict[tuple[int, int, int, bytes], StripeOpener] = OrderedDict()
         self._unsynced: set[tuple[bytes, str]] = set()
+        self.appended_len = 0
         self.next_segment = 1
         self.next_order = 1
         self.on_segment: Callable[[SegmentEntry, int], None] = lambda segment, kind: None
@@ -129,6 +130,10 @@ class StripeStore:
         self._check_enough(sealed.ref, missed)
         return Written(sealed.ref, sealed.starts, missed)
 
+    def _takes(self, member: Member, kind: int) -> bool:
+        """Whether a target takes shards now: only metadata may use the reserve."""
+        return member.online and (kind == KIND_METADATA or not member.full)
+
     async def _write_records(self, sealed: SealedStripe) -> frozenset[bytes]:
         segment = sealed.ref.segment
         name = column_name(segment.epoch, segment.id)
@@ -137,7 +142,7 @@ class StripeStore:
         missed = set()
         for column, target_id in enumerate(segment.columns):
             member = self.fleet.get(target_id)
-            if member is None or not member.online or member.full:
+            if member is None or not self._takes(member, sealed.ref.kind):
                 missed.add(target_id)
                 continue
             assert member.target is not None and member.lane is not None
@@ -145,6 +150,7 @@ class StripeStore:
                 member.target.write, name, sealed.ref.offset,
                 [sealed.header, sealed.bodies[column]])))
             writers.append(target_id)
+        self.appended_len += sealed.ref.body_len * segment.data
         for target_id in writers:
             self._unsynced.add((target_id, name))
         results = await run_jobs(jobs, deadline_s=TARGET_DEADLINE_S)
@@ -168,7 +174,8 @@ class StripeStore:
         """W_data: k + f shards; at k = 1 as many as there are, but never fewer than k."""
         needed = data_quorum(Geometry(segment.data, segment.parity), self.identity.liars)
         if segment.data == 1:
-            return max(1, min(needed, len(self.fleet.placeable())))
+            there = sum(1 for member in self.fleet if self._takes(member, kind))
+            return max(1, min(needed, there))
         return needed
 
     async def sync(self, stripes: Sequence[Written]) -> list[Written | AppendRefused]:
@@ -236,7 +243,8 @@ class StripeStore:
             if segment is None:
                 continue
             whole = len(segment.columns) == stream.geometry.shards
-            if (member.id in segment.columns) != member.online or member.full or not whole:
+            takes = self._takes(member, stream.kind)
+            if (member.id in segment.columns and not takes) or (takes and not whole):
                 stream.segment = None
 
     # -- segments ----------------------------------------------------------------------------
@@ -271,7 +279,7 @@ class StripeStore:
         asked = []
         for column, target_id in enumerate(columns):
             member = self.fleet[target_id]
-            if member.online and not member.full:
+            if self._takes(member, stream.kind):
                 assert member.target is not None and member.lane is not None
                 jobs.append((member.lane, partial(
                     member.target.create, name, self.column_header(segment, column))))
@@ -294,15 +302,14 @@ class StripeStore:
 
     def _choose(self, stream: _Stream) -> tuple[Geometry, tuple[bytes, ...]]:
         """Geometry and columns of a new segment: the emptiest targets, roles rotating."""
-        free = {member.id: self.fleet.refresh_space(member) for member in self.fleet.online()}
-        placeable = self.fleet.placeable()
+        placeable = [member for member in self.fleet if self._takes(member, stream.kind)]
         geometry: Geometry | None = stream.geometry
         if len(placeable) < stream.geometry.shards:
             geometry = narrowed(stream.geometry, len(placeable))
-        if geometry is None or (
-                self.fleet.online() and not any(free[member.id] for member in placeable)):
-            raise NoSpace("no target has room for another segment")
-        ordered = sorted(placeable, key=lambda member: (-(free[member.id] >> 26), member.id))
+        if geometry is None or len(placeable) <= stream.geometry.parity < len(self.fleet.online()):
+            raise NoSpace("too few targets have room for another segment; delete something, or "
+                          "add room")
+        ordered = sorted(placeable, key=lambda member: (-(member.free_len >> 26), member.id))
         columns = [member.id for member in ordered[: geometry.shards]]
         if len(columns) < geometry.shards:
             spare = [member.id for member in self.fleet if member.id not in columns]

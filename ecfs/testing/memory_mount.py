@@ -1,5 +1,6 @@
-"""`python -m ecfs.testing.memory_mount MOUNTPOINT [writeback] [null]`: a memory volume, mounted.
+"""A memory volume, mounted: `python -m ecfs.testing.memory_mount MOUNTPOINT WORD...`.
 
+The words: `writeback`, `null` (contents are thrown away), `pyfuse3` (that transport).
 Prints `ready` when it answers, ends when it is unmounted or stdin is closed.
 """
 
@@ -9,7 +10,7 @@ import sys
 import trio
 
 from ecfs.base.world import SystemClock
-from ecfs.driver import MountOptions, serve, stop
+from ecfs.driver import MountOptions, Transport, serve, stop
 from ecfs.testing.memory_volume import MemoryVolume
 
 
@@ -17,7 +18,8 @@ async def mount(mountpoint: str, words: list[str]) -> None:
     """Serve a fresh memory volume until unmounted or stdin ends."""
     volume = MemoryVolume(SystemClock(), keep="null" not in words)
     options = MountOptions(allow_other=True, writeback="writeback" in words,
-                           flags=frozenset({"dev", "suid"}))
+                           flags=frozenset({"dev", "suid"}),
+                           transport=Transport.PYFUSE3 if "pyfuse3" in words else Transport.KERNEL)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_with_stdin)
         await serve(volume, mountpoint, options, ready=_say_ready)

@@ -3,17 +3,32 @@
 Owns who may write and what is durable. Repair is handed to it as an argument; it knows no FUSE.
 """
 
+from ecfs.volume.anchor import PathMemory
+from ecfs.volume.claiming import HostLock, box_keys
 from ecfs.volume.creating import PoolMade
+from ecfs.volume.entry import create_pool, open_volume, peek_pool
 from ecfs.volume.environment import Environment, Host, OpenOptions, PoolOrder, Secret
+from ecfs.volume.locate import (
+    Located,
+    Sighting,
+    label_mac,
+    look_everywhere,
+    pool_of,
+    unlock,
+)
 from ecfs.volume.membership import exchange_member
 from ecfs.volume.mending import mend_labels, mend_records
-from ecfs.volume.opening import Freshness
+from ecfs.volume.opening import Freshness, claimer_of
+from ecfs.volume.records import on_online
 from ecfs.volume.space import VolumeSpace
 from ecfs.volume.status import PoolStatus, TargetStatus
-from ecfs.volume.volume import Mender, Volume, create_pool, open_volume, peek_pool
+from ecfs.volume.tending import Tender
+from ecfs.volume.volume import Mender, Volume
 
 __all__ = [
-    "Environment", "Freshness", "Host", "Mender", "OpenOptions", "PoolMade", "PoolOrder",
-    "PoolStatus", "Secret", "TargetStatus", "Volume", "VolumeSpace", "create_pool",
-    "exchange_member", "mend_labels", "mend_records", "open_volume", "peek_pool",
+    "Environment", "Freshness", "Host", "HostLock", "Located", "Mender", "OpenOptions",
+    "PathMemory", "PoolMade", "PoolOrder", "PoolStatus", "Secret", "Sighting", "TargetStatus",
+    "Tender", "Volume", "VolumeSpace", "box_keys", "claimer_of", "create_pool", "exchange_member",
+    "label_mac", "look_everywhere", "mend_labels", "mend_records", "on_online", "open_volume",
+    "peek_pool", "pool_of", "unlock",
 ]

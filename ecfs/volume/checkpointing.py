@@ -78,6 +78,10 @@ class Checkpointer:
         """Whether so much changed since the last checkpoint that one is due."""
         return len(self._pages.overlay) > CHECKPOINT_OVERLAY_PAGES_MAX
 
+    def is_behind(self) -> bool:
+        """Whether records follow the newest checkpoint."""
+        return self.root_tip is None or self.root_tip.seq != self._committer.tip.seq
+
     async def write(self, label: Label, *, clean: bool,
                     before: Callable[[], Awaitable[None]]) -> Checkpointed:
         """Write a checkpoint up to its record. `before` runs first, under the lock."""

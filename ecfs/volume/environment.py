@@ -1,5 +1,6 @@
 """What a volume needs from outside, and what its callers choose."""
 
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -77,7 +78,7 @@ class Environment:
         """A journal that keeps its evidence in the state directory."""
         self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         audit = AuditLog(str(self.state_dir / "audit.jsonl"), self.clock)
-        return Journal(self.clock, audit=audit)
+        return Journal(self.clock, audit=audit, logger=logging.getLogger("ecfs.events"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,12 @@
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 
 from ecfs.base.errors import (
     ClonedTargets,
     Damage,
-    EcfsError,
-    Fault,
     ForeignTargets,
     NotAPool,
     SameTarget,
@@ -17,12 +16,12 @@ from ecfs.base.errors import (
     TooFewReachable,
     UnknownFormat,
 )
-from ecfs.base.limits import LABEL_LEN_MAX
+from ecfs.base.limits import LABEL_LEN_MAX, TARGET_DEADLINE_S
 from ecfs.formats import Label, SignedLabel, check_label, decode_label, labels_among
 from ecfs.keys import MasterKey, open_slots
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.sealing import keyed_hash
-from ecfs.targets import Target
+from ecfs.targets import AnyLane, Target, run_all
 from ecfs.volume.environment import Environment, Secret
 
 LABELS_TRIED_MAX = 4
@@ -35,9 +34,17 @@ class Sighting:
 
     path: str
     target: Target | None = None
+    lane: AnyLane | None = None
     labels: list[SignedLabel] = field(default_factory=list)
     reason: str = ""
     unknown_format: UnknownFormat | None = None
+
+    def close(self) -> None:
+        """Let go of the target and its lane."""
+        if self.lane is not None:
+            self.lane.close(timeout=0.0)
+        if self.target is not None:
+            self.target.close()
 
     @property
     def pool_id(self) -> bytes | None:
@@ -96,7 +103,21 @@ def look_at(path: str, environment: Environment) -> Sighting:
     return sighting
 
 
-def look_everywhere(paths: Iterable[str], environment: Environment) -> list[Sighting]:
+async def look_all(paths: list[str], environment: Environment) -> list[Sighting]:
+    """Sightings of several places at once; one that does not answer in time holds up no other."""
+    lanes = [environment.open_lane(os.path.basename(path) or "target") for path in paths]
+    jobs = [partial(look_at, path, environment) for path in paths]
+    sightings = []
+    for path, lane, result in zip(paths, lanes, await run_all(lanes, jobs, TARGET_DEADLINE_S),
+                                  strict=True):
+        sighting = Sighting(path, reason=str(result)) if isinstance(
+            result, TargetError) else result
+        sighting.lane = lane
+        sightings.append(sighting)
+    return sightings
+
+
+async def look_everywhere(paths: Iterable[str], environment: Environment) -> list[Sighting]:
     """Sightings of the given paths; then of the last known paths that their labels name."""
     given = list(paths)
     real = [os.path.realpath(path) for path in given]
@@ -104,19 +125,18 @@ def look_everywhere(paths: Iterable[str], environment: Environment) -> list[Sigh
         if path in real[:index]:
             raise SameTarget(f"{given[index]} is the same directory as "
                              f"{given[real.index(path)]}; give each target once")
-    sightings = [look_at(path, environment) for path in given]
+    sightings = await look_all(given, environment)
     known = set(real)
     pool = pool_of(sightings)
     named = {entry.path for sighting in sightings if sighting.pool_id == pool and pool
              for entry in sighting.labels[0].label.targets}
-    for path in sorted(named):
-        if os.path.realpath(path) not in known:
-            known.add(os.path.realpath(path))
-            found = look_at(path, environment)
-            if found.pool_id == pool:
-                sightings.append(found)
-            elif found.target is not None:
-                found.target.close()
+    elsewhere = {os.path.realpath(path): path for path in sorted(named)}
+    more = [path for place, path in elsewhere.items() if place not in known]
+    for found in await look_all(more, environment):
+        if found.pool_id == pool:
+            sightings.append(found)
+        else:
+            found.close()
     return sightings
 
 
@@ -241,11 +261,6 @@ def _located(pool_id: bytes, master: MasterKey, best: Label,
                    {target_id: label for target_id, (label, _) in kept.items()}, absent, messages)
 
 
-def relabel(label: Label, **changes: object) -> Label:
-    """A label with other fields."""
-    return replace(label, **changes)  # type: ignore[arg-type]
-
-
 def require(count: int, needed: int, located: Located) -> None:
     """TooFewReachable, naming who is missing and where it was last, unless enough are there."""
     if count >= needed:
@@ -256,8 +271,3 @@ def require(count: int, needed: int, located: Located) -> None:
     raise TooFewReachable(
         f"{count} of {len(located.label.targets)} targets can be reached, {needed} are needed. "
         f"Missing: {lacking or 'none'}")
-
-
-def is_gone(error: EcfsError) -> bool:
-    """Whether an error says that nothing is there."""
-    return isinstance(error, TargetError) and error.fault in (Fault.MISSING, Fault.AWAY)

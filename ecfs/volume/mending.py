@@ -35,8 +35,9 @@ class _Patch:
 async def mend_records(volume: Volume,
                        members: tuple[bytes, ...] = ()) -> tuple[int, int]:
     """Give every member (or every one of `members`) that is there the claim and all records that
-    are still needed: (how many were bad or absent, how many of them are right now). Records keep their bytes and
-    their place. No record is appended meanwhile.
+    are still needed: (how many were bad or absent, how many of them are right now).
+
+    Records keep their bytes and their place. No record is appended meanwhile.
     """
     committer, start = volume.committer, volume.replay_start
     if committer is None or start is None:

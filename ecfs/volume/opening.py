@@ -100,9 +100,17 @@ async def open_pool(paths: Iterable[str], secret: Secret, environment: Environme
     started_ns = environment.clock.monotonic_ns()
     journal = environment.journal()
     memory = PathMemory(environment.state_dir)
-    sightings = look_everywhere(paths, environment)
+    sightings = await look_everywhere(paths, environment)
     before_ns = environment.clock.monotonic_ns()
-    located = unlock(sightings, secret, memory.load(), journal)
+    try:
+        located = unlock(sightings, secret, memory.load(), journal)
+    except BaseException:
+        for sighting in sightings:
+            sighting.close()
+        raise
+    for sighting in sightings:
+        if all(sighting is not kept for kept in located.sightings.values()):
+            sighting.close()
     kdf_s = (environment.clock.monotonic_ns() - before_ns) / NS_PER_S
     label = located.label
     writable = check_known(label)
@@ -132,7 +140,7 @@ def _fleet(located: Located, environment: Environment, journal: Journal) -> Flee
         if sighting is not None:
             member.path = os.path.abspath(sighting.path)
             member.target = sighting.target
-            member.lane = environment.open_lane(entry.name)
+            member.lane = sighting.lane
             member.state = MemberState.ONLINE
             label = located.labels[entry.id]
             member.generation = (label.epoch, label.generation)

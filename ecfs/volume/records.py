@@ -16,7 +16,7 @@ from ecfs.base.limits import (
     TARGET_DEADLINE_S,
     TARGET_SYNC_DEADLINE_S,
 )
-from ecfs.base.units import BLOCK_LEN, MIB
+from ecfs.base.units import BLOCK_LEN, KIB, MIB
 from ecfs.formats import (
     CLAIM_PATTERN,
     COMMIT,
@@ -38,6 +38,7 @@ from ecfs.targets import Target
 SCAN_LEN_MAX = 512 * MIB
 SCAN_CHUNK_LEN = 4 * MIB
 EPOCHS_READ_MAX = 64
+_ZEROS = bytes(64 * KIB)
 
 TargetWork = Callable[[Target], Any]
 
@@ -197,9 +198,11 @@ def _scan_file(target: Target, epoch: int, start: int, budget: int, scan: _Scan,
 
 def _next_block(window: bytes, window_at: int, inside: int) -> int:
     """The first block from `inside` on that is not all zeros, or the end of the window."""
-    rest = window[inside:].lstrip(b"\0")
-    skipped = len(window) - inside - len(rest)
-    return window_at + inside + max(skipped // BLOCK_LEN * BLOCK_LEN, BLOCK_LEN)
+    for length in (len(_ZEROS), BLOCK_LEN):
+        # In large steps first: a preallocated file is zeros for megabytes.
+        while window.startswith(_ZEROS[:length], inside):
+            inside += length
+    return window_at + inside
 
 
 class RecordWriter:

@@ -51,6 +51,9 @@ class SpaceMeter:
         self._fleet = fleet
         self._store = store
         self.spaces: dict[bytes, Space] = {}
+        self._available_len = 0
+        self._appended_len = 0
+        fleet.on_change.append(lambda member: self._recompute())
 
     async def run(self) -> None:
         """Refresh until cancelled."""
@@ -65,8 +68,12 @@ class SpaceMeter:
             if member is None or isinstance(result, TargetError):
                 continue
             self.spaces[target_id] = result
-            if member.full and result.free_len > 2 * RESERVE_LEN_MIN:
-                member.full = False
+            self._fleet.note_space(member, result.free_len)
+        self._recompute()
+
+    def _recompute(self) -> None:
+        self._appended_len = self._store.appended_len
+        self._available_len = self._placeable(reserve_len=RESERVE_LEN_MIN)
 
     def _placeable(self, *, reserve_len: int) -> int:
         free = [max(0, space.free_len - reserve_len) for member in self._fleet.placeable()
@@ -75,7 +82,8 @@ class SpaceMeter:
 
     def available_len(self, dirty_len: int) -> int:
         """Content that may still be added, beyond the reserve and what is on its way."""
-        return self._placeable(reserve_len=RESERVE_LEN_MIN) - dirty_len
+        appended_len = self._store.appended_len - self._appended_len
+        return self._available_len - appended_len - dirty_len
 
     def space(self, inodes_count: int, dirty_len: int) -> VolumeSpace:
         """For statfs. Total: as if the targets' other users did not exist."""

@@ -1,12 +1,12 @@
 """A volume while it is open: joins tree, content and log, and runs what goes on in the background.
 
-Lock order, outermost first: checkpoint lock, flusher's round lock, commit lock.
+Lock order, outermost first: the volume's checkpoint lock, the checkpointer's lock, the flusher's
+round lock, the commit lock.
 """
 
 import logging
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -23,10 +23,7 @@ from ecfs.base.errors import (
 )
 from ecfs.base.ids import InodeId
 from ecfs.base.limits import (
-    CHECKPOINT_INTERVAL_S,
-    COMMIT_INTERVAL_S,
     DAMAGED_PATHS_MAX,
-    HEARTBEAT_INTERVAL_S,
     TRANSACTION_PAGES_MAX,
 )
 from ecfs.base.units import MIB, NS_PER_S
@@ -35,21 +32,18 @@ from ecfs.formats import CheckpointPointer, SegmentEntry, column_name
 from ecfs.namespace import Tree
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member, MemberState, ShardFault, StripeRef, StripeStore
-from ecfs.targets import AnyLane
 from ecfs.volume.anchor import Anchor
 from ecfs.volume.checkpointing import Checkpointer
-from ecfs.volume.claiming import Heart, box_keys
+from ecfs.volume.claiming import box_keys
 from ecfs.volume.committing import Committer, Tip
-from ecfs.volume.creating import PoolMade, lay_out
-from ecfs.volume.environment import Environment, OpenOptions, PoolOrder, Secret
+from ecfs.volume.environment import Environment, OpenOptions
 from ecfs.volume.housekeeping import forget_epochs, remove_columns, remove_strays
 from ecfs.volume.labelling import Labeller
-from ecfs.volume.locate import look_everywhere
-from ecfs.volume.opening import Opened, open_pool
+from ecfs.volume.opening import Opened
 from ecfs.volume.records import RecordWriter
 from ecfs.volume.rejoining import Rejoiner
 from ecfs.volume.space import SpaceMeter, VolumeSpace
-from ecfs.volume.status import PoolStatus, TargetStatus, advise, peeked
+from ecfs.volume.status import PoolStatus, TargetStatus, advise
 
 CHANGES_PER_COMMIT_MAX = TRANSACTION_PAGES_MAX * 2
 ANCHOR_INTERVAL_S = 1.0
@@ -68,6 +62,14 @@ class Mender(Protocol):
 
     async def run(self, volume: "Volume") -> None:
         """Mend until cancelled."""
+        ...
+
+
+class Background(Protocol):
+    """What goes on while a volume is open; `tending` has the real one."""
+
+    async def tend(self) -> None:
+        """One round."""
         ...
 
 
@@ -126,10 +128,12 @@ class Volume:
         self.committer: Committer | None = None
         self.checkpointer: Checkpointer | None = None
         self.writer: RecordWriter | None = None
-        self._checkpoint_ns = self.environment.clock.monotonic_ns()
+        self._checkpoint_lock = trio.Lock()
+        self.checkpoint_ns = self.environment.clock.monotonic_ns()
         self._anchored: Tip | None = None
         self._start = opened.start
-        self._rejoiner: Rejoiner | None = None
+        self.background: Background | None = None
+        self.rejoiner: Rejoiner | None = None
         self._strays_removed = False
         self.files.on_damage = self.note_damage
         if mender is not None:
@@ -201,9 +205,6 @@ class Volume:
         self.nursery.start_soon(self.meter.run)
         if self.committer is not None:
             self.nursery.start_soon(self.files.run)
-            self.nursery.start_soon(self._commit_loop)
-            self.nursery.start_soon(self._beat_loop)
-            self.nursery.start_soon(self._anchor_loop)
             if self.mender is not None:
                 self.nursery.start_soon(self.mender.run, self)
         self._say_mounted()
@@ -224,7 +225,7 @@ class Volume:
         self.checkpointer = Checkpointer(
             pages=self.pages, store=self.store, committer=committer, table=opened.table,
             chunks=opened.chunks, next_stripe=opened.next_stripe)
-        self._rejoiner = Rejoiner(
+        self.rejoiner = Rejoiner(
             self.fleet, self.environment, self.journal, opened.master, self.pool_id, opened.epoch,
             opened.claim, self.environment.open_lane("probe"))
         self.writer, self.committer = writer, committer
@@ -252,42 +253,28 @@ class Volume:
             self.nursery.cancel_scope.cancel()
             self.opened.close()
 
-    # -- background --------------------------------------------------------------------------
-
-    async def _commit_loop(self) -> None:
-        while True:
-            await trio.sleep(COMMIT_INTERVAL_S)
-            try:
-                await self.tend()
-            except EcfsError as error:
-                self.note_failure(error)
-
-    async def tend(self) -> None:
-        """One round of what happens every few seconds while mounted."""
-        assert self.committer is not None
-        if isinstance(self.committer.failure, Fenced):
+    def save_anchor(self, *, durable: bool) -> None:
+        """Remember the newest acknowledged commit outside of the pool."""
+        committer = self.committer
+        if committer is None or (committer.tip is self._anchored and not durable):
             return
-        if self.database.in_transaction or self.committer.pending:
-            await self.commit()
-        await self._take_back()
-        self._note_behind()
-        for _ in range(64):
-            if not self.files.reap():
-                break
-        await self.reclaim()
-        age_s = (self.environment.clock.monotonic_ns() - self._checkpoint_ns) / NS_PER_S
-        assert self.checkpointer is not None
-        if self.checkpointer.due() or (age_s > CHECKPOINT_INTERVAL_S and self._behind()):
-            await self.checkpoint()
+        tip, label = committer.tip, self.labeller.label
+        self.opened.anchor_file.save(Anchor(
+            self.pool_id.hex(), self.opened.epoch, tip.seq, tip.hash.hex(), label.data,
+            label.parity, label.commitment.hex(), label.version), durable=durable)
+        self._anchored = tip
 
-    def _note_behind(self) -> None:
-        """Who has to catch up is remembered, so that an interrupted resilver goes on."""
-        tables = self.files.tables
-        lacking = {member.id for member in self.fleet if member.behind} - tables.behind()
-        if lacking:
-            with self.database.change():
-                for target_id in lacking:
-                    tables.set_behind(target_id, behind=True)
+    def note_failure(self, error: EcfsError) -> None:
+        """Something in the background failed; says so."""
+        if isinstance(error, (Fenced, ReadOnly)):
+            self.journal.record(Event(
+                EventKind.FENCED if isinstance(error, Fenced) else EventKind.READ_ONLY,
+                str(error)))
+        elif isinstance(error, Bug):
+            self.broken = f"a bug in ecfs: {error}"
+            _log.critical("%s", self.broken)
+        else:
+            _log.error("in the background: %s", error)
 
     def _find_behind(self) -> None:
         """Which targets may lack shards: older labels than others, or noted before."""
@@ -300,87 +287,42 @@ class Volume:
                     EventKind.TARGET_STALE, f"target {member.name} ({member.path}) may lack what "
                     "was written without it and is compared in full", target=member.id))
 
-    async def _take_back(self) -> None:
-        """Members that returned get a label of today, and what they missed."""
-        assert self._rejoiner is not None
-        back = await self._rejoiner.probe()
-        if back:
-            await self.checkpoint()
-            for member in back:
-                member.behind = True
-
-    def _behind(self) -> bool:
-        """Whether records follow the newest checkpoint."""
-        assert self.committer is not None and self.checkpointer is not None
-        tip = self.checkpointer.root_tip
-        return tip is None or tip.seq != self.committer.tip.seq
-
-    def note_failure(self, error: EcfsError) -> None:
-        """Something in the background failed; says so once per kind of text."""
-        if isinstance(error, (Fenced, ReadOnly)):
-            self.journal.record(Event(
-                EventKind.FENCED if isinstance(error, Fenced) else EventKind.READ_ONLY,
-                str(error)))
-        elif isinstance(error, Bug):
-            self.broken = f"a bug in ecfs: {error}"
-            _log.critical("%s", self.broken)
-        else:
-            _log.error("in the background: %s", error)
-
-    async def _beat_loop(self) -> None:
-        opened = self.opened
-        heart = Heart(self.fleet, box_keys(opened.master, self.pool_id, "heartbeat"),
-                      self.environment.entropy, opened.epoch)
-        while True:
-            await heart.beat()
-            await trio.sleep(HEARTBEAT_INTERVAL_S)
-
-    async def _anchor_loop(self) -> None:
-        while True:
-            await trio.sleep(ANCHOR_INTERVAL_S)
-            try:
-                self.save_anchor(durable=False)
-            except OSError as error:
-                _log.error("the anchor cannot be written: %s", error.strerror)
-
-    def save_anchor(self, *, durable: bool) -> None:
-        """Remember the newest acknowledged commit outside of the pool."""
-        committer = self.committer
-        if committer is None or (committer.tip is self._anchored and not durable):
-            return
-        tip, label = committer.tip, self.labeller.label
-        self.opened.anchor_file.save(Anchor(
-            self.pool_id.hex(), self.opened.epoch, tip.seq, tip.hash.hex(), label.data,
-            label.parity, label.commitment.hex(), label.version), durable=durable)
-        self._anchored = tip
-
     # -- checkpoints and space ---------------------------------------------------------------
 
     async def checkpoint(self, *, clean: bool = False) -> None:
         """Write a checkpoint, then labels, then give back what neither it nor the one before needs.
         """
+        async with self._checkpoint_lock:
+            await self._checkpoint(clean=clean)
+
+    async def _checkpoint(self, *, clean: bool) -> None:
         checkpointer, committer = self.checkpointer, self.committer
         if checkpointer is None or committer is None:
             raise ReadOnly(self.read_only)
         done = await checkpointer.write(
-            self.labeller.label, clean=clean, before=self.files.move_inline)
+            self.labeller.label, clean=clean, before=self._move_inline)
         start = CheckpointPointer(self.opened.epoch, done.base.seq + 1,
                                   done.base.offset + done.base.length, done.tip.hash)
         # Labels point to where replay from the checkpoint before begins, so that both can be read.
         pointer = replace(self._start, hash=done.tip.hash) if self._start else start
         held = await self.labeller.write(pointer)
-        self._checkpoint_ns = self.environment.clock.monotonic_ns()
+        self.checkpoint_ns = self.environment.clock.monotonic_ns()
         self._start = start
         self.journal.record(Event(EventKind.CHECKPOINT, f"checkpoint at commit {done.tip.seq}"))
         if len(held & set(self.labeller.label.members)) >= self.quorum.commit:
             await self._give_back(pointer, done.released)
 
-    @property
-    def replacement_lane(self) -> AnyLane:
-        """A lane for looking at places that are no members yet."""
-        if self._rejoiner is None:
-            raise ReadOnly(self.read_only)
-        return self._rejoiner.lane
+    async def _move_inline(self) -> None:
+        try:
+            await self.files.move_inline()
+        except (AppendRefused, NoSpace) as error:
+            # It stays in the database, where it is as safe.
+            _log.warning("content stays in the metadata for now: %s", error)
+
+    async def tend(self) -> None:
+        """One round of what the background does every few seconds."""
+        if self.background is not None:
+            await self.background.tend()
 
     @property
     def replay_start(self) -> CheckpointPointer | None:
@@ -399,48 +341,6 @@ class Volume:
             known = self.checkpointer.known_segments() | {
                 (entry.epoch, entry.id) for entry in self.files.index.segments.values()}
             await remove_strays(self.fleet, known, self.opened.epoch)
-
-    async def reclaim(self) -> None:
-        """Delete segments without live stripes, and compact the sparsest one."""
-        if self.read_only or self.committer is None:
-            return
-        async with self.files.flusher.round_lock:
-            open_ids = self.store.open_segment_ids()
-            empty = [segment_id for segment_id in self.files.tables.empty_segments()
-                     if segment_id not in open_ids]
-            if empty:
-                entries = [self.files.index.segments[segment_id] for segment_id in empty]
-                with self.database.change():
-                    for segment_id in empty:
-                        self.files.tables.drop_segment(segment_id)
-                for segment_id in empty:
-                    self.files.index.drop_segment(segment_id)
-        if empty:
-            await self.commit()
-            await remove_columns(self.fleet, [column_name(entry.epoch, entry.id)
-                                              for entry in entries])
-        sparse = self._sparsest()
-        if sparse is not None:
-            try:
-                await self.files.compact(sparse)
-            except AppendRefused as error:
-                _log.warning("compaction of segment %x put off: %s", sparse, error)
-
-    def _sparsest(self) -> int | None:
-        """A closed segment of which more than half is dead, if any."""
-        live = self.files.tables.live_by_segment()
-        open_ids = self.store.open_segment_ids()
-        best: tuple[float, int] | None = None
-        for segment_id, entry in self.files.index.segments.items():
-            if segment_id in open_ids:
-                continue
-            stored = entry.length * entry.data
-            living = live.get(segment_id, 0)
-            if living and living * RECLAIM_SPARSE_RATIO < stored and (
-                    stored - living > RECLAIM_SLACK_LEN):
-                best = min(best, (living / stored, segment_id)) if best else (
-                    living / stored, segment_id)
-        return best[1] if best else None
 
     # -- telling -----------------------------------------------------------------------------
 
@@ -480,53 +380,3 @@ class Volume:
             if path is not None:
                 paths.append(os.fsdecode(path))
         return paths
-
-
-@asynccontextmanager
-async def open_volume(paths: Iterable[str], secret: Secret, environment: Environment,
-                      options: OpenOptions | None = None,
-                      mender: Mender | None = None) -> AsyncIterator[Volume]:
-    """Open a pool; on exit everything is durable and the pool is let go.
-
-    Raises refusals on entry, and on exit what kept something from becoming durable.
-    """
-    chosen = options or OpenOptions()
-    opened = await open_pool(paths, secret, environment, chosen)
-    try:
-        async with trio.open_nursery() as nursery:
-            volume = Volume(opened, chosen, nursery, mender)
-            try:
-                await volume.start()
-                yield volume
-            finally:
-                with trio.CancelScope(shield=True):
-                    await volume.close()
-    except BaseExceptionGroup as group:
-        raise _single(group) from None
-
-
-def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one exception in a group of a group, or the group."""
-    inner: BaseException = group
-    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
-        inner = inner.exceptions[0]
-    return inner
-
-
-async def create_pool(order: PoolOrder, environment: Environment) -> PoolMade:
-    """Make a pool and an empty file system on it. Raises refusals."""
-    made, paths = await trio.to_thread.run_sync(lay_out, order, environment)
-    async with open_volume(paths, order.secret, environment, OpenOptions(fresh=True)) as volume:
-        volume.tree.format_root(os.getuid(), os.getgid(), 0o755)
-    return made
-
-
-async def peek_pool(paths: Iterable[str], environment: Environment) -> PoolStatus:
-    """What labels claim, without a key: not authenticated. NotAPool, UnknownFormat."""
-    sightings = await trio.to_thread.run_sync(look_everywhere, list(paths), environment)
-    try:
-        return peeked(sightings)
-    finally:
-        for sighting in sightings:
-            if sighting.target is not None:
-                sighting.target.close()

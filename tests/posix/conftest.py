@@ -50,8 +50,18 @@ def memory_mount(*words: str) -> Iterator[Path]:
 
 MOUNTERS: dict[str, Mounter] = {
     "memory": memory_mount,
-    "memory-writeback": lambda: memory_mount("writeback"),
+    "memory-pyfuse3": lambda: memory_mount("pyfuse3"),
 }
+# The second transport is an independent check of the first, not a second product.
+PYFUSE3_MODULES = ("test_differential.py", "test_files.py")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run the tests over pyfuse3 only where the transports could differ."""
+    left_out = [item for item in items
+                if "memory-pyfuse3" in item.name and item.path.name not in PYFUSE3_MODULES]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session", params=sorted(MOUNTERS))

@@ -59,6 +59,7 @@ class FakePool:
         self.serving = trio.Event()
         self.unmount = trio.Event()
         self.scrub_gate: trio.Event | None = None
+        self.scrub_changes: Json = {}
 
     def status(self) -> Json:
         """The report that was given."""
@@ -74,13 +75,30 @@ class FakePool:
         if self.failure is not None:
             raise self.failure
         progress(Step(10, 10, 2, 0))
-        return {"schema": "ecfs.scrub/1", "done_len": 10, "mended_count": 2, "bad_count": 0}
+        return {
+            "schema": "ecfs.scrub/1",
+            "segments": 1,
+            "stripes": 3,
+            "checked_bytes": 10,
+            "bad": 2,
+            "mended": 2,
+            "unreadable_stripes": 0,
+            "damaged_paths": [],
+            **self.scrub_changes,
+        }
 
     async def replace(self, old: str, new_path: str, progress: StepTaker) -> Json:
         """Done at once."""
         self.asked.append(("replace", old, new_path))
         progress(Step(4096, 4096))
-        return {"schema": "ecfs.rebuild/1", "done_len": 4096, "bad_count": 0}
+        return {
+            "schema": "ecfs.rebuild/1",
+            "old_id": "0" * 32,
+            "new_id": "1" * 32,
+            "path": new_path,
+            "shards": 7,
+            "complete": True,
+        }
 
     async def sync(self) -> None:
         """Nothing is ever unwritten here."""
@@ -147,6 +165,7 @@ class FakeEngine:
             await self.open_gate.wait()
         self.pool = FakePool(self._report(paths), self.asked)
         self.pool.failure = self.serve_failure
+        self.pool.scrub_changes = self.changes.get("scrub", {})
         yield self.pool
         self.asked.append(("closed",))
         if self.close_failure is not None:

@@ -85,7 +85,7 @@ async def test_progress_streams_before_the_result(pool: FakePool, record: MountR
     steps: list[Step] = []
     async with served(pool, record):
         report = await asked(record, {"request": "scrub"}, steps.append)
-    assert report["mended_count"] == 2
+    assert report["mended"] == 2
     assert steps[0] == Step(5, 10)
 
 
@@ -130,7 +130,7 @@ async def test_whoever_hangs_up_stops_the_work(pool: FakePool, record: MountReco
         with trio.fail_after(10):
             while True:
                 try:
-                    assert (await asked(record, {"request": "scrub"}))["bad_count"] == 0
+                    assert (await asked(record, {"request": "scrub"}))["bad"] == 2
                     break
                 except EcfsError:
                     continue

@@ -24,12 +24,12 @@ def test_lines_come_now_and_then_with_the_time_that_is_left() -> None:
     take(Step(0, 1 << 30))
     for second in range(1, 31):
         clock.now_ns = second * 1_000_000_000
-        take(Step(second << 20, 1 << 30, mended_count=second // 20, bad_count=second // 30))
+        take(Step(second << 20, 1 << 30, mended_count=second // 20, bad_count=second // 10))
     assert lines == [
         "scrub: 0% (0 B of 1.0 GiB)",
-        "scrub: 0% (10.0 MiB of 1.0 GiB), 16 min 54 s left",
-        "scrub: 1% (20.0 MiB of 1.0 GiB), 16 min 44 s left, 1 mended",
-        "scrub: 2% (30.0 MiB of 1.0 GiB), 16 min 34 s left, 1 mended, 1 bad",
+        "scrub: 0% (10.0 MiB of 1.0 GiB), 16 min 54 s left, 1 not mended",
+        "scrub: 1% (20.0 MiB of 1.0 GiB), 16 min 44 s left, 1 mended, 1 not mended",
+        "scrub: 2% (30.0 MiB of 1.0 GiB), 16 min 34 s left, 1 mended, 2 not mended",
     ]
 
 

@@ -145,11 +145,15 @@ def test_scrub(
 ) -> None:
     assert run(tools, "scrub", "--passfile", passfile, targets[0]) == 0
     out, err = capsys.readouterr()
-    assert out == "scrubbed 10 B: 2 shards mended, 0 beyond mending\n"
+    assert out == "scrubbed 10 B in 1 segment: 2 bad, 2 mended\n"
     assert "scrub: 50%" in err
     assert engine.asked[-1] == ("closed",)
     assert run(tools, "scrub", "--json", "--passfile", passfile, targets[0]) == 0
-    assert json.loads(capsys.readouterr().out)["mended_count"] == 2
+    assert json.loads(capsys.readouterr().out)["mended"] == 2
+    for changes in ({"bad": 3}, {"unreadable_stripes": 1, "damaged_paths": ["/a\x07"]}):
+        engine.changes["scrub"] = changes
+        assert run(tools, "scrub", "--passfile", passfile, targets[0]) == 1
+    assert "1 stripe cannot be read" in capsys.readouterr().out
 
 
 def test_target_replace_names_the_old_one_in_any_way(
@@ -165,7 +169,7 @@ def test_target_replace_names_the_old_one_in_any_way(
         arguments = ("target", "replace", "--passfile", passfile, targets[0], old, "new")
         assert run(tools, *arguments) == 0
         assert ("replace", told, os.path.abspath("new")) in engine.asked
-    assert "rebuilt 4.0 KiB" in capsys.readouterr().out
+    assert "rebuilt 7 shards in" in capsys.readouterr().out
 
 
 def test_salvage(

@@ -1,0 +1,83 @@
+"""Serving the kernel directly: mount, request loop, and an end that loses no dirty page."""
+
+import os
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from ecfs.driver.fuse_channel import mount, unmount
+from ecfs.driver.fuse_loop import RequestLoop
+from ecfs.driver.kernel import mounted_device
+from ecfs.driver.kernel_transport import KernelTransport
+from ecfs.driver.options import MountOptions
+from ecfs.driver.volume_protocol import Mounted
+
+END_WAIT_S = 10.0
+
+
+async def serve_kernel(mounted: Mounted, mountpoint: str, options: MountOptions,
+                       announce: Callable[[], Awaitable[None]], stopping: trio.Event) -> None:
+    """Mount, serve until unmounted, `stopping` or cancelled, unmount.
+
+    `announce` runs once it serves. At the end the unmount runs in a thread while requests are still
+    served, because the kernel writes its dirty pages out first; what is open longer than
+    END_WAIT_S after that is cut off.
+    """
+    fd = mount(mountpoint, options.mount_flags(), allow_other=options.allow_other)
+    device = mounted_device(mountpoint)
+    try:
+        transport = KernelTransport(
+            mounted, writeback=options.writeback, entry_timeout_s=options.entry_timeout_s,
+            attribute_timeout_s=options.attribute_timeout_s,
+            read_ahead_len=options.read_ahead_len,
+            notify=lambda code, body: loop.notify(code, body))
+        loop = RequestLoop(fd, transport.handlers())
+        serving = _Serving(loop)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serving.run)
+            nursery.start_soon(announce)
+            nursery.start_soon(_stop_after, stopping, nursery.cancel_scope)
+            try:
+                await serving.ended.wait()
+            finally:
+                with trio.CancelScope(shield=True):
+                    await serving.end(mountpoint)
+                nursery.cancel_scope.cancel()
+    finally:
+        os.close(fd)
+        if device is not None and mounted_device(mountpoint) == device:
+            unmount(mountpoint)
+    with trio.CancelScope(shield=True):
+        await transport.requests.finish()
+
+
+class _Serving:
+    """The request loop in a scope of its own, which a cancellation from outside does not reach."""
+
+    def __init__(self, loop: RequestLoop) -> None:
+        self._loop = loop
+        self._scope = trio.CancelScope(shield=True)
+        self.ended = trio.Event()
+
+    async def run(self) -> None:
+        """Serve until the kernel ends the connection."""
+        try:
+            with self._scope:
+                await self._loop.run()
+        finally:
+            self.ended.set()
+
+    async def end(self, mountpoint: str) -> None:
+        """Unmount if need be, and wait for the kernel to end the connection."""
+        if self.ended.is_set():
+            return
+        await trio.to_thread.run_sync(unmount, mountpoint)
+        with trio.move_on_after(END_WAIT_S):
+            await self.ended.wait()
+        self._scope.cancel()
+        await self.ended.wait()
+
+
+async def _stop_after(stopping: trio.Event, scope: trio.CancelScope) -> None:
+    await stopping.wait()
+    scope.cancel()

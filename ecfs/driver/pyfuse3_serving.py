@@ -1,0 +1,45 @@
+"""Serving through pyfuse3, which keeps global state: one mount a process."""
+
+from collections.abc import Awaitable, Callable
+
+import pyfuse3
+import trio
+
+from ecfs.driver.options import MountOptions
+from ecfs.driver.pyfuse3_transport import Operations
+from ecfs.driver.volume_protocol import Mounted
+
+
+async def serve_pyfuse3(mounted: Mounted, mountpoint: str, options: MountOptions,
+                        announce: Callable[[], Awaitable[None]], stopping: trio.Event) -> None:
+    """Mount, serve until unmounted or `stopping`, unmount. `announce` runs once it serves."""
+    operations = Operations(mounted, writeback=options.writeback,
+                            entry_timeout_s=options.entry_timeout_s,
+                            attribute_timeout_s=options.attribute_timeout_s)
+    pyfuse3.init(operations, mountpoint, _fuse_options(options))
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(announce)
+            nursery.start_soon(_terminate_after, stopping)
+            await pyfuse3.main(min_tasks=1, max_tasks=options.requests_at_once_max)
+            nursery.cancel_scope.cancel()
+    finally:
+        pyfuse3.close(unmount=True)
+    await operations.requests.finish()
+
+
+async def _terminate_after(stopping: trio.Event) -> None:
+    await stopping.wait()
+    pyfuse3.terminate()
+
+
+def _fuse_options(options: MountOptions) -> set[str]:
+    """The options that libfuse gets.
+
+    Not `max_read`: libfuse 3.14 refuses it unless the init handler, which pyfuse3 keeps to itself,
+    says the same. Requests are 1 MiB at most without it.
+    """
+    words = {"fsname=ecfs", "subtype=ecfs", "default_permissions", *options.mount_flags()}
+    if options.allow_other:
+        words.add("allow_other")
+    return words

@@ -1,0 +1,68 @@
+"""Making, opening and peeking at pools: what the rooms above call."""
+
+import os
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import trio
+
+from ecfs.volume.creating import PoolMade, lay_out
+from ecfs.volume.environment import Environment, OpenOptions, PoolOrder, Secret
+from ecfs.volume.locate import look_everywhere
+from ecfs.volume.opening import open_pool
+from ecfs.volume.status import PoolStatus, peeked
+from ecfs.volume.tending import Tender
+from ecfs.volume.volume import Mender, Volume
+
+
+@asynccontextmanager
+async def open_volume(paths: Iterable[str], secret: Secret, environment: Environment,
+                      options: OpenOptions | None = None,
+                      mender: Mender | None = None) -> AsyncIterator[Volume]:
+    """Open a pool; on exit everything is durable and the pool is let go.
+
+    Raises refusals on entry, and on exit what kept something from becoming durable.
+    """
+    chosen = options or OpenOptions()
+    opened = await open_pool(paths, secret, environment, chosen)
+    try:
+        async with trio.open_nursery() as nursery:
+            volume = Volume(opened, chosen, nursery, mender)
+            try:
+                await volume.start()
+                if volume.committer is not None:
+                    tender = Tender(volume)
+                    volume.background = tender
+                    nursery.start_soon(tender.run)
+                yield volume
+            finally:
+                with trio.CancelScope(shield=True):
+                    await volume.close()
+    except BaseExceptionGroup as group:
+        raise _single(group) from None
+
+
+def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one exception in a group of a group, or the group."""
+    inner: BaseException = group
+    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
+        inner = inner.exceptions[0]
+    return inner
+
+
+async def create_pool(order: PoolOrder, environment: Environment) -> PoolMade:
+    """Make a pool and an empty file system on it. Raises refusals."""
+    made, paths = await trio.to_thread.run_sync(lay_out, order, environment)
+    async with open_volume(paths, order.secret, environment, OpenOptions(fresh=True)) as volume:
+        volume.tree.format_root(os.getuid(), os.getgid(), 0o755)
+    return made
+
+
+async def peek_pool(paths: Iterable[str], environment: Environment) -> PoolStatus:
+    """What labels claim, without a key: not authenticated. NotAPool, UnknownFormat."""
+    sightings = await look_everywhere(paths, environment)
+    try:
+        return peeked(sightings)
+    finally:
+        for sighting in sightings:
+            sighting.close()

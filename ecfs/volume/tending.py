@@ -1,0 +1,178 @@
+"""What goes on in the background of an open volume: commits, heartbeats, returning targets, space.
+"""
+
+import logging
+
+import trio
+
+from ecfs.base.errors import AppendRefused, Bug, Damage, EcfsError, Fenced, NoSpace
+from ecfs.base.limits import (
+    CHECKPOINT_INTERVAL_S,
+    COMMIT_INTERVAL_S,
+    HEARTBEAT_INTERVAL_S,
+    STRIPE_PAYLOAD_MAX,
+)
+from ecfs.base.units import MIB, NS_PER_S
+from ecfs.formats import column_name
+from ecfs.volume.claiming import Heart, box_keys
+from ecfs.volume.housekeeping import remove_columns
+from ecfs.volume.volume import Volume
+
+ANCHOR_INTERVAL_S = 1.0
+SPARSE_INTERVAL_S = 30.0
+SPARSE_RATIO = 2
+SPARSE_SLACK_LEN = 16 * MIB
+SMALL_SEGMENTS_MAX = 16
+REAPS_PER_ROUND = 64
+
+_log = logging.getLogger("ecfs.volume")
+
+
+class Tender:
+    """Tends one volume. `run` until cancelled, or `tend` once, as tests do."""
+
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
+        self._sparse_ns = 0
+        self._sparse_changes = -1
+        self._unmovable: set[int] = set()
+
+    async def run(self) -> None:
+        """All loops, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._commit_loop)
+            nursery.start_soon(self._beat_loop)
+            nursery.start_soon(self._anchor_loop)
+
+    async def _commit_loop(self) -> None:
+        while True:
+            await trio.sleep(COMMIT_INTERVAL_S)
+            try:
+                await self.tend()
+            except EcfsError as error:
+                self._volume.note_failure(error)
+
+    async def tend(self) -> None:
+        """One round of what happens every few seconds while mounted."""
+        volume = self._volume
+        committer, checkpointer = volume.committer, volume.checkpointer
+        if committer is None or checkpointer is None or isinstance(committer.failure, Fenced):
+            return
+        await self._take_back()
+        if volume.database.in_transaction or committer.pending:
+            await volume.commit()
+        self._note_behind()
+        for _ in range(REAPS_PER_ROUND):
+            if not volume.files.reap():
+                break
+            await trio.lowlevel.checkpoint()
+        await self.reclaim()
+        await self._compact()
+        age_s = (volume.environment.clock.monotonic_ns() - volume.checkpoint_ns) / NS_PER_S
+        if checkpointer.due() or (age_s > CHECKPOINT_INTERVAL_S and checkpointer.is_behind()):
+            await volume.checkpoint()
+
+    async def _beat_loop(self) -> None:
+        volume = self._volume
+        keys = box_keys(volume.opened.master, volume.pool_id, "heartbeat")
+        heart = Heart(volume.fleet, keys, volume.environment.entropy, volume.opened.epoch)
+        while True:
+            await heart.beat()
+            await trio.sleep(HEARTBEAT_INTERVAL_S)
+
+    async def _anchor_loop(self) -> None:
+        while True:
+            await trio.sleep(ANCHOR_INTERVAL_S)
+            try:
+                self._volume.save_anchor(durable=False)
+            except OSError as error:
+                _log.error("the anchor cannot be written: %s", error.strerror)
+
+    # -- targets that return -----------------------------------------------------------------
+
+    async def _take_back(self) -> None:
+        """Members that returned get a label of today, and are compared in full."""
+        volume = self._volume
+        if volume.rejoiner is None:
+            raise Bug("a volume that may write has a rejoiner")
+        back = await volume.rejoiner.probe()
+        for member in back:
+            member.behind = True
+        if back:
+            await volume.checkpoint()
+
+    def _note_behind(self) -> None:
+        """Who has to catch up is remembered, so that an interrupted resilver goes on."""
+        volume = self._volume
+        tables = volume.files.tables
+        lacking = {member.id for member in volume.fleet if member.behind} - tables.behind()
+        if lacking and not volume.read_only:
+            with volume.database.change():
+                for target_id in lacking:
+                    tables.set_behind(target_id, behind=True)
+
+    # -- space -------------------------------------------------------------------------------
+
+    async def reclaim(self) -> None:
+        """Delete segments without live stripes, after the commit that no longer names them."""
+        volume = self._volume
+        if volume.read_only:
+            return
+        files = volume.files
+        async with files.flusher.round_lock:
+            open_ids = volume.store.open_segment_ids()
+            empty = [segment_id for segment_id in files.tables.empty_segments()
+                     if segment_id not in open_ids]
+            if not empty:
+                return
+            entries = [files.index.segments[segment_id] for segment_id in empty]
+            with volume.database.change():
+                for segment_id in empty:
+                    files.tables.drop_segment(segment_id)
+            for segment_id in empty:
+                files.index.drop_segment(segment_id)
+        await volume.commit()
+        await remove_columns(volume.fleet,
+                             [column_name(entry.epoch, entry.id) for entry in entries])
+
+    async def _compact(self) -> None:
+        """Move what lives in the sparsest segment, now and then; `reclaim` then finds it empty."""
+        volume = self._volume
+        now_ns = volume.environment.clock.monotonic_ns()
+        due = now_ns - self._sparse_ns > SPARSE_INTERVAL_S * NS_PER_S
+        if volume.read_only or not due or self._sparse_changes == volume.database.change_count:
+            return
+        segment_id = self._sparsest()
+        if segment_id is None:
+            self._sparse_ns = now_ns
+            self._sparse_changes = volume.database.change_count
+            return
+        try:
+            await volume.files.compact(segment_id)
+        except (AppendRefused, NoSpace) as error:
+            self._sparse_ns = now_ns
+            _log.warning("compaction of segment %x is put off: %s", segment_id, error)
+        except Damage as error:
+            self._unmovable.add(segment_id)
+            _log.error("segment %x cannot be compacted: %s", segment_id, error)
+
+    def _sparsest(self) -> int | None:
+        """A closed segment of which more than half is dead, or one of too many small ones."""
+        volume = self._volume
+        live = volume.files.tables.live_by_segment()
+        left_alone = volume.store.open_segment_ids() | self._unmovable
+        best: tuple[float, int] | None = None
+        small = []
+        for segment_id, entry in volume.files.index.segments.items():
+            living = live.get(segment_id, 0)
+            if segment_id in left_alone or not living:
+                continue
+            stored = entry.length * entry.data
+            if stored < STRIPE_PAYLOAD_MAX:
+                small.append(segment_id)
+            if living * SPARSE_RATIO < stored and stored - living > SPARSE_SLACK_LEN:
+                found = (living / stored, segment_id)
+                best = found if best is None else min(best, found)
+        if best is not None:
+            return best[1]
+        return small[0] if len(small) > SMALL_SEGMENTS_MAX else None

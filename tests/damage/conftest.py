@@ -1,0 +1,45 @@
+"""One pool with some of everything, made once; each test damages a copy of it at the same paths."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio.testing
+
+from ecfs.testing.memo import remember_keys
+from tests.damage.lab import Lab
+
+
+@pytest.fixture(scope="session")
+def keys() -> Iterator[None]:
+    """The passphrase is stretched once for each pool."""
+    with pytest.MonkeyPatch.context() as patch:
+        remember_keys(patch)
+        yield
+
+
+@pytest.fixture(scope="session")
+def master_lab(keys: None) -> Iterator[Lab]:
+    """The pool as it was before all damage."""
+    base = Path(tempfile.mkdtemp(prefix="ecfs-damage-", dir="/dev/shm"))
+    try:
+        lab = Lab(base)
+        trio.run(lab.build, clock=trio.testing.MockClock(autojump_threshold=0))
+        yield lab
+    finally:
+        shutil.rmtree(base)
+
+
+@pytest.fixture
+def lab(master_lab: Lab) -> Lab:
+    """The pool, whole again."""
+    master_lab.reset()
+    return master_lab
+
+
+@pytest.fixture
+def autojump_clock() -> trio.testing.MockClock:
+    """Nothing here waits for the real time."""
+    return trio.testing.MockClock(autojump_threshold=0)

@@ -1,0 +1,173 @@
+"""A pool with some of everything, what it must hold, and where its bytes lie."""
+
+import random
+import shutil
+import stat
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ecfs.base.units import MIB
+from ecfs.formats import KIND_CONTENT, KIND_METADATA, column_name
+from ecfs.repair import ScrubReport, scrub
+from ecfs.repair.walking import segments_of
+from ecfs.targets import DirectoryTarget
+from ecfs.testing.pools import Ground, Opening, column_bytes, live_columns
+from ecfs.volume import OpenOptions
+
+BIG_LEN = 2 * MIB + 812_345
+SPARSE_LEN = 2 * MIB
+XATTR = b"user.colour"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A stripe's records in the columns of a segment; lengths in bytes."""
+
+    column: str
+    offset: int
+    head_len: int
+    record_len: int
+
+
+@dataclass(slots=True)
+class Lab:
+    """`whole`: the pool before all damage; `older`: its targets some time before that.
+
+    The last mount of the pool was killed after an fsync, so that there are records to replay.
+    """
+
+    base: Path
+    ground: Ground = field(init=False)
+    whole: Path = field(init=False)
+    older: Path = field(init=False)
+    expected: dict[bytes, bytes] = field(default_factory=dict)
+    places: dict[int, list[Place]] = field(default_factory=dict)
+    columns: list[dict[str, bytes]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.ground = Ground(self.base / "pool")
+        self.whole = self.base / "whole"
+        self.older = self.base / "older"
+
+    def path(self, target: int) -> Path:
+        """Directory of a target."""
+        return Path(self.ground.paths[target])
+
+    async def build(self) -> None:
+        """Make it."""
+        ground = self.ground
+        await ground.create()
+        async with ground.open() as opening:
+            await _fill(opening)
+        ground.save(self.older)
+        async with ground.open() as opening:
+            await _change(opening)
+        async with ground.open_and_crash() as opening:
+            for number in range(4):
+                path = b"late%d" % number
+                await opening.shell.write(path, _bytes(path, 3_000 * number + 1))
+                await opening.shell.fsync(path)
+            self.expected = await opening.shell.contents()
+            for entry, kind, live in segments_of(opening.volume):
+                self.places.setdefault(kind, []).extend(
+                    Place(column_name(entry.epoch, entry.id), ref.offset, ref.head_len,
+                          ref.record_len) for ref in live.values())
+        assert len(self.places[KIND_CONTENT]) > 3
+        assert self.places[KIND_METADATA]
+        ground.save(self.whole)
+        self.columns = [column_bytes(path) for path in ground.paths]
+
+    def reset(self) -> None:
+        """Everything whole again."""
+        self.ground.load(self.whole)
+        self.end_of_faults()
+
+    def end_of_faults(self) -> None:
+        """Every target answers again."""
+        self.ground.open_target = DirectoryTarget
+
+    def make_blank(self, target: int) -> None:
+        """An empty directory where a target was."""
+        shutil.rmtree(self.path(target), ignore_errors=True)
+        self.path(target).mkdir()
+
+    def open(self, *, cache_len: int = 0) -> AbstractAsyncContextManager[Opening]:
+        """Open the pool; without a cache every read goes to the targets."""
+        return self.ground.open(OpenOptions(block_cache_len=cache_len))
+
+    async def check_contents(self, opening: Opening) -> None:
+        """Every file reads back bit for bit, and every name is there."""
+        found = await opening.shell.contents()
+        assert found.keys() == self.expected.keys()
+        assert [path for path in found if found[path] != self.expected[path]] == []
+        colour = opening.volume.tree.get_xattr(opening.shell.find(b"docs/small1").inode, XATTR)
+        assert colour == b"green" * 300
+
+    def check_columns(self, opening: Opening, targets: set[int]) -> None:
+        """Columns that are still needed are byte-identical to what they were, on these targets."""
+        live = live_columns(opening.volume)
+        compared = 0
+        for target in targets:
+            now = column_bytes(str(self.path(target)))
+            for name, data in self.columns[target].items():
+                if name in live:
+                    assert name in now, f"{name} is gone from target {target}"
+                    assert now[name] == data, f"{name} of target {target} differs"
+                    compared += 1
+        assert compared or not targets
+
+
+async def scrub_twice(opening: Opening) -> ScrubReport:
+    """Scrub; a second one must find nothing. The first report."""
+    first = await scrub(opening.volume)
+    second = await scrub(opening.volume)
+    assert (second.bad_count, second.unreadable_count) == (0, 0), (first, second)
+    assert opening.volume.database.integrity_findings() == []
+    return first
+
+
+def errors_of(opening: Opening) -> list[int]:
+    """How many errors the status counts against each target."""
+    return [target.io_errors + target.tag_errors + target.label_errors
+            for target in opening.volume.status().targets]
+
+
+def states_of(opening: Opening) -> list[str]:
+    """The state of each target in the status."""
+    return [target.state for target in opening.volume.status().targets]
+
+
+def _bytes(seed: bytes, length: int) -> bytes:
+    return random.Random(seed).randbytes(length)
+
+
+async def _fill(opening: Opening) -> None:
+    shell, tree = opening.shell, opening.volume.tree
+    shell.make_folder(b"docs")
+    shell.make_folder(b"docs/deep")
+    for number in range(24):
+        path = b"docs/small%d" % number
+        await shell.write(path, _bytes(path, 137 * number * number))
+    await shell.write(b"big", _bytes(b"big", BIG_LEN))
+    await shell.write(b"sparse", b"begin")
+    await shell.write(b"sparse", b"the end", SPARSE_LEN)
+    await shell.write(b"docs/deep/gone", _bytes(b"gone", 300_000))
+    shell.make(b"link", stat.S_IFLNK | 0o777, symlink=b"docs/small1")
+    shell.make(b"pipe", stat.S_IFIFO | 0o600)
+    tree.set_xattr(shell.find(b"docs/small1").inode, XATTR, b"green" * 300)
+    tree.link(shell.find(b"docs/small2").inode, shell.find(b"docs/deep").inode, b"twin")
+    await opening.volume.fsync(None)
+
+
+async def _change(opening: Opening) -> None:
+    """A second mount: dead bytes, holes in a stripe, replaced names."""
+    shell = opening.shell
+    await shell.write(b"big", _bytes(b"again", 700_000), 1_000_001)
+    shell.unlink(b"docs/deep/gone")
+    await shell.write(b"docs/new", _bytes(b"new", 50_000))
+    await shell.rename(b"docs/new", b"docs/small3")
+    await shell.truncate(b"docs/small4", 1_000)
+    await shell.write(b"docs/tail", _bytes(b"tail", 900_000))
+    await opening.volume.fsync(None)
+

@@ -1,0 +1,207 @@
+"""Beginning and end of a mount, and errors on the way, with the server in this process."""
+
+import errno
+import logging
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from ecfs.base.ids import InodeId
+from ecfs.base.world import SystemClock
+from ecfs.driver import MountOptions, Transport, serve, stop
+from ecfs.testing.memory_volume import MemoryVolume
+
+DEADLINE_S = 20
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="ecfs-serving-"))
+    yield path
+    assert not path.is_mount()
+    path.rmdir()
+
+
+@pytest.fixture
+def volume() -> MemoryVolume:
+    return MemoryVolume(SystemClock())
+
+
+@pytest.fixture(params=list(Transport))
+def options(request: pytest.FixtureRequest) -> MountOptions:
+    return MountOptions(transport=request.param)
+
+
+async def mounted(nursery: trio.Nursery, volume: MemoryVolume, place: Path,
+                  options: MountOptions) -> trio.Event:
+    """Start serving; returns, once it is ready, an event that comes when it has ended."""
+    ready, ended = trio.Event(), trio.Event()
+
+    async def run() -> None:
+        await serve(volume, str(place), options, ready=ready.set)
+        ended.set()
+
+    nursery.start_soon(run)
+    await ready.wait()
+    return ended
+
+
+async def test_stop_unmounts(volume: MemoryVolume, place: Path, options: MountOptions) -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with trio.open_nursery() as nursery:
+            ended = await mounted(nursery, volume, place, options)
+            assert place.is_mount()
+            await trio.to_thread.run_sync((place / "f").write_bytes, b"x")
+            stop()
+            await ended.wait()
+    assert not place.is_mount()
+    stop()
+
+
+async def test_an_unmount_from_outside_ends_it(volume: MemoryVolume, place: Path,
+                                               options: MountOptions) -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with trio.open_nursery() as nursery:
+            ended = await mounted(nursery, volume, place, options)
+            await trio.run_process(["umount", place])
+            await ended.wait()
+
+
+async def test_cancelling_unmounts(volume: MemoryVolume, place: Path,
+                                   options: MountOptions) -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with trio.open_nursery() as nursery:
+            await mounted(nursery, volume, place, options)
+            nursery.cancel_scope.cancel()
+    assert not place.is_mount()
+
+
+async def test_one_mount_after_another(volume: MemoryVolume, place: Path) -> None:
+    with trio.fail_after(DEADLINE_S):
+        for number in range(3):
+            async with trio.open_nursery() as nursery:
+                await mounted(nursery, volume, place, MountOptions())
+                found = await trio.to_thread.run_sync(os.listdir, place)
+                assert sorted(found) == [str(earlier) for earlier in range(number)]
+                await trio.to_thread.run_sync((place / str(number)).touch)
+                stop()
+
+
+async def test_dirty_pages_arrive_before_the_end(volume: MemoryVolume, place: Path) -> None:
+    content = os.urandom(3_000_000)
+
+    def write() -> int:
+        fd = os.open(place / "f", os.O_WRONLY | os.O_CREAT)
+        os.write(fd, content)
+        return fd
+
+    with trio.fail_after(DEADLINE_S):
+        async with trio.open_nursery() as nursery:
+            await mounted(nursery, volume, place, MountOptions(writeback=True))
+            fd = await trio.to_thread.run_sync(write)
+            nursery.start_soon(trio.to_thread.run_sync, os.close, fd)
+            stop()
+    inode = volume.tree.lookup(InodeId(1), b"f").inode
+    assert await volume.files.read(inode, 0, 1 << 30) == content
+
+
+async def test_what_is_unlinked_and_open_at_the_end_goes(volume: MemoryVolume,
+                                                         place: Path) -> None:
+    def leave_open() -> int:
+        fd = os.open(place / "f", os.O_WRONLY | os.O_CREAT)
+        os.write(fd, b"x")
+        os.unlink(place / "f")
+        return fd
+
+    with trio.fail_after(DEADLINE_S):
+        async with trio.open_nursery() as nursery:
+            await mounted(nursery, volume, place, MountOptions())
+            fd = await trio.to_thread.run_sync(leave_open)
+            assert len(volume.tree.orphans(9)) == 1
+            subprocess.run(["umount", "--lazy", place], check=True)
+            await trio.to_thread.run_sync(os.close, fd)
+    assert volume.tree.orphans(9) == []
+
+
+async def test_a_read_only_mount(volume: MemoryVolume, place: Path,
+                                 options: MountOptions) -> None:
+    options = MountOptions(read_only=True, transport=options.transport)
+    with trio.fail_after(DEADLINE_S):
+        async with trio.open_nursery() as nursery:
+            await mounted(nursery, volume, place, options)
+            with pytest.raises(OSError) as caught:
+                await trio.to_thread.run_sync((place / "f").touch)
+            assert caught.value.errno == errno.EROFS
+            stop()
+
+
+@pytest.mark.parametrize("path", ["/nowhere/at/all", __file__])
+async def test_an_impossible_mount_point(volume: MemoryVolume, path: str) -> None:
+    if path == __file__:
+        options = MountOptions(flags=frozenset({"nonsense"}))
+        with pytest.raises(ValueError, match="nonsense"):
+            await serve(volume, "/tmp", options, ready=lambda: None)
+        return
+    with pytest.raises(OSError, match="No such file"):
+        await serve(volume, path, MountOptions(), ready=lambda: None)
+
+
+class BrokenFiles:
+    """Errors that nobody foresaw."""
+
+    async def read(self, inode: InodeId, offset: int, length: int) -> bytes:
+        raise ZeroDivisionError
+
+
+async def test_the_unforeseen_is_eio_and_the_mount_lives(
+        volume: MemoryVolume, place: Path, options: MountOptions,
+        monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)
+    with trio.fail_after(DEADLINE_S):
+        async with trio.open_nursery() as nursery:
+            await mounted(nursery, volume, place, options)
+            await trio.to_thread.run_sync((place / "f").write_bytes, b"content")
+            await trio.to_thread.run_sync(os.posix_fadvise, await trio.to_thread.run_sync(
+                os.open, place / "f", os.O_RDONLY), 0, 0, os.POSIX_FADV_DONTNEED)
+            with monkeypatch.context() as patch:
+                patch.setattr(volume.files, "read", BrokenFiles().read)
+                with pytest.raises(OSError) as caught:
+                    await trio.to_thread.run_sync((place / "f").read_bytes)
+                assert caught.value.errno == errno.EIO
+            assert await trio.to_thread.run_sync((place / "f").read_bytes) == b"content"
+            stop()
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_many_waiting_requests_do_not_stop_the_others(
+        volume: MemoryVolume, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = trio.Event()
+    original = volume.fsync
+
+    async def slow_fsync(inode: InodeId | None) -> None:
+        await release.wait()
+        await original(inode)
+
+    def sync(name: str) -> None:
+        fd = os.open(place / name, os.O_WRONLY | os.O_CREAT)
+        os.fsync(fd)
+        os.close(fd)
+
+    monkeypatch.setattr(volume, "fsync", slow_fsync)
+    with trio.fail_after(DEADLINE_S):
+        async with trio.open_nursery() as nursery:
+            await mounted(nursery, volume, place, MountOptions())
+            async with trio.open_nursery() as waiting:
+                for number in range(12):
+                    waiting.start_soon(trio.to_thread.run_sync, sync, str(number))
+                while len(await trio.to_thread.run_sync(os.listdir, place)) < 12:
+                    await trio.lowlevel.checkpoint()
+                await trio.to_thread.run_sync((place / "other").write_bytes, b"x")
+                release.set()
+            stop()
+    assert volume.fsync_count == 12

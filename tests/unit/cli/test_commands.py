@@ -1,0 +1,324 @@
+"""The commands as a user runs them, on real pools and mounts: what they say, how they exit."""
+
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ecfs.cli.engine import SystemEngine
+from ecfs.cli.main import run_command
+from ecfs.cli.runtime import RunDirectory
+from ecfs.cli.tools import Tools
+from tests.unit.cli.fakes import no_log
+
+TOP = Path(__file__).resolve().parents[3]
+MAIN = "import sys; sys.argv[0] = sys.argv.pop(1); from ecfs.cli import main; main()"
+
+Done = subprocess.CompletedProcess[str]
+
+
+class Shell:
+    """Runs commands with a state of their own, on a pool of 2+1 over four directories.
+
+    What mounts runs as a program of its own; the rest within this process, which is faster.
+    """
+
+    def __init__(self, top: Path) -> None:
+        self.top = top
+        self.targets = [str(top / f"t{index}") for index in range(4)]
+        self.pool = str(top / "t?")
+        self.root = top / "mnt"
+        self.state = top / "state"
+        self.passfile = top / "pass"
+        self.passfile.write_text("a secret\n")
+        for name in ("t0", "t1", "t2", "t3", "mnt", "state", "run"):
+            (top / name).mkdir()
+
+    def within(self, name: str, *arguments: str) -> Done:
+        """Runs one of our programs to its end, in this process."""
+        out, err = io.StringIO(), io.StringIO()
+        run = RunDirectory(self.top / "run" / "ecfs")
+        state = self.state / "ecfs"
+        tools = Tools(SystemEngine(state, run.path), run, state, no_log)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = run_command(name, arguments, tools)
+        return Done(arguments, code, out.getvalue(), err.getvalue())
+
+    def program(self, name: str, *arguments: str) -> Done:
+        """Runs one of our programs to its end, in a process of its own."""
+        environ = os.environ | {
+            "XDG_STATE_HOME": str(self.state),
+            "XDG_RUNTIME_DIR": str(self.top / "run"),
+        }
+        return subprocess.run(
+            [sys.executable, "-c", MAIN, name, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=TOP,
+            env=environ,
+            timeout=100,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def ecfs(self, verb: str, *arguments: str) -> Done:
+        """A verb that needs no key."""
+        return self.within("ecfs", verb, *arguments)
+
+    def keyed(self, verb: str, *arguments: str) -> Done:
+        """A verb with the passphrase."""
+        run = self.program if verb == "mount" else self.within
+        return run("ecfs", verb, "--passfile", str(self.passfile), *arguments)
+
+    def mkfs(self, *arguments: str) -> Done:
+        """Makes the pool."""
+        options = ("--data", "2", "--parity", "1", "--kdf-passes", "1")
+        return self.keyed("mkfs", *options, *(arguments or self.targets))
+
+    def mount(self, pool: str | None = None, *arguments: str) -> Done:
+        """Mounts it at `root`."""
+        log = ("--log-file", str(self.top / "log"))
+        return self.keyed("mount", *log, *arguments, pool or self.pool, str(self.root))
+
+    def unmount(self) -> Done:
+        """Unmounts `root`."""
+        return self.ecfs("umount", str(self.root))
+
+    def copy(self, name: str) -> Path:
+        """A copy of all targets and of the state."""
+        place = self.top / name
+        place.mkdir()
+        for source in (*self.targets, str(self.state)):
+            shutil.copytree(source, place / os.path.basename(source))
+        return place
+
+    def put_back(self, place: Path) -> None:
+        """Puts a copy of the targets in the place of the targets."""
+        for target in self.targets:
+            shutil.rmtree(target)
+            shutil.copytree(place / os.path.basename(target), target)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    shell = Shell(tmp_path)
+    yield shell
+    if os.path.ismount(shell.root):
+        shell.unmount()
+    if os.path.ismount(shell.root):
+        subprocess.run(["umount", "-l", str(shell.root)], check=True)
+
+
+@pytest.fixture
+def pool(shell: Shell) -> Shell:
+    """The pool is made."""
+    done = shell.mkfs()
+    assert (done.returncode, done.stdout.startswith("made pool")) == (0, True), done.stderr
+    return shell
+
+
+@pytest.fixture
+def mounted(pool: Shell) -> Shell:
+    """The pool is mounted."""
+    assert_done(pool.mount())
+    return pool
+
+
+def assert_done(done: Done) -> None:
+    assert done.returncode == 0, done.stderr
+
+
+def assert_refused(done: Done, code: int, error_id: str) -> None:
+    assert done.returncode == code, done.stderr
+    assert done.stderr.rstrip().endswith(f"[{error_id}]")
+    assert "Traceback" not in done.stderr
+
+
+def status(shell: Shell, pool: str) -> Any:
+    done = shell.ecfs("status", "--json", pool)
+    assert_done(done)
+    return json.loads(done.stdout)
+
+
+def test_a_first_session(pool: Shell) -> None:
+    assert_done(pool.mount())
+    (pool.root / "file").write_text("content")
+    for name in (str(pool.root), pool.targets[2], pool.pool):
+        report = status(pool, name)
+        assert report["authenticated"]
+        assert report["state"] == "healthy"
+    assert_done(pool.unmount())
+    assert not os.path.ismount(pool.root)
+    assert not status(pool, pool.pool)["authenticated"]
+    assert_done(pool.mount(pool.targets[0], "-o", "ro"))
+    assert (pool.root / "file").read_text() == "content"
+    with pytest.raises(OSError, match="Read-only"):
+        (pool.root / "file").write_text("other")
+    assert_done(pool.unmount())
+    with_key = pool.keyed("status", "--json", pool.pool)
+    assert json.loads(with_key.stdout)["authenticated"]
+
+
+def test_the_process_of_a_mount_is_quiet_and_logs(mounted: Shell) -> None:
+    [record] = (mounted.top / "run" / "ecfs").glob("*.json")
+    pid = json.loads(record.read_text())["pid"]
+    assert os.getsid(pid) == pid
+    descriptors = [os.readlink(f"/proc/{pid}/fd/{number}") for number in (0, 1, 2)]
+    assert descriptors == ["/dev/null"] * 3
+    assert "is mounted at" in (mounted.top / "log").read_text()
+    limits = Path(f"/proc/{pid}/limits").read_text()
+    assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
+
+
+def test_a_mount_in_use_is_not_unmounted(mounted: Shell) -> None:
+    (mounted.root / "file").touch()
+    with (mounted.root / "file").open():
+        done = mounted.program("ecfs", "umount", str(mounted.root))
+        assert_refused(done, 1, "E-FAILED")
+        assert f"(pid {os.getpid()})" in done.stderr
+        assert os.path.ismount(mounted.root)
+    assert_done(mounted.unmount())
+
+
+def test_the_helpers_of_mount(pool: Shell) -> None:
+    words = f"noauto,nofail,x-odd,passfile={pool.passfile},log_file={pool.top}/log"
+    assert_done(pool.program("mount.ecfs", pool.pool, str(pool.root), "-o", words, "-n"))
+    (pool.root / "file").write_text("content")
+    busy = pool.within("fsck.ecfs", "-a", "--passfile", str(pool.passfile), pool.pool)
+    assert_refused(busy, 8, "E-IN-USE")
+    assert_done(pool.within("umount.ecfs", str(pool.root)))
+    assert_done(pool.within("fsck.ecfs", "-a", "--passfile", str(pool.passfile), pool.pool))
+
+
+def test_a_mounted_pool_is_scrubbed_and_synced_through_its_socket(mounted: Shell) -> None:
+    (mounted.root / "file").write_bytes(os.urandom(1 << 20))
+    done = mounted.ecfs("scrub", "--json", mounted.pool)
+    assert_done(done)
+    report = json.loads(done.stdout)
+    assert (report["schema"], report["bad"]) == ("ecfs.scrub/1", 0)
+
+
+def test_a_lost_target_is_replaced_while_mounted(mounted: Shell) -> None:
+    content = os.urandom(3 << 20)
+    (mounted.root / "file").write_bytes(content)
+    assert_done(mounted.unmount())
+    shutil.rmtree(mounted.targets[1])
+    done = mounted.mount()
+    assert_done(done)
+    assert "degraded" in done.stderr
+    (mounted.top / "new").mkdir()
+    replaced = mounted.ecfs(
+        "target", "replace", mounted.pool, mounted.targets[1], str(mounted.top / "new")
+    )
+    assert_done(replaced)
+    report = status(mounted, str(mounted.root))
+    assert report["state"] == "healthy"
+    assert str(mounted.top / "new") in [target["path"] for target in report["targets"]]
+    assert (mounted.root / "file").read_bytes() == content
+
+
+def test_salvage_and_fsck(mounted: Shell) -> None:
+    (mounted.root / "dir").mkdir()
+    (mounted.root / "dir" / "file").write_bytes(b"precious" * 100_000)
+    assert_done(mounted.unmount())
+    checked = mounted.keyed("fsck", "-n", "-f", mounted.pool)
+    assert (checked.returncode, checked.stdout) == (0, "clean\n"), checked.stderr
+    assert_done(mounted.keyed("salvage", mounted.pool, str(mounted.top / "out")))
+    [found] = [path for path in (mounted.top / "out").rglob("*") if path.is_file()]
+    assert found.read_bytes() == b"precious" * 100_000
+
+
+def test_a_key_file_and_a_recovery_key_open_as_well(shell: Shell) -> None:
+    (shell.top / "key").write_bytes(os.urandom(64))
+    made = shell.within(
+        "ecfs", "mkfs", "--data", "1", "--parity", "1", "--kdf-passes", "1", "--json",
+        "--recovery-key", "--keyfile", str(shell.top / "key"), *shell.targets,
+    )  # fmt: skip
+    assert_done(made)
+    recovery = json.loads(made.stdout)["recovery_key"]
+    (shell.top / "printed").write_text(recovery.lower() + "\n")
+    by_file = shell.within("ecfs", "status", "--keyfile", str(shell.top / "key"), shell.pool)
+    assert_done(by_file)
+    by_recovery = shell.within(
+        "ecfs", "status", "--recovery", "--passfile", str(shell.top / "printed"), shell.pool
+    )
+    assert_done(by_recovery)
+    assert_refused(shell.keyed("status", shell.pool), 10, "E-PASSPHRASE")
+
+
+def test_refusals_before_there_is_a_pool(shell: Shell) -> None:
+    assert_refused(shell.mkfs(*shell.targets[:2]), 19, "E-TOO-FEW-TARGETS")
+    twice = [*shell.targets, shell.targets[0] + "/../t0"]
+    assert_refused(shell.mkfs(*twice), 20, "E-SAME-TARGET")
+    assert_refused(shell.ecfs("status", shell.targets[0]), 11, "E-NOT-A-POOL")
+    assert_refused(shell.mount(), 11, "E-NOT-A-POOL")
+    assert_refused(shell.mount(str(shell.top / "nothing")), 11, "E-NOT-A-POOL")
+    assert_refused(shell.unmount(), 2, "E-USAGE")
+
+
+def test_refusals_of_a_pool_that_is_there(pool: Shell) -> None:
+    assert_refused(pool.mkfs(), 18, "E-POOL-EXISTS")
+    assert_done(pool.mkfs("--force", *pool.targets))
+    pool.passfile.write_text("another\n")
+    assert_refused(pool.mount(), 10, "E-PASSPHRASE")
+    assert_refused(pool.keyed("fsck", pool.pool), 8, "E-PASSPHRASE")
+    (pool.root / "x").touch()
+    assert_refused(pool.mount(), 17, "E-MOUNTPOINT")
+
+
+def test_a_pool_in_use_is_refused_by_name(mounted: Shell) -> None:
+    other = mounted.top / "other"
+    other.mkdir()
+    again = mounted.keyed("mount", mounted.pool, str(other))
+    assert_refused(again, 16, "E-IN-USE")
+    assert str(mounted.root) in again.stderr
+    assert_refused(mounted.mkfs("--force", *mounted.targets), 16, "E-IN-USE")
+
+
+def test_too_few_foreign_and_cloned_targets(pool: Shell) -> None:
+    first = pool.copy("first")
+    for target in pool.targets[1:]:
+        shutil.rmtree(target)
+    assert_refused(pool.mount(), 12, "E-TOO-FEW-REACHABLE")
+    clones = f"{pool.targets[0]}:{first}/t0"
+    assert_refused(pool.mount(clones), 14, "E-CLONES")
+    shutil.rmtree(pool.targets[0])
+    for target in pool.targets:
+        os.mkdir(target)
+    assert_done(pool.mkfs("--force", *pool.targets))
+    # These paths held the new pool; now the old one is there again.
+    pool.put_back(first)
+    assert_refused(pool.mount(), 13, "E-FOREIGN")
+
+
+def test_a_rolled_back_and_a_forked_pool_are_refused(mounted: Shell) -> None:
+    (mounted.root / "a").write_text("1")
+    assert_done(mounted.unmount())
+    old = mounted.copy("old")
+    assert_done(mounted.mount())
+    (mounted.root / "a").write_text("2")
+    assert_done(mounted.unmount())
+    newer = mounted.copy("newer")
+    mounted.put_back(old)
+    assert_refused(mounted.mount(), 22, "E-ROLLED-BACK")
+    # Another machine goes on from the old state, further than this one had come.
+    mounted.state = old / "state"
+    for content in ("3", "4", "5"):
+        assert_done(mounted.mount())
+        (mounted.root / "a").write_text(content)
+        assert_done(mounted.unmount())
+    mounted.state = newer / "state"
+    assert_refused(mounted.mount(), 23, "E-FORKED")
+    mounted.state = mounted.top / "state"
+    mounted.put_back(old)
+    assert_done(mounted.mount(None, "-o", "accept_rollback"))
+    assert (mounted.root / "a").read_text() == "1"
