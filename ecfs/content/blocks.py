@@ -50,7 +50,11 @@ class ExtentReader:
         last = high - piece.offset + piece.extent_offset
         cached = await self._cached(piece)
         if cached is None and (whole or piece.extent_len <= WHOLE_EXTENT_LEN):
-            cached = await self._load(piece)
+            try:
+                cached = await self._load(piece)
+            except Damage:
+                # Some of the extent is lost; what was asked for need not be.
+                pass
         if cached is not None:
             return cached if (first, last) == (0, len(cached)) else cached[first:last]
         data, skip = await self._fetch(piece, first, last)

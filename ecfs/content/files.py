@@ -33,6 +33,7 @@ UNMAP_AT_ONCE = 256
 MOVES_AT_ONCE = 256
 MAPPED_LENS_MAX = 4096
 SECTOR_LEN = 512
+READ_TRIES_MAX = 3
 
 
 class Files:
@@ -49,6 +50,7 @@ class Files:
         self.index = StripeIndex(self.tables)
         self.store = store
         self.flusher = Flusher(database, self.tables, self.index, store, inodes, clock)
+        self.flusher.start_len = min(self.flusher.start_len, write_back_len // 2)
         self._reader = ExtentReader(self.tables, self.index, store, nursery, cache_len=cache_len)
         self.on_damage: Callable[[int], None] = lambda inode: None
         self._mapped_lens: OrderedDict[int, tuple[int, int]] = OrderedDict()
@@ -101,19 +103,26 @@ class Files:
     # -- reading -----------------------------------------------------------------------------
 
     async def read(self, inode: InodeId, offset: int, length: int) -> bytes:
-        """Bytes from `offset`, fewer at the end of the file. Damage (EIO) where they are lost."""
-        high = min(offset + length, self.size(inode))
-        if high <= offset:
-            return b""
-        state = self.flusher.states.get(inode)
-        dirty = state.snapshot(offset, high) if state is not None else []
-        if len(dirty) == 1 and dirty[0][0] == offset and len(dirty[0][1]) == high - offset:
-            return dirty[0][1]
-        try:
-            return await self._read_stored(inode, offset, high, dirty)
-        except Damage:
-            self.on_damage(inode)
-            raise
+        """Bytes from `offset`, fewer at the end of the file. Damage (EIO) where they are lost.
+
+        A read whose rows were changed by others while it waited, and then failed, begins anew.
+        """
+        for attempt in range(1, READ_TRIES_MAX + 1):
+            high = min(offset + length, self.size(inode))
+            if high <= offset:
+                return b""
+            state = self.flusher.states.get(inode)
+            dirty = state.snapshot(offset, high) if state is not None else []
+            if len(dirty) == 1 and dirty[0][0] == offset and len(dirty[0][1]) == high - offset:
+                return dirty[0][1]
+            version = self._database.change_count
+            try:
+                return await self._read_stored(inode, offset, high, dirty)
+            except Damage:
+                if attempt == READ_TRIES_MAX or self._database.change_count == version:
+                    self.on_damage(inode)
+                    raise
+        raise AssertionError("unreachable")
 
     async def _read_stored(self, inode: InodeId, offset: int, high: int,
                            dirty: list[tuple[int, bytes]]) -> bytes:

@@ -104,6 +104,7 @@ class Flusher:
         self._retry: list[Piece] = []
         self.room = trio.Condition()
         self.round_lock = trio.Lock()
+        self.start_len = START_LEN
         self.next_stripe, self.next_extent = tables.next_ids()
 
     def wake(self) -> None:
@@ -169,7 +170,7 @@ class Flusher:
         if error is not None:
             self._note_errors(error)
             return bool(self._requests)
-        return bool(pieces) and (self.dirty_len > START_LEN or bool(self._requests))
+        return bool(pieces) and (self.dirty_len > self.start_len or bool(self._requests))
 
     def _note_errors(self, error: EcfsError) -> None:
         """A failed background write is reported once to each open handle of the file."""
@@ -181,12 +182,16 @@ class Flusher:
     def _take(self, requests: list[_Request]) -> list[Piece]:
         """What this round writes: retries, full windows, what was asked for, what is old."""
         pieces, self._retry = self._retry, []
+        # What waits for a retry is older: newer bytes of the same file must not be entered first.
+        waiting = {piece.inode for piece in pieces}
+        for piece in pieces:
+            piece.inline = False
         everything = any(request.inode is None for request in requests)
         wanted = {request.inode for request in requests}
-        inline = {request.inode for request in requests if request.inline}
+        inline = {request.inode for request in requests if request.inline} - waiting
         old_ns = self._clock.monotonic_ns() - int(COMMIT_INTERVAL_S * NS_PER_S)
         budget = UNSYNCED_RAW_LEN_MAX - sum(len(piece.data) for piece in pieces)
-        pressed = self.dirty_len > START_LEN
+        pressed = self.dirty_len > self.start_len
         for state in list(self.states.values()):
             asked = everything or state.inode in wanted
             if asked or (budget > 0 and (pressed or state.since_ns <= old_ns)):
@@ -197,7 +202,8 @@ class Flusher:
             elif budget > 0:
                 fresh = state.freeze(state.runs.take_full(-(-budget // STRIPE_PAYLOAD_MAX)))
             else:
-                break
+                # Files that were asked for may still come.
+                continue
             budget -= sum(len(piece.data) for piece in fresh)
             pieces += fresh
         return pieces
@@ -208,9 +214,10 @@ class Flusher:
         if sum(len(piece.data) for piece in inline) > INLINE_RECORD_LEN_MAX:
             inline = []
         waiting = [piece for piece in pieces if piece not in inline] if inline else pieces
-        self._retry = waiting
+        self._retry = pieces
         if inline:
             self._enter_inline(inline)
+        self._retry = waiting
         failure: EcfsError | None = None
         for _ in range(TRIES_PER_ROUND):
             if not self._retry:

@@ -210,8 +210,11 @@ class ContentTables:
             self.unmap_range(inode, offset, offset + length)
         return len(rows) < rows_max
 
-    def pieces(self, inode: int, low: int, high: int, limit: int = 4096) -> list[MapPiece]:
-        """What [low, high) of a file is made of, in order; holes are left out."""
+    def pieces(self, inode: int, low: int, high: int, limit: int = -1) -> list[MapPiece]:
+        """What [low, high) of a file is made of, in order; holes are left out.
+
+        All of it, or the first `limit` pieces; there are at most `high - low`.
+        """
         return [MapPiece(*row) for row in self._database.rows(
             "SELECT m.offset, m.len, m.extent, m.extent_offset, e.stripe, e.start, e.len "
             "FROM maps m LEFT JOIN extents e ON e.id=m.extent WHERE m.inode=? AND m.offset<? "

@@ -71,7 +71,7 @@ async def _look(paths: Sequence[str], secret: Secret, environment: Environment, 
             volume = await _open_to_look(stack, paths, secret, environment, look)
         except Damage as damage:
             look.mountable = False
-            look.pool_id = _pool_id(paths, environment)
+            look.pool_id = await _pool_id(paths, environment)
             look.findings.add(Finding(
                 "database-lost", f"the metadata cannot be read: {damage}. Bring back more targets, "
                 "or get the files out with `ecfs salvage`"))
@@ -126,8 +126,8 @@ async def _refuse_mounted(volume: Volume) -> None:
         await claimer.await_silence(view)
 
 
-def _pool_id(paths: Sequence[str], environment: Environment) -> str:
-    sightings = look_everywhere(paths, environment)
+async def _pool_id(paths: Sequence[str], environment: Environment) -> str:
+    sightings = await look_everywhere(paths, environment)
     for sighting in sightings:
         if sighting.target is not None:
             sighting.target.close()

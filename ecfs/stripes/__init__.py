@@ -3,14 +3,16 @@
 Owns the bytes of columns. Knows nothing of files, of the database or of who may write.
 """
 
+from ecfs.stripes.access import Identity, StripeAccess, run_jobs
 from ecfs.stripes.fleet import Fleet, Member, MemberState
 from ecfs.stripes.layout import Layout, Unit
 from ecfs.stripes.reader import Examination, Read, ShardFault
 from ecfs.stripes.sealed import SealedStripe, StripeOpener, StripeRef, choose_body_len, seal_stripe
-from ecfs.stripes.store import Identity, StripeStore, Written, run_jobs
+from ecfs.stripes.store import StripeStore, Written
 
 __all__ = [
     "Examination", "Fleet", "Identity", "Layout", "Member", "MemberState", "Read",
-    "SealedStripe", "ShardFault", "StripeOpener", "StripeRef", "StripeStore", "Unit", "Written",
+    "SealedStripe", "ShardFault", "StripeAccess", "StripeOpener", "StripeRef", "StripeStore",
+    "Unit", "Written",
     "choose_body_len", "run_jobs", "seal_stripe",
 ]

@@ -1,13 +1,13 @@
-"""The log of stripes: appending, syncing, reading, and re-creating single shards.
+"""The log of stripes: segments, appending, syncing.
 
-Lock order: `_open_lock` of a stream is held while a segment is opened, and for nothing else.
+Locks: a stream's lock is held while a place in its segment is reserved, `_sync_lock` over a sync,
+so that whoever returns from `sync` knows what it asked for to be durable. Neither is taken inside
+the other.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeVar
 
 import trio
 
@@ -19,36 +19,19 @@ from ecfs.base.limits import (
     TARGET_SYNC_DEADLINE_S,
 )
 from ecfs.base.world import Entropy
-from ecfs.erasure import Code, Geometry, data_quorum, narrowed
+from ecfs.erasure import Geometry, data_quorum, narrowed
 from ecfs.formats import (
     KIND_METADATA,
-    ColumnHeader,
     SegmentEntry,
-    StripeHead,
     column_name,
-    encode_column_header,
     record_len,
 )
-from ecfs.keys import MasterKey
 from ecfs.observe import Event, EventKind, Journal
-from ecfs.sealing import keyed_hash
+from ecfs.stripes.access import Identity, StripeAccess, run_jobs
 from ecfs.stripes.fleet import Fleet, Member
-from ecfs.stripes.layout import Unit
-from ecfs.stripes.reader import (
-    Examination,
-    Fetch,
-    Read,
-    Reply,
-    ShardFault,
-    examine_steps,
-    read_steps,
-)
-from ecfs.stripes.sealed import Buffer, SealedStripe, StripeOpener, StripeRef, choose_body_len
+from ecfs.stripes.sealed import Buffer, SealedStripe, StripeRef, choose_body_len
 from ecfs.stripes.sealed import seal_stripe as seal
-from ecfs.targets import AnyLane, run_all
-
-OPENERS_MAX = 1024
-T = TypeVar("T")
+from ecfs.targets import AnyLane
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,37 +54,23 @@ class _Stream:
     lock: trio.Lock = field(default_factory=trio.Lock)
 
 
-@dataclass(slots=True)
-class Identity:
-    """What a store is bound to: pool, keys, the writer's epoch and the liars it withstands."""
-
-    pool_id: bytes
-    master: MasterKey
-    epoch: int
-    liars: int
-
-
-class StripeStore:
-    """All segments of one pool. `worker` is a lane of its own for sealing and coding."""
+class StripeStore(StripeAccess):
+    """Appends to the segments of one pool. `worker` is a lane of its own for sealing and coding."""
 
     def __init__(self, identity: Identity, fleet: Fleet, worker: AnyLane, entropy: Entropy,
                  journal: Journal, *, content: Geometry, metadata: Geometry) -> None:
-        self.identity = identity
-        self.fleet = fleet
+        super().__init__(identity, fleet, journal)
         self._worker = worker
         self._entropy = entropy
-        self.journal = journal
         self._streams = {1: _Stream(1, content), KIND_METADATA: _Stream(KIND_METADATA, metadata)}
         self.content_geometry = content
-        self._codes: dict[Geometry, Code] = {}
-        self._openers: OrderedDict[tuple[int, int, int, bytes], StripeOpener] = OrderedDict()
         self._unsynced: set[tuple[bytes, str]] = set()
         self.appended_len = 0
         self.next_segment = 1
         self.next_order = 1
         self.on_segment: Callable[[SegmentEntry, int], None] = lambda segment, kind: None
-        self.on_fault: Callable[[StripeRef, Sequence[ShardFault]], None] = (
-            lambda ref, faults: None)
+        self._sync_lock = trio.Lock()
+        self._unsyncable: set[tuple[bytes, str]] = set()
         fleet.on_change.append(self._member_changed)
 
     # -- appending ---------------------------------------------------------------------------
@@ -151,13 +120,14 @@ class StripeStore:
                 [sealed.header, sealed.bodies[column]])))
             writers.append(target_id)
         self.appended_len += sealed.ref.body_len * segment.data
-        for target_id in writers:
-            self._unsynced.add((target_id, name))
         results = await run_jobs(jobs, deadline_s=TARGET_DEADLINE_S)
         for target_id, result in zip(writers, results, strict=True):
             if isinstance(result, TargetError):
                 missed.add(target_id)
                 self.fleet.note_write_error(target_id, result)
+            else:
+                # After the write: a sync that began before it does not cover it.
+                self._unsynced.add((target_id, name))
         return frozenset(missed)
 
     def _check_enough(self, ref: StripeRef, missed: frozenset[bytes]) -> None:
@@ -180,6 +150,12 @@ class StripeStore:
 
     async def sync(self, stripes: Sequence[Written]) -> list[Written | AppendRefused]:
         """Make stripes durable on all their targets; for each the final state, or a failure."""
+        async with self._sync_lock:
+            await self._sync_files()
+        return [self._outcome(stripe) for stripe in stripes]
+
+    async def _sync_files(self) -> None:
+        """Sync all files with unsynced shards; what cannot be synced is never trusted again."""
         pending, self._unsynced = self._unsynced, set()
         jobs = []
         files = sorted(pending)
@@ -190,27 +166,25 @@ class StripeStore:
                 assert member.target is not None and member.lane is not None
                 jobs.append((member.lane, partial(member.target.sync, name)))
                 kept.append((target_id, name))
-        failed = set(files) - set(kept)
+        self._unsyncable |= set(files) - set(kept)
         results = await run_jobs(jobs, deadline_s=TARGET_SYNC_DEADLINE_S)
         for (target_id, name), result in zip(kept, results, strict=True):
             if isinstance(result, TargetError):
-                failed.add((target_id, name))
+                self._unsyncable.add((target_id, name))
                 self.fleet.note_write_error(target_id, result)
                 self._abandon(name)
-        outcome: list[Written | AppendRefused] = []
-        for stripe in stripes:
-            segment = stripe.ref.segment
-            name = column_name(segment.epoch, segment.id)
-            missed = stripe.missed | {target_id for target_id in segment.columns
-                                      if (target_id, name) in failed}
-            final = replace(stripe, missed=frozenset(missed))
-            try:
-                self._check_enough(stripe.ref, final.missed)
-            except AppendRefused as error:
-                outcome.append(error)
-            else:
-                outcome.append(final)
-        return outcome
+
+    def _outcome(self, stripe: Written) -> Written | AppendRefused:
+        segment = stripe.ref.segment
+        name = column_name(segment.epoch, segment.id)
+        missed = stripe.missed | {target_id for target_id in segment.columns
+                                  if (target_id, name) in self._unsyncable}
+        final = replace(stripe, missed=frozenset(missed))
+        try:
+            self._check_enough(stripe.ref, final.missed)
+        except AppendRefused as error:
+            return error
+        return final
 
     def _abandon(self, name: str) -> None:
         """A sync that failed once proves nothing later: nothing more goes into that segment."""
@@ -317,125 +291,6 @@ class StripeStore:
         turn = self.next_segment % len(columns)
         return geometry, tuple(columns[turn:] + columns[:turn])
 
-    def column_header(self, segment: SegmentEntry, column: int) -> bytes:
-        """The 4 KiB that a column file of this segment begins with."""
-        keys = self.identity.master.segment(segment.id, segment.epoch)
-        header = ColumnHeader(self.identity.pool_id, segment.epoch, segment.id, segment.data,
-                              segment.parity, column)
-        return encode_column_header(
-            header, lambda fields: keyed_hash(keys.tag, purpose=b"column header", parts=[fields]))
-
-    # -- reading -----------------------------------------------------------------------------
-
-    def code(self, geometry: Geometry) -> Code:
-        """The codec of a geometry."""
-        if geometry not in self._codes:
-            self._codes[geometry] = Code(geometry)
-        return self._codes[geometry]
-
-    def opener(self, ref: StripeRef) -> StripeOpener:
-        """Keys of a stripe, from a bounded cache."""
-        key = (ref.segment.id, ref.segment.epoch, ref.offset, ref.salt)
-        found = self._openers.get(key)
-        if found is None:
-            keys = self.identity.master.segment(ref.segment.id, ref.segment.epoch)
-            found = StripeOpener(ref, keys, self.identity.pool_id)
-            self._openers[key] = found
-            if len(self._openers) > OPENERS_MAX:
-                self._openers.popitem(last=False)
-        else:
-            self._openers.move_to_end(key)
-        return found
-
-    def usable(self, ref: StripeRef) -> frozenset[int]:
-        """Columns whose target is there."""
-        return frozenset(column for column, target_id in enumerate(ref.segment.columns)
-                         if (member := self.fleet.get(target_id)) is not None and member.online)
-
-    async def read(self, ref: StripeRef, units: list[Unit]) -> Read:
-        """Read units of a stripe; the damage met is part of the result."""
-        geometry = ref.geometry
-        result = await self._drive(ref, read_steps(
-            ref, self.opener(ref), self.code(geometry), units, self.usable(ref)))
-        self._note(ref, result.faults)
-        return result
-
-    async def examine(self, ref: StripeRef, *, note: bool = True) -> Examination:
-        """Read and check all shards of a stripe in full."""
-        result = await self._drive(ref, examine_steps(ref, self.opener(ref), self.usable(ref)))
-        if note:
-            self._note(ref, result.faults)
-        return result
-
-    async def read_directory(self, ref: StripeRef) -> tuple[StripeHead, bytes]:
-        """The sealed head of a stripe and its directory. Damage when neither can be had."""
-        examination = await self.examine(ref)
-        opener = self.opener(ref)
-        head = opener.head(examination.header)
-        units = ref.layout.units_of(head.directory_start, head.directory_len)
-        return head, (await self.read(ref, units)).data if units else b""
-
-    def read_sync(self, ref: StripeRef, units: list[Unit]) -> Read:
-        """As `read`, blocking: for a database page that SQLite wants now. Bounded by deadlines."""
-        steps = read_steps(ref, self.opener(ref), self.code(ref.geometry), units, self.usable(ref))
-        try:
-            fetches = next(steps)
-            while True:
-                fetches = steps.send([self._fetch_sync(ref, fetch) for fetch in fetches])
-        except StopIteration as stop:
-            result: Read = stop.value
-        self._note(ref, result.faults)
-        return result
-
-    def _fetch_sync(self, ref: StripeRef, fetch: Fetch) -> Reply:
-        segment = ref.segment
-        member = self.fleet[segment.columns[fetch.column]]
-        if member.target is None or member.lane is None:
-            return TargetError(Fault.AWAY, f"{member.path} is away")
-        job = partial(member.target.read, column_name(segment.epoch, segment.id), fetch.offset,
-                      fetch.length)
-        try:
-            return member.lane.run_sync(job, deadline_s=TARGET_DEADLINE_S)
-        except TargetError as error:
-            return error
-
-    async def _drive(self, ref: StripeRef, steps: Generator[list[Fetch], list[Reply], T]) -> T:
-        name = column_name(ref.segment.epoch, ref.segment.id)
-        try:
-            fetches = next(steps)
-            while True:
-                fetches = steps.send(await self._fetch(ref, name, fetches))
-        except StopIteration as stop:
-            value: T = stop.value
-            return value
-
-    async def _fetch(self, ref: StripeRef, name: str, fetches: list[Fetch]) -> list[Reply]:
-        jobs: list[tuple[AnyLane, Callable[[], bytes]]] = []
-        for fetch in fetches:
-            member = self.fleet[ref.segment.columns[fetch.column]]
-            assert member.target is not None and member.lane is not None
-            jobs.append((member.lane,
-                         partial(member.target.read, name, fetch.offset, fetch.length)))
-        if len(jobs) == 1:
-            try:
-                return [await jobs[0][0].run(jobs[0][1], deadline_s=TARGET_DEADLINE_S)]
-            except TargetError as error:
-                return [error]
-        return await run_jobs(jobs, deadline_s=TARGET_DEADLINE_S)
-
-    def _note(self, ref: StripeRef, faults: Iterable[ShardFault]) -> None:
-        for fault in faults:
-            member = self.fleet.get(ref.segment.columns[fault.column])
-            if member is not None and member.behind and fault.missing:
-                # It never acknowledged this shard: its absence accuses nobody.
-                continue
-            kind = EventKind.SHARD_MISSING if fault.missing else EventKind.SHARD_BAD
-            column = fault.column
-            self.journal.record(Event(
-                kind, f"segment {ref.segment.id:x} offset {ref.offset:x} column {column}: "
-                f"{fault.reason}", target=ref.segment.columns[column],
-                segment=ref.segment.id, offset=ref.offset))
-
 
 def _starts(segment: SegmentEntry, body_len: int, lengths: list[int]) -> tuple[int, ...]:
     from_layout = []
@@ -447,9 +302,3 @@ def _starts(segment: SegmentEntry, body_len: int, lengths: list[int]) -> tuple[i
         from_layout.append(position if first is None else first.shard * body_len + first.offset)
         position = after
     return tuple(from_layout)
-
-
-async def run_jobs(jobs: Sequence[tuple[AnyLane, Callable[[], T]]],
-                   deadline_s: float) -> list[T | TargetError]:
-    """Do each job in its lane, all at once; results or errors in the order of the jobs."""
-    return await run_all([lane for lane, _ in jobs], [job for _, job in jobs], deadline_s)

@@ -172,12 +172,12 @@ class DirectoryTarget:
             return self._allocator.punch(file.fd, offset, length)
 
     def remove(self, name: str) -> None:
-        """Remove a file; a missing one is fine."""
+        """Remove a file, or an empty folder that lies in its place; a missing one is fine."""
         folder, base = split_name(check_name(name))
         with self._reporting(name, writing=True):
             try:
                 with self._folders.open(folder) as folder_fd:
-                    os.unlink(base, dir_fd=folder_fd)
+                    _remove(base, folder_fd)
             except FileNotFoundError:
                 pass
         self._files.drop(name)
@@ -324,6 +324,16 @@ def _write_all(fd: int, offset: int, buffers: Sequence[Buffer]) -> None:
         left = left[done:]
         if written:
             left[0] = left[0][written:]
+
+
+def _remove(base: str, folder_fd: int) -> None:
+    try:
+        os.unlink(base, dir_fd=folder_fd)
+    except IsADirectoryError as error:
+        try:
+            os.rmdir(base, dir_fd=folder_fd)
+        except OSError:
+            raise error from None
 
 
 def _blocks_of(entry: os.DirEntry[str]) -> int:

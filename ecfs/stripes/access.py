@@ -1,0 +1,183 @@
+"""Reading stripes: headers, units, whole examinations; awaiting or, for SQLite, blocking."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from ecfs.base.errors import Fault, TargetError
+from ecfs.base.limits import TARGET_DEADLINE_S
+from ecfs.erasure import Code, Geometry
+from ecfs.formats import (
+    ColumnHeader,
+    SegmentEntry,
+    StripeHead,
+    column_name,
+    encode_column_header,
+)
+from ecfs.keys import MasterKey
+from ecfs.observe import Event, EventKind, Journal
+from ecfs.sealing import keyed_hash
+from ecfs.stripes.fleet import Fleet
+from ecfs.stripes.layout import Unit
+from ecfs.stripes.reader import (
+    Examination,
+    Fetch,
+    Read,
+    Reply,
+    ShardFault,
+    examine_steps,
+    read_steps,
+)
+from ecfs.stripes.sealed import StripeOpener, StripeRef
+from ecfs.targets import AnyLane, run_all
+
+OPENERS_MAX = 1024
+T = TypeVar("T")
+
+
+async def run_jobs(jobs: Sequence[tuple[AnyLane, Callable[[], T]]],
+                   deadline_s: float) -> list[T | TargetError]:
+    """Do each job in its lane, all at once; results or errors in the order of the jobs."""
+    return await run_all([lane for lane, _ in jobs], [job for _, job in jobs], deadline_s)
+
+
+@dataclass(slots=True)
+class Identity:
+    """What a store is bound to: pool, keys, the writer's epoch and the liars it withstands."""
+
+    pool_id: bytes
+    master: MasterKey
+    epoch: int
+    liars: int
+
+
+class StripeAccess:
+    """Reads the stripes of one pool. `on_fault` is for those who read and cannot mend."""
+
+    def __init__(self, identity: Identity, fleet: Fleet, journal: Journal) -> None:
+        self.identity = identity
+        self.fleet = fleet
+        self.journal = journal
+        self._codes: dict[Geometry, Code] = {}
+        self._openers: OrderedDict[tuple[int, int, int, bytes], StripeOpener] = OrderedDict()
+        self.on_fault: Callable[[StripeRef, Sequence[ShardFault]], None] = (
+            lambda ref, faults: None)
+
+    def column_header(self, segment: SegmentEntry, column: int) -> bytes:
+        """The 4 KiB that a column file of this segment begins with."""
+        keys = self.identity.master.segment(segment.id, segment.epoch)
+        header = ColumnHeader(self.identity.pool_id, segment.epoch, segment.id, segment.data,
+                              segment.parity, column)
+        return encode_column_header(
+            header, lambda fields: keyed_hash(keys.tag, purpose=b"column header", parts=[fields]))
+
+    def code(self, geometry: Geometry) -> Code:
+        """The codec of a geometry."""
+        if geometry not in self._codes:
+            self._codes[geometry] = Code(geometry)
+        return self._codes[geometry]
+
+    def opener(self, ref: StripeRef) -> StripeOpener:
+        """Keys of a stripe, from a bounded cache."""
+        key = (ref.segment.id, ref.segment.epoch, ref.offset, ref.salt)
+        found = self._openers.get(key)
+        if found is None:
+            keys = self.identity.master.segment(ref.segment.id, ref.segment.epoch)
+            found = StripeOpener(ref, keys, self.identity.pool_id)
+            self._openers[key] = found
+            if len(self._openers) > OPENERS_MAX:
+                self._openers.popitem(last=False)
+        else:
+            self._openers.move_to_end(key)
+        return found
+
+    def usable(self, ref: StripeRef) -> frozenset[int]:
+        """Columns whose target is there."""
+        return frozenset(column for column, target_id in enumerate(ref.segment.columns)
+                         if (member := self.fleet.get(target_id)) is not None and member.online)
+
+    async def read(self, ref: StripeRef, units: list[Unit]) -> Read:
+        """Read units of a stripe; the damage met is part of the result."""
+        geometry = ref.geometry
+        result = await self._drive(ref, read_steps(
+            ref, self.opener(ref), self.code(geometry), units, self.usable(ref)))
+        self._note(ref, result.faults)
+        return result
+
+    async def examine(self, ref: StripeRef, *, note: bool = True) -> Examination:
+        """Read and check all shards of a stripe in full."""
+        result = await self._drive(ref, examine_steps(ref, self.opener(ref), self.usable(ref)))
+        if note:
+            self._note(ref, result.faults)
+        return result
+
+    async def read_directory(self, ref: StripeRef) -> tuple[StripeHead, bytes]:
+        """The sealed head of a stripe and its directory. Damage when neither can be had."""
+        examination = await self.examine(ref)
+        opener = self.opener(ref)
+        head = opener.head(examination.header)
+        units = ref.layout.units_of(head.directory_start, head.directory_len)
+        return head, (await self.read(ref, units)).data if units else b""
+
+    def read_sync(self, ref: StripeRef, units: list[Unit]) -> Read:
+        """As `read`, blocking: for a database page that SQLite wants now. Bounded by deadlines."""
+        steps = read_steps(ref, self.opener(ref), self.code(ref.geometry), units, self.usable(ref))
+        try:
+            fetches = next(steps)
+            while True:
+                fetches = steps.send([self._fetch_sync(ref, fetch) for fetch in fetches])
+        except StopIteration as stop:
+            result: Read = stop.value
+        self._note(ref, result.faults)
+        return result
+
+    def _fetch_sync(self, ref: StripeRef, fetch: Fetch) -> Reply:
+        segment = ref.segment
+        member = self.fleet[segment.columns[fetch.column]]
+        if member.target is None or member.lane is None:
+            return TargetError(Fault.AWAY, f"{member.path} is away")
+        job = partial(member.target.read, column_name(segment.epoch, segment.id), fetch.offset,
+                      fetch.length)
+        try:
+            return member.lane.run_sync(job, deadline_s=TARGET_DEADLINE_S)
+        except TargetError as error:
+            return error
+
+    async def _drive(self, ref: StripeRef, steps: Generator[list[Fetch], list[Reply], T]) -> T:
+        name = column_name(ref.segment.epoch, ref.segment.id)
+        try:
+            fetches = next(steps)
+            while True:
+                fetches = steps.send(await self._fetch(ref, name, fetches))
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+
+    async def _fetch(self, ref: StripeRef, name: str, fetches: list[Fetch]) -> list[Reply]:
+        jobs: list[tuple[AnyLane, Callable[[], bytes]]] = []
+        for fetch in fetches:
+            member = self.fleet[ref.segment.columns[fetch.column]]
+            assert member.target is not None and member.lane is not None
+            jobs.append((member.lane,
+                         partial(member.target.read, name, fetch.offset, fetch.length)))
+        if len(jobs) == 1:
+            try:
+                return [await jobs[0][0].run(jobs[0][1], deadline_s=TARGET_DEADLINE_S)]
+            except TargetError as error:
+                return [error]
+        return await run_jobs(jobs, deadline_s=TARGET_DEADLINE_S)
+
+    def _note(self, ref: StripeRef, faults: Iterable[ShardFault]) -> None:
+        for fault in faults:
+            member = self.fleet.get(ref.segment.columns[fault.column])
+            if member is not None and member.behind and fault.missing:
+                # It never acknowledged this shard: its absence accuses nobody.
+                continue
+            kind = EventKind.SHARD_MISSING if fault.missing else EventKind.SHARD_BAD
+            column = fault.column
+            self.journal.record(Event(
+                kind, f"segment {ref.segment.id:x} offset {ref.offset:x} column {column}: "
+                f"{fault.reason}", target=ref.segment.columns[column],
+                segment=ref.segment.id, offset=ref.offset))

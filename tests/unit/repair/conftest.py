@@ -1,0 +1,123 @@
+"""A small pool on targets in memory: fast to make, and to open again and again."""
+
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from ecfs.base.errors import Fault, TargetError
+from ecfs.base.ids import ROOT_INODE, InodeId
+from ecfs.base.units import MIB
+from ecfs.base.world import SystemClock, SystemEntropy
+from ecfs.erasure import Geometry
+from ecfs.keys import KdfParameters
+from ecfs.repair import FsckMode, FsckReport, check_pool
+from ecfs.targets import InlineLane, MemoryTarget, Target
+from ecfs.volume import (
+    Environment,
+    Host,
+    OpenOptions,
+    PoolOrder,
+    Secret,
+    Volume,
+    create_pool,
+    open_volume,
+)
+
+PASSPHRASE = Secret("passphrase", b"x")
+TARGETS_COUNT = 6
+BIG = random.Random(1).randbytes(3 * MIB + 12_345)
+SMALL = b"a few bytes of a small file\n" * 300
+
+
+class Pool:
+    """A 4+2 pool. `targets` by path; what is taken out of there is missing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.targets = {f"/memory/t{number}": MemoryTarget(f"/memory/t{number}")
+                        for number in range(TARGETS_COUNT)}
+        self.paths = tuple(self.targets)
+        self.host = Host("here", "boot", 1)
+        self.environment = Environment(
+            SystemClock(), SystemEntropy(), folder / "state", folder / "run", self._open,
+            lambda name: InlineLane(name), self.host)
+
+    def _open(self, path: str) -> Target:
+        target = self.targets.get(path)
+        if target is None:
+            raise TargetError(Fault.MISSING, f"{path}: no such directory")
+        # Serve again after the close of the mount before, with all that it wrote.
+        target.crash(lambda number: True)
+        return target
+
+    async def make(self) -> None:
+        """mkfs, and some files."""
+        kdf = KdfParameters(passes=1)
+        await create_pool(PoolOrder(self.paths, Geometry(4, 2), PASSPHRASE, kdf), self.environment)
+        async with self.open() as volume:
+            tree = volume.tree
+            docs = tree.create(ROOT_INODE, b"docs", mode=0o040755, uid=0, gid=0).inode
+            tree.create(docs, b"deep", mode=0o040755, uid=0, gid=0)
+            await put(volume, docs, b"small", SMALL)
+            await put(volume, ROOT_INODE, b"big", BIG)
+            tree.create(ROOT_INODE, b"link", mode=0o120777, uid=0, gid=0, symlink=b"docs/small")
+            tree.link(tree.lookup(docs, b"small").inode, ROOT_INODE, b"second")
+            tree.set_xattr(tree.lookup(docs, b"small").inode, b"user.x", b"y")
+
+    @asynccontextmanager
+    async def open(self, options: OpenOptions | None = None) -> AsyncIterator[Volume]:
+        """The pool, open."""
+        async with open_volume(self.paths, PASSPHRASE, self.environment, options) as volume:
+            yield volume
+
+    async def check(self, mode: FsckMode = FsckMode.LOOK, *, force: bool = True) -> FsckReport:
+        """fsck."""
+        return await check_pool(self.paths, PASSPHRASE, self.environment, mode=mode, force=force)
+
+    async def contents(self) -> dict[str, bytes]:
+        """All files by path, read through a mount."""
+        found: dict[str, bytes] = {}
+        async with self.open(OpenOptions(read_only=True)) as volume:
+            await _collect(volume, ROOT_INODE, "", found)
+        return found
+
+    def bytes_of(self) -> dict[str, dict[str, bytes]]:
+        """Everything on all targets."""
+        return {path: {name: bytes(file.live) for name, file in target._names.items()}
+                for path, target in self.targets.items()}
+
+    def edit(self, path: str, name: str, change: Callable[[bytearray], None]) -> None:
+        """Damage a file of a target."""
+        change(self.targets[path]._names[name].live)
+
+    def columns(self, path: str) -> list[str]:
+        """Names of the columns on a target."""
+        return sorted(name for name in self.targets[path]._names if name.endswith(".col"))
+
+
+async def _collect(volume: Volume, inode: InodeId, prefix: str, found: dict[str, bytes]) -> None:
+    for name, child, mode in volume.tree.list_directory(inode):
+        path = f"{prefix}/{name.decode(errors='surrogateescape')}"
+        if mode & 0o170000 == 0o040000:
+            await _collect(volume, child, path, found)
+        elif mode & 0o170000 == 0o100000:
+            size = volume.files.size(child)
+            found[path] = await volume.files.read(child, 0, size)
+
+
+async def put(volume: Volume, parent: InodeId, name: bytes, data: bytes) -> InodeId:
+    """A new file with these bytes, durable."""
+    inode = volume.tree.create(parent, name, mode=0o100640, uid=0, gid=0).inode
+    for at in range(0, len(data), MIB):
+        await volume.files.write(inode, at, data[at : at + MIB])
+    await volume.fsync(inode)
+    return inode
+
+
+@pytest.fixture
+async def pool(tmp_path: Path) -> Pool:
+    made = Pool(tmp_path)
+    await made.make()
+    return made
