@@ -29,7 +29,7 @@ from ecfs.formats import decode_directory
 from ecfs.metadata import ContentTables, Database, MapPiece
 from ecfs.stripes import StripeStore
 
-UNMAP_AT_ONCE = 256
+UNMAP_AT_ONCE = 1024
 MOVES_AT_ONCE = 256
 MAPPED_LENS_MAX = 4096
 SECTOR_LEN = 512
@@ -195,6 +195,13 @@ class Files:
         now = self._clock.wall_ns()
         state = flusher.states.get(inode)
         old_size = self._inodes.size_of(inode)
+        while size < old_size and (
+                end := self.tables.tail_offset(inode, size, UNMAP_AT_ONCE)) is not None:
+            # A great many rows go from the end, step by step, so that nobody waits for them.
+            with self._database.change():
+                self.tables.unmap_range(inode, end, FILE_LEN_MAX)
+                self._inodes.settle(inode, size=end, mtime_ns=now, ctime_ns=now)
+            await trio.lowlevel.checkpoint()
         with self._database.change():
             if size < old_size:
                 self.tables.unmap_range(inode, size, FILE_LEN_MAX)

@@ -210,6 +210,13 @@ class ContentTables:
             self.unmap_range(inode, offset, offset + length)
         return len(rows) < rows_max
 
+    def tail_offset(self, inode: int, low: int, rows_max: int) -> int | None:
+        """Where the last `rows_max` map rows past `low` begin, None when there are not so many."""
+        value = self._database.value(
+            "SELECT offset FROM maps WHERE inode=? AND offset>=? ORDER BY offset DESC "
+            "LIMIT 1 OFFSET ?", (inode, low, rows_max))
+        return None if value is None else int(value)
+
     def pieces(self, inode: int, low: int, high: int, limit: int = -1) -> list[MapPiece]:
         """What [low, high) of a file is made of, in order; holes are left out.
 

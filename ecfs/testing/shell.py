@@ -37,6 +37,10 @@ class Shell:
             return False
         return True
 
+    def is_file(self, path: bytes) -> bool:
+        """Whether it is a regular file."""
+        return stat.S_ISREG(self.find(path).mode)
+
     def make(self, path: bytes, mode: int = stat.S_IFREG | 0o644, *,
              symlink: bytes | None = None, rdev: int = 0) -> InodeId:
         """A new inode of the type in `mode`."""

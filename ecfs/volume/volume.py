@@ -72,6 +72,10 @@ class Background(Protocol):
         """One round."""
         ...
 
+    async def reclaim(self) -> None:
+        """Delete segments in which nothing lives."""
+        ...
+
 
 class _Inodes:
     """What content needs of the tree."""
@@ -246,6 +250,8 @@ class Volume:
                 await self.files.flush(None)
                 while self.files.reap():
                     await trio.lowlevel.checkpoint()
+                if self.background is not None:
+                    await self.background.reclaim()
                 await self.checkpoint(clean=True)
                 self.save_anchor(durable=True)
         finally:

@@ -56,7 +56,8 @@ def _older(lab: Lab, target: int, _: int) -> None:
     shutil.copytree(lab.older / lab.path(target).name, lab.path(target))
 
 
-def _randomise(kind: int) -> Callable[[Lab, int, int], None]:
+def randomise(kind: int) -> Callable[[Lab, int, int], None]:
+    """All columns of a kind on a target become random bytes."""
     def apply(lab: Lab, target: int, _: int) -> None:
         for place in lab.places[kind]:
             path = lab.path(target) / place.column
@@ -223,7 +224,7 @@ TABLE = [
     Damaging("deleted", _delete, there=False),
     Damaging("blank", _blank, there=False),
     Damaging("older", _older, counted=True),
-    Damaging("random", _randomise(KIND_CONTENT), counted=True),
+    Damaging("random", randomise(KIND_CONTENT), counted=True),
     Damaging("cut", _cut, counted=True),
     Damaging("extended", _extend),
     Damaging("swapped", _swap, counted=True),
@@ -237,7 +238,7 @@ TABLE = [
 """What is tried alone and in pairs."""
 
 MORE = [
-    Damaging("random-metadata", _randomise(KIND_METADATA)),
+    Damaging("random-metadata", randomise(KIND_METADATA)),
     Damaging("empty", _empty, counted=True),
     Damaging("swapped-segments", _swap_stripes, counted=True),
     Damaging("fifo", _planted(lambda path, moved: os.mkfifo(path))),
@@ -261,3 +262,5 @@ MORE = [
 ]
 """What is tried alone."""
 
+
+BY_ID = {damaging.id: damaging for damaging in [*TABLE, *MORE]}

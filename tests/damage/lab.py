@@ -83,6 +83,11 @@ class Lab:
         self.ground.load(self.whole)
         self.end_of_faults()
 
+    def restore(self, target: int) -> None:
+        """A target as it was, at its place."""
+        shutil.rmtree(self.path(target), ignore_errors=True)
+        shutil.copytree(self.whole / self.path(target).name, self.path(target))
+
     def end_of_faults(self) -> None:
         """Every target answers again."""
         self.ground.open_target = DirectoryTarget
@@ -98,11 +103,17 @@ class Lab:
 
     async def check_contents(self, opening: Opening) -> None:
         """Every file reads back bit for bit, and every name is there."""
-        found = await opening.shell.contents()
+        found = await self.check_contents_of(opening)
         assert found.keys() == self.expected.keys()
-        assert [path for path in found if found[path] != self.expected[path]] == []
+
+    async def check_contents_of(self, opening: Opening) -> dict[bytes, bytes]:
+        """As `check_contents`, with other files beside them; returns all that there is."""
+        found = await opening.shell.contents()
+        assert found.keys() >= self.expected.keys()
+        assert [path for path in self.expected if found[path] != self.expected[path]] == []
         colour = opening.volume.tree.get_xattr(opening.shell.find(b"docs/small1").inode, XATTR)
         assert colour == b"green" * 300
+        return found
 
     def check_columns(self, opening: Opening, targets: set[int]) -> None:
         """Columns that are still needed are byte-identical to what they were, on these targets."""
