@@ -1,5 +1,6 @@
 """`ecfs mount`: opens a pool and serves it at a directory."""
 
+import errno
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from ecfs.cli.secret import SecretSource, recovery_option, secret_options
 from ecfs.cli.serving import MountPlan, MountService
 from ecfs.cli.text import printable
 from ecfs.cli.tools import Tools
+from ecfs.cli.umount import detach
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,10 @@ def checked_mountpoint(path: str) -> str:
     """The real path of an empty directory without a mount of ours. Raises BadMountPoint."""
     real = os.path.realpath(path)
     present = mount_at(real)
-    if present is not None and present.is_ecfs:
+    if present is not None and present.is_ecfs and _is_dead(real):
+        # The process that served it was killed; what it had acknowledged is in the pool.
+        detach(real)
+    elif present is not None and present.is_ecfs:
         raise BadMountPoint(f"{path}: a pool is mounted there already; unmount it first")
     try:
         with os.scandir(real) as entries:
@@ -125,6 +130,15 @@ def checked_mountpoint(path: str) -> str:
     if not empty:
         raise BadMountPoint(f"{path} is not empty; mount at an empty directory")
     return real
+
+
+def _is_dead(path: str) -> bool:
+    try:
+        # Not stat(2), which the kernel answers from its cache.
+        os.listdir(path)
+    except OSError as error:
+        return error.errno == errno.ENOTCONN
+    return False
 
 
 def _reason(error: OSError) -> str:

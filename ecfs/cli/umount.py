@@ -31,7 +31,7 @@ def perform(run: RunDirectory, mountpoint: str) -> int:
         if record is None:
             raise UsageRefusal(f"{mountpoint}: no pool is mounted there")
     else:
-        _detach(place)
+        detach(place)
     if record is None:
         return 0
     if serving:
@@ -65,7 +65,7 @@ def _tell_outcome(run: RunDirectory, record: MountRecord, *, died: bool) -> None
     )
 
 
-def _detach(place: str) -> None:
+def detach(place: str) -> None:
     """Takes the mount out of the tree. Raises EcfsError if it is in use."""
     if os.geteuid() == 0:
         try:

@@ -151,7 +151,9 @@ class MendingQueue:
             await self._drain(volume)
             if volume.read_only:
                 continue
-            for member in [member for member in volume.fleet if member.behind and member.online]:
+            for member in list(volume.fleet):
+                if not member.behind or not member.online or member.filling:
+                    continue
                 try:
                     await catch_up(volume, member)
                 except EcfsError as error:

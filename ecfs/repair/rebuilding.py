@@ -63,7 +63,7 @@ async def replace_target(volume: Volume, old: str, new_path: str, *,
         lane.close(timeout=0.0)
         raise
     new = Member(volume.environment.entropy.token(16), member.name, os.path.abspath(new_path),
-                 target, lane, MemberState.ONLINE, behind=True)
+                 target, lane, MemberState.ONLINE, behind=True, filling=True)
     await exchange_member(volume, member, new)
     volume.journal.record(Event(
         EventKind.REBUILT, f"{new.path} takes the place of {member.name} ({member.path}) and is "
@@ -86,6 +86,8 @@ async def _fill(volume: Volume, new: Member, progress: ProgressTaker) -> int:
         return await catch_up(volume, new, note)
     except (Unreadable, Damage) as error:
         raise Refusal(f"the new target could not be filled completely: {error}") from error
+    finally:
+        new.filling = False
 
 
 def find_member(volume: Volume, wanted: str) -> Member:

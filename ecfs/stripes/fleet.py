@@ -25,7 +25,7 @@ class Member:
     """One target of the pool. `target` and `lane` are None while it is not there.
 
     `free_len`: bytes beyond the reserve, as last measured; `full`: none are, so it takes no new
-    content. `behind`: it may lack shards that it never acknowledged, until it has caught up.
+    content. `filling`: somebody is rebuilding it now. `behind`: it may lack shards that it never acknowledged, until it has caught up.
     """
 
     id: bytes
@@ -37,6 +37,7 @@ class Member:
     full: bool = False
     free_len: int = 0
     behind: bool = False
+    filling: bool = False
     generation: tuple[int, int] = (0, 0)
     reason: str = ""
 
@@ -71,9 +72,11 @@ class Fleet:
         """Take in a new member."""
         self._members[member.id] = member
 
-    def drop(self, target_id: bytes) -> None:
-        """Forget a member that was replaced."""
-        self._members.pop(target_id, None)
+    def exchange(self, old_id: bytes, new: Member) -> None:
+        """Forget a member; the one that replaces it takes its place in the order."""
+        self._members = {(new if member.id == old_id else member).id:
+                         new if member.id == old_id else member
+                         for member in self._members.values() if member is not new}
 
     def online(self) -> list[Member]:
         """Members that may be read and written."""

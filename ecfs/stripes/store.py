@@ -171,8 +171,8 @@ class StripeStore(StripeAccess):
         for (target_id, name), result in zip(kept, results, strict=True):
             if isinstance(result, TargetError):
                 self._unsyncable.add((target_id, name))
-                self.fleet.note_write_error(target_id, result)
                 self._abandon(name)
+                self.fleet.note_write_error(target_id, result)
 
     def _outcome(self, stripe: Written) -> Written | AppendRefused:
         segment = stripe.ref.segment
@@ -280,6 +280,8 @@ class StripeStore(StripeAccess):
         geometry: Geometry | None = stream.geometry
         if len(placeable) < stream.geometry.shards:
             geometry = narrowed(stream.geometry, len(placeable))
+        if not self.fleet.online():
+            raise AppendRefused("no target can be reached")
         if geometry is None or len(placeable) <= stream.geometry.parity < len(self.fleet.online()):
             raise NoSpace("too few targets have room for another segment; delete something, or "
                           "add room")

@@ -44,11 +44,12 @@ async def exchange_member(volume: Volume, old: Member, new: Member) -> None:
     volume.labeller.change(replace(volume.labeller.label, members=members, targets=targets))
     await volume.checkpoint()
     volume.writer.change_members(members)
-    volume.fleet.drop(old.id)
+    volume.fleet.exchange(old.id, new)
     if old.lane is not None:
         old.lane.close(timeout=0.0)
     if old.target is not None:
         old.target.close()
+    await mend_records(volume)
     await volume.checkpoint()
     volume.journal.record(Event(
         EventKind.REPAIRED, f"{new.path} is a member in place of {old.path}", target=new.id))

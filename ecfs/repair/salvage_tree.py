@@ -1,0 +1,187 @@
+"""Salvage while the metadata can be read: a copy of the tree that goes on past what cannot be."""
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ecfs.base.errors import Damage, EcfsError, FsError
+from ecfs.base.ids import ROOT_INODE, InodeId
+from ecfs.base.units import MIB
+from ecfs.metadata import MapPiece
+from ecfs.namespace import Attributes
+from ecfs.repair.salvage_out import PERMISSIONS, OutFile, free_path
+from ecfs.volume import Volume
+
+CHUNK_LEN = MIB
+PIECES_AT_ONCE = 256
+
+
+@dataclass(slots=True)
+class Salvaged:
+    """What was saved so far. `incomplete` holds paths below the output directory."""
+
+    files_count: int = 0
+    bytes_count: int = 0
+    incomplete: list[str] = field(default_factory=list)
+    done: set[int] = field(default_factory=set)
+    folders: dict[int, Path] = field(default_factory=dict)
+
+
+class TreeCopy:
+    """Copies everything below the root. `metadata_damaged` when parts of it could not be read."""
+
+    def __init__(self, volume: Volume, out_dir: Path, salvaged: Salvaged,
+                 say: Callable[[int], None]) -> None:
+        self._volume = volume
+        self._out_dir = out_dir
+        self._salvaged = salvaged
+        self._say = say
+        self._linked: dict[int, Path] = {}
+        self._times: list[tuple[Path, Attributes]] = []
+        self.metadata_damaged = False
+
+    async def run(self) -> None:
+        """The whole tree; parents before children, times of directories last."""
+        waiting = [(ROOT_INODE, self._out_dir)]
+        self._salvaged.folders[ROOT_INODE] = self._out_dir
+        while waiting:
+            inode, folder = waiting.pop()
+            for name, child in self._names_in(inode, folder):
+                below = await self._copy(name, child, folder)
+                if below is not None:
+                    waiting.append((child, below))
+        for path, attributes in reversed(self._times):
+            _restore(path, attributes)
+
+    def _names_in(self, inode: InodeId, folder: Path) -> list[tuple[bytes, InodeId]]:
+        try:
+            return [(name, child) for name, child, _ in self._volume.tree.list_directory(inode)]
+        except EcfsError:
+            self._note_lost_metadata(folder)
+            return []
+
+    def _note_lost_metadata(self, path: Path) -> None:
+        self.metadata_damaged = True
+        self._incomplete(path)
+
+    def _incomplete(self, path: Path) -> None:
+        self._salvaged.incomplete.append(str(path.relative_to(self._out_dir)))
+
+    async def _copy(self, name: bytes, inode: InodeId, folder: Path) -> Path | None:
+        """Copy one entry; the new folder if it is a directory that was not copied yet."""
+        path = free_path(folder, name, f"inode-{inode}")
+        try:
+            attributes = self._volume.tree.attributes(inode)
+            if attributes.is_directory:
+                return self._make_folder(path, attributes)
+            if inode in self._linked:
+                os.link(self._linked[inode], path, follow_symlinks=False)
+                return None
+            if attributes.is_regular:
+                await self._copy_file(path, attributes)
+            else:
+                self._make_special(path, attributes)
+            if attributes.nlink > 1 and os.path.lexists(path):
+                self._linked[inode] = path
+            self._salvaged.done.add(inode)
+        except EcfsError:
+            self._note_lost_metadata(path)
+        return None
+
+    def _make_folder(self, path: Path, attributes: Attributes) -> Path | None:
+        if attributes.inode in self._salvaged.folders:
+            return None
+        path.mkdir(mode=0o700)
+        self._salvaged.folders[attributes.inode] = path
+        self._times.append((path, attributes))
+        return path
+
+    def _make_special(self, path: Path, attributes: Attributes) -> None:
+        kind = stat.S_IFMT(attributes.mode)
+        if kind == stat.S_IFLNK:
+            target = self._volume.tree.readlink(attributes.inode)
+            os.symlink(target, os.fsencode(path))
+        elif kind == stat.S_IFIFO:
+            os.mkfifo(path, attributes.mode & PERMISSIONS)
+        else:
+            # Devices and sockets have no content to save.
+            self._incomplete(path)
+
+    # -- content -----------------------------------------------------------------------------
+
+    async def _copy_file(self, path: Path, attributes: Attributes) -> None:
+        inode, size = attributes.inode, attributes.size
+        out = OutFile(path)
+        whole = True
+        try:
+            out.cut(size)
+            at = 0
+            while pieces := self._volume.files.tables.pieces(inode, at, size, PIECES_AT_ONCE):
+                for piece in pieces:
+                    low = max(at, piece.offset)
+                    at = min(piece.offset + piece.length, size)
+                    whole = await self._copy_piece(out, inode, piece, low, at) and whole
+        except EcfsError:
+            self.metadata_damaged = True
+            whole = False
+        self._copy_xattrs(path, inode)
+        out.finish(mode=attributes.mode, atime_ns=attributes.atime_ns,
+                   mtime_ns=attributes.mtime_ns)
+        self._salvaged.files_count += 1
+        self._salvaged.bytes_count += size
+        if not whole:
+            self._incomplete(path)
+
+    async def _copy_piece(self, out: OutFile, inode: InodeId, piece: MapPiece, low: int,
+                          high: int) -> bool:
+        """Bytes [low, high) of a file, which one extent holds; whether all could be read."""
+        whole = True
+        for at in range(low, high, CHUNK_LEN):
+            end = min(high, at + CHUNK_LEN)
+            try:
+                out.write(at, await self._volume.files.read(inode, at, end - at))
+            except (Damage, FsError):
+                await self._copy_units(out, piece, at, end)
+                whole = False
+            self._say(end - at)
+        return whole
+
+    async def _copy_units(self, out: OutFile, piece: MapPiece, low: int, high: int) -> None:
+        """As `_copy_piece`, unit by unit: what one shard holds may be well where others are not."""
+        shift = piece.offset - piece.extent_offset
+        if piece.stripe is None:
+            return
+        try:
+            ref = self._volume.files.index.ref(piece.stripe)
+            units = ref.layout.units_of(piece.start, piece.extent_len)
+        except Damage:
+            return
+        at = shift
+        for unit in units:
+            begin, end = max(at, low), min(at + unit.length, high)
+            if begin < end:
+                try:
+                    data = (await self._volume.store.read(ref, [unit])).data
+                except Damage:
+                    data = b""
+                out.write(begin, data[begin - at : end - at])
+            at += unit.length
+
+    def _copy_xattrs(self, path: Path, inode: InodeId) -> None:
+        for name in self._volume.tree.list_xattrs(inode):
+            if name.startswith(b"user."):
+                value = self._volume.tree.get_xattr(inode, name)
+                try:
+                    os.setxattr(path, name, value, follow_symlinks=False)
+                except OSError:
+                    return
+
+
+def _restore(path: Path, attributes: Attributes) -> None:
+    try:
+        os.utime(path, ns=(max(attributes.atime_ns, 0), max(attributes.mtime_ns, 0)))
+        path.chmod(attributes.mode & PERMISSIONS or 0o700)
+    except (OSError, OverflowError):
+        pass
