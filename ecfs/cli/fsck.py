@@ -109,7 +109,7 @@ def perform(tools: Tools, order: FsckOrder, answer: Callable[[], str] | None = N
 
 
 def _is_open(report: Json) -> bool:
-    return any(not finding.get("repaired") for finding in report["findings"])
+    return any(_is_left(finding) for finding in report["findings"])
 
 
 def _asked_depth(answer: Callable[[], str] | None) -> FsckDepth | None:
@@ -139,13 +139,25 @@ def fsck_lines(report: Json) -> list[str]:
     for finding in report["findings"]:
         path = finding.get("path")
         where = f" {printable(path)}:" if path else ""
-        done = " (repaired)" if finding.get("repaired") else ""
-        lines.append(f"{finding['id']}:{where} {printable(finding['description'])}{done}")
-    open_count = sum(not finding.get("repaired") for finding in report["findings"])
-    if not report["findings"]:
-        lines.append("clean")
-    elif open_count:
+        lines.append(f"{finding['id']}:{where} {printable(finding['description'])}{_mark(finding)}")
+    open_count = sum(_is_left(finding) for finding in report["findings"])
+    if open_count:
         lines.append(f"{plural(open_count, 'finding')} not repaired")
-    else:
+    elif any(finding["repaired"] for finding in report["findings"]):
         lines.append("all findings are repaired")
+    else:
+        lines.append("clean" if report.get("full", True) else "clean, by a quick look (-f for all)")
     return lines
+
+
+def _mark(finding: Json) -> str:
+    if finding["repaired"]:
+        return " (repaired)"
+    if finding.get("harmless"):
+        return " (harmless)"
+    return " (a repair gives something up)" if finding.get("gives_up") else ""
+
+
+def _is_left(finding: Json) -> bool:
+    """Whether a finding is an error that is still there."""
+    return not (finding["repaired"] or finding.get("harmless"))

@@ -49,7 +49,7 @@ def salvage(
     else:
         for line in salvage_lines(report):
             click.echo(line)
-    return 1 if report.get("incomplete") else 0
+    return 1 if report.get("incomplete") or report.get("lost_stripes") else 0
 
 
 async def _salvaged(
@@ -72,6 +72,12 @@ def salvage_lines(report: Json) -> list[str]:
     incomplete = report.get("incomplete", [])
     size = format_size(report.get("bytes_count", 0))
     lines = [f"salvaged {plural(report.get('files_count', 0), 'file')}, {size}"]
+    if report.get("from_log"):
+        lines.append(
+            "the metadata could not be read everywhere: files were put together from the log"
+        )
+    if report.get("lost_stripes"):
+        lines.append(f"{plural(report['lost_stripes'], 'stripe')} could not tell what they held")
     if incomplete:
         lines.append(f"{plural(len(incomplete), 'file')} incomplete:")
         lines += [f"  {printable(path)}" for path in incomplete[:INCOMPLETE_SHOWN_MAX]]

@@ -16,6 +16,7 @@ from ecfs.base.errors import Damage, FsError
 from ecfs.base.ids import InodeId
 from ecfs.base.limits import (
     BLOCK_CACHE_LEN_MAX,
+    EXTENTS_PER_STRIPE_MAX,
     FILE_LEN_MAX,
     STRIPE_PAYLOAD_MAX,
     WRITE_BACK_LEN_MAX,
@@ -259,6 +260,27 @@ class Files:
                 await self.flusher.move(moves)
                 moved += sum(len(move.data) for move in moves)
         return moved
+
+    async def rescue(self, stripe_id: int, *, move: bool) -> set[int]:
+        """What still reads of a stripe that lost more than its parity: with `move` it is written
+        anew elsewhere. Inodes of the files of which bytes are lost."""
+        shown = {extent: (inode, offset) for extent, inode, offset
+                 in self.tables.shown_of_stripe(stripe_id, EXTENTS_PER_STRIPE_MAX)}
+        ref = self.index.ref(stripe_id)
+        lost: set[int] = set()
+        moves = []
+        for extent in self.tables.extents_of(stripe_id):
+            inode, offset = shown.get(extent.id, (0, 0))
+            try:
+                units = ref.layout.units_of(extent.start, extent.length)
+                data = (await self.store.read(ref, units)).data
+            except Damage:
+                lost.add(inode)
+            else:
+                moves.append(Move(extent.id, data, self.flusher.note(inode, offset)))
+        if moves and move:
+            await self.flusher.move(moves)
+        return lost - {0}
 
     async def _moves_of(self, stripe_id: int) -> list[Move]:
         extents = self.tables.extents_of(stripe_id)

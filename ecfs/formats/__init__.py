@@ -74,14 +74,16 @@ from ecfs.formats.names import (
     label_name,
     labels_among,
 )
+from ecfs.formats.slots import KdfParameters, KeySlot, SlotKind
 
 __all__ = [
     "CLAIM", "CLAIM_PATTERN", "COLUMN_PATTERN", "COMMIT", "COMMITS_PATTERN", "FORMAT_VERSION",
     "HEAD_INDEX", "HEARTBEAT", "HEARTBEAT_PATTERN", "KIND_CONTENT", "KIND_METADATA",
     "LABEL_PATTERN", "NO_PARENT", "SEALED_HEAD_LEN", "SEGMENTS_FOLDER", "SHARD_MAGIC",
     "BoxHead", "BoxKeys", "BoxKind", "CheckpointPointer", "ChunkPlace", "Claim", "ColumnHeader",
-    "Commit", "ExtentNote", "Label", "MetadataStripe", "PageDelta", "Root", "SegmentEntry",
-    "SignedLabel", "StripeHead", "TargetEntry", "check_known", "check_label", "claim_name",
+    "Commit", "ExtentNote", "KdfParameters", "KeySlot", "Label", "MetadataStripe", "PageDelta",
+    "Root", "SegmentEntry", "SignedLabel", "SlotKind", "StripeHead", "TargetEntry",
+    "check_known", "check_label", "claim_name",
     "column_folder", "column_name", "commits_name", "decode_claim", "decode_commit",
     "decode_directory", "decode_heartbeat", "decode_label", "encode_claim",
     "encode_column_header", "encode_commit", "encode_directory", "encode_heartbeat",

@@ -29,7 +29,8 @@ from ecfs.base.limits import (
     TARGETS_MAX,
 )
 from ecfs.formats.box import OVERHEAD_LEN, BoxHead, BoxKeys, BoxKind, open_box, seal_box
-from ecfs.formats.packing import Fields, pack, unpack
+from ecfs.formats.packing import Fields, checked_ids, checked_numbers, pack, unpack
+from ecfs.sealing import HASH_LEN
 
 COMMIT = BoxKind(b"ECFSREC1", "commit", COMMIT_RECORD_LEN_MAX)
 NO_PARENT = bytes(32)
@@ -147,21 +148,20 @@ def decode_commit(data: bytes, keys: BoxKeys) -> tuple[BoxHead, Commit]:
     """The record that `data` begins with; Damage unless authentic and well-formed."""
     head, payload = open_box(COMMIT, keys, data)
     fields = Fields(unpack(payload), "commit")
-    missed = fields.items("missed", count_max=MEMBERS_MAX)
     return head, Commit(
         epoch=head.epoch, seq=head.seq, parent=fields.data("parent", length=32),
         writer=fields.data("writer", length=16), time_ns=fields.number("time_ns"),
         generation=fields.number("generation"), page_count=fields.number("page_count"),
         pages=tuple(_delta(row) for row in
                     fields.items("pages", count_max=PAGES_PER_RECORD_MAX)),
-        missed=tuple(missed), more=fields.flag("more"), clean=fields.flag("clean"),
+        missed=fields.ids("missed", count_max=MEMBERS_MAX), more=fields.flag("more"), clean=fields.flag("clean"),
         root=_root(fields.part("checkpoint")) if fields.has("checkpoint") else None)
 
 
 def _delta(row: object) -> PageDelta:
     if isinstance(row, list) and len(row) == 3:
         page, based, data = row
-        if isinstance(page, int) and page > 0 and isinstance(based, bool) and isinstance(
+        if isinstance(page, int) and page is not True and page > 0 and isinstance(based, bool) and isinstance(
                 data, bytes):
             return PageDelta(page, based, data)
     raise Damage("commit has a malformed page")
@@ -188,8 +188,9 @@ def _root(fields: Fields) -> Root:
     return Root(
         base_seq=fields.number("base_seq"), base_hash=fields.data("base_hash", length=32),
         page_count=fields.number("page_count"),
-        chunks=tuple(ChunkPlace(*row) for row in rows("chunks", count_max=1 << 16)),
-        stripes=tuple(MetadataStripe(*row)
+        chunks=tuple(ChunkPlace(*checked_numbers(row, "chunk of the page map", 3))
+                     for row in rows("chunks", count_max=1 << 16)),
+        stripes=tuple(_stripe(row)
                       for row in rows("stripes", count_max=_METADATA_STRIPES_MAX)),
         segments=tuple(_segment(row) for row in rows("segments", count_max=1 << 16)),
         next_segment=fields.number("next_segment"), next_stripe=fields.number("next_stripe"),
@@ -197,14 +198,24 @@ def _root(fields: Fields) -> Root:
         incompatible=fields.number("incompatible"),
         read_only_compatible=fields.number("read_only_compatible"),
         data=fields.number("data"), parity=fields.number("parity"),
-        liars=fields.number("liars"), members=tuple(rows("members", count_max=MEMBERS_MAX)),
-        targets=tuple(rows("targets", count_max=TARGETS_MAX)),
+        liars=fields.number("liars"), members=fields.ids("members", count_max=MEMBERS_MAX),
+        targets=fields.ids("targets", count_max=TARGETS_MAX),
         slots_generation=fields.number("slots_generation"))
 
 
+def _stripe(row: object) -> MetadataStripe:
+    if isinstance(row, list) and len(row) == 6:
+        *numbers, salt, digest = row
+        if all(isinstance(value, bytes) and len(value) == HASH_LEN for value in (salt, digest)):
+            return MetadataStripe(*checked_numbers(numbers, "metadata stripe", 4), salt, digest)
+    raise Damage("checkpoint has a malformed stripe")
+
+
 def _segment(row: object) -> SegmentEntry:
-    if not isinstance(row, list) or len(row) != 6 or not isinstance(row[4], list) or not len(
-            row[4]) == row[2] + row[3] <= SHARDS_MAX:
+    if not isinstance(row, list) or len(row) != 6 or not isinstance(row[4], list):
         raise Damage("checkpoint has a malformed segment")
-    identity, epoch, data, parity, columns, length = row
-    return SegmentEntry(identity, epoch, data, parity, tuple(columns), length)
+    identity, epoch, data, parity, length = checked_numbers(
+        [*row[:4], row[5]], "segment of a checkpoint", 5)
+    if not data or not len(row[4]) == data + parity <= SHARDS_MAX:
+        raise Damage("checkpoint has a segment of an impossible geometry")
+    return SegmentEntry(identity, epoch, data, parity, checked_ids(row[4], "segment"), length)

@@ -6,7 +6,7 @@ Payload of the envelope:
 |---|---|---|
 | 0 | 8 | magic `ECFSLBL1` |
 | 8 | 4 | length of the body, big endian |
-| 12 | 32 | BLAKE3 of the body: tells rot, so that only rotten labels are decoded |
+| 12 | 32 | BLAKE3 of MAC and body: tells rot, so that only rotten labels are decoded |
 | 44 | 32 | keyed BLAKE3 of the body under the purpose key `label`: tells forgery |
 | 76 | rest | body: msgpack, before its authentication capped in size and counts |
 """
@@ -92,7 +92,8 @@ class SignedLabel:
 def encode_label(label: Label, mac: Mac) -> bytes:
     """The file's bytes; `mac` is keyed BLAKE3 under the purpose key `label`."""
     body = pack(_label_map(label))
-    return wrap(_HEAD.pack(MAGIC, len(body), blake3(body).digest(), mac(body)) + body)
+    tag = mac(body)
+    return wrap(_HEAD.pack(MAGIC, len(body), blake3(tag + body).digest(), tag) + body)
 
 
 def decode_label(data: bytes) -> SignedLabel:
@@ -126,7 +127,7 @@ def check_known(label: Label) -> bool:
 def _split(payload: bytes) -> tuple[bytes, bytes]:
     magic, length, digest, mac = _HEAD.unpack_from(payload)
     body = payload[_HEAD.size : _HEAD.size + length]
-    if magic != MAGIC or len(body) != length or blake3(body).digest() != digest:
+    if magic != MAGIC or len(body) != length or blake3(mac + body).digest() != digest:
         raise Damage("label is rotten")
     return body, mac
 
@@ -163,10 +164,10 @@ def _parsed(body: bytes) -> Label:
             f"a label has format version {version}, this program knows {FORMAT_VERSION}; use the "
             "ecfs version that wrote it, or a newer one")
     targets = tuple(
-        TargetEntry(entry.data("id", length=16), entry.text("name"), entry.text("path"))
+        TargetEntry(entry.data("id", length=16), entry.text("name"), _path(entry.text("path")))
         for entry in fields.maps("targets", count_max=TARGETS_MAX))
     ids = {entry.id for entry in targets}
-    members = tuple(fields.items("members", count_max=MEMBERS_MAX))
+    members = fields.ids("members", count_max=MEMBERS_MAX)
     if len(ids) != len(targets) or not set(members) <= ids or len(set(members)) != len(members):
         raise Damage("label names members that are no targets, or one twice")
     return Label(
@@ -193,6 +194,13 @@ def _slot(fields: Fields) -> KeySlot:
     return KeySlot(slot_id=fields.number("id"), kind=kind, kdf=kdf,
                    salt=fields.data("salt", length=32), wrapped=fields.data("wrapped", length=48),
                    commitment=fields.data("commitment", length=32))
+
+
+def _path(path: str) -> str:
+    """A path that a system call would take, whatever else it is."""
+    if "\0" in path:
+        raise Damage("label has an impossible path")
+    return path
 
 
 def _pointer(fields: Fields) -> CheckpointPointer:

@@ -5,11 +5,15 @@ from typing import Any
 import msgpack
 
 from ecfs.base.errors import Damage
+from ecfs.base.ids import ID_LEN
 
 
 def pack(value: Any) -> bytes:
-    """The msgpack encoding; the same value always gives the same bytes."""
-    encoded: bytes = msgpack.packb(value, use_bin_type=True)
+    """The msgpack encoding; the same value always gives the same bytes.
+
+    Text may hold surrogates, as `os.fsdecode` makes them of paths that are not UTF-8.
+    """
+    encoded: bytes = msgpack.packb(value, use_bin_type=True, unicode_errors="surrogateescape")
     return encoded
 
 
@@ -18,7 +22,8 @@ def unpack(data: bytes, *, items_max: int = 1 << 17) -> Any:
     try:
         return msgpack.unpackb(
             data, raw=False, strict_map_key=True, use_list=True, max_str_len=1 << 16,
-            max_bin_len=len(data), max_array_len=items_max, max_map_len=1 << 12, max_ext_len=0)
+            max_bin_len=len(data), max_array_len=items_max, max_map_len=1 << 12, max_ext_len=0,
+            unicode_errors="surrogateescape")
     except (ValueError, msgpack.UnpackException) as error:
         raise Damage(f"not a well-formed record: {error}") from error
 
@@ -68,6 +73,10 @@ class Fields:
             raise Damage(f"{self._what}: {name} is not a list of at most {count_max} items")
         return value
 
+    def ids(self, name: str, *, count_max: int) -> tuple[bytes, ...]:
+        """At most `count_max` ids of 16 bytes."""
+        return checked_ids(self.items(name, count_max=count_max), f"{self._what}: {name}")
+
     def maps(self, name: str, *, count_max: int) -> list["Fields"]:
         """A list of maps."""
         return [Fields(value, f"{self._what}.{name}")
@@ -80,3 +89,19 @@ class Fields:
     def part(self, name: str) -> "Fields":
         """A map inside this one."""
         return Fields(self._map.get(name), f"{self._what}.{name}")
+
+
+def checked_ids(values: list[Any], what: str) -> tuple[bytes, ...]:
+    """The values when all of them are ids of 16 bytes; else Damage."""
+    if not all(isinstance(value, bytes) and len(value) == ID_LEN for value in values):
+        raise Damage(f"{what} is not a list of ids")
+    return tuple(values)
+
+
+def checked_numbers(values: Any, what: str, count: int) -> list[int]:
+    """The values when they are `count` integers, none negative; else Damage."""
+    if not isinstance(values, list) or len(values) != count or not all(
+            isinstance(value, int) and not isinstance(value, bool) and value >= 0
+            for value in values):
+        raise Damage(f"{what} is malformed")
+    return values

@@ -4,7 +4,7 @@ Owns Argon2id and the life of the master key, whose bytes never leave this room 
 read labels nor prompt: slots and secrets come as arguments.
 """
 
-from ecfs.formats.slots import KdfParameters, KeySlot, SlotKind
+from ecfs.formats import KdfParameters, KeySlot, SlotKind
 from ecfs.keys.master import MasterKey, SegmentKeys
 from ecfs.keys.recovery import parse_recovery_key, recovery_key_text
 from ecfs.keys.slots import make_slot, open_slots

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from ecfs.base.errors import Damage, EcfsError, Refusal, UsageRefusal, WrongPassphrase
 from ecfs.base.limits import KDF_RUNS_PER_UNLOCK_MAX, KEY_SECRET_LEN_MAX
 from ecfs.base.world import Entropy
-from ecfs.formats.slots import SLOT_SALT_LEN, KdfParameters, KeySlot, SlotKind
+from ecfs.formats import SLOT_SALT_LEN, KdfParameters, KeySlot, SlotKind
 from ecfs.keys.master import MasterKey
 from ecfs.sealing import KEY_LEN, UnitSealer, derive, stripe_salt
 

@@ -338,10 +338,11 @@ class ContentTables:
         self.forget_missed_by(old)
         self._database.run("DELETE FROM targets WHERE id=?", (old,))
 
-    def inodes_of_stripe(self, stripe: int, limit: int) -> list[int]:
-        """Files of which some bytes lie in a stripe; reads all maps, for damage reports only."""
-        return [row[0] for row in self._database.rows(
-            "SELECT DISTINCT inode FROM maps WHERE extent IN "
+    def shown_of_stripe(self, stripe: int, limit: int) -> list[tuple[int, int, int]]:
+        """(extent, inode, offset in the file) of what files show of a stripe; reads all maps, for
+        damaged stripes only."""
+        return [(row[0], row[1], row[2]) for row in self._database.rows(
+            "SELECT extent, inode, offset FROM maps WHERE extent IN "
             "(SELECT id FROM extents WHERE stripe=?) LIMIT ?", (stripe, limit))]
 
     def missed_len(self, target: bytes) -> int:

@@ -42,7 +42,7 @@ class PageMap:
         """The map that `chunk` made; Damage when it is too short."""
         page_map = cls()
         for chunk in chunks:
-            if len(chunk) > CHUNK_LEN or len(chunk) % 8:
+            if len(chunk) > CHUNK_LEN or len(chunk) % 8 or len(page_map) % CHUNK_PLACES:
                 raise Damage("a chunk of the page map has a wrong length")
             places = array("Q")
             places.frombytes(chunk)
@@ -62,6 +62,8 @@ class PageMap:
     def set_place(self, page: int, place: int) -> None:
         """Note that a page lies elsewhere from now on."""
         if page > len(self._places):
+            # The last chunk grows, even where none of its own pages is placed.
+            self.changed.update(range(len(self._places) // CHUNK_PLACES, page // CHUNK_PLACES))
             self._places.extend([0] * (page - len(self._places)))
         self._places[page - 1] = place
         self.changed.add((page - 1) // CHUNK_PLACES)

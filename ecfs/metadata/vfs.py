@@ -1,9 +1,11 @@
 """A SQLite VFS whose one file is a `PageStore`.
 
 SQLite writes pages only while it commits (cache_spill is off), and `COMMIT_PHASETWO` is where the
-batch is frozen: xSync would also come after a spill that is rolled back. xRead raises CorruptError,
-never IOError, which would roll back the whole transaction even from a SELECT. Any second file is
-refused: a sort or a journal on disk would hold names in plaintext.
+batch is frozen: xSync would also come after a spill that is rolled back. xRead raises NotADBError,
+the one error that fails its statement and nothing else: IOError would roll back the whole
+transaction even from a SELECT, and after a CorruptError inside a transaction the next COMMIT fails
+and rolls everything back. Any second file is refused: a sort or a journal on disk would hold names
+in plaintext.
 """
 
 from typing import Any
@@ -53,7 +55,7 @@ class PageFile:
         self._store = store
 
     def xRead(self, amount: int, offset: int) -> bytes:
-        """`amount` bytes, fewer at the end; CorruptError on damage, which the store remembers."""
+        """`amount` bytes, fewer at the end; NotADBError on damage, which the store remembers."""
         if offset >= self._store.length:
             return b""
         page, within = divmod(offset, BLOCK_LEN)
@@ -61,7 +63,7 @@ class PageFile:
             data = self._store.read(page + 1)
         except Damage as damage:
             self._store.damage = damage
-            raise apsw.CorruptError(str(damage)) from damage
+            raise apsw.NotADBError(str(damage)) from damage
         return data if amount == BLOCK_LEN else data[within : within + amount]
 
     def xWrite(self, data: bytes, offset: int) -> None:

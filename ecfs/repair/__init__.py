@@ -9,9 +9,10 @@ from ecfs.repair.findings import Finding, FsckMode, FsckReport
 from ecfs.repair.mending import MendingQueue
 from ecfs.repair.progress import Progress
 from ecfs.repair.rebuilding import RebuildReport, replace_target
+from ecfs.repair.salvage import SalvageReport, salvage
 from ecfs.repair.scrubbing import ScrubReport, scrub
 
 __all__ = [
     "Finding", "FsckMode", "FsckReport", "MendingQueue", "Progress", "RebuildReport",
-    "ScrubReport", "check_pool", "replace_target", "scrub",
+    "SalvageReport", "ScrubReport", "check_pool", "replace_target", "salvage", "scrub",
 ]

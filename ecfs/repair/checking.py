@@ -56,7 +56,7 @@ async def check_pool(paths: Iterable[str], secret: Secret, environment: Environm
         return FsckReport.of(look.pool_id, mode, findings, full=look.full, notes=dict(look.notes))
     done = await _repair(given, secret, environment, mode, look)
     after = await _look(given, secret, environment, force=True)
-    done.settle(after.findings, TARGET_FINDINGS | {"log-gap"})
+    done.settle(after.findings)
     return FsckReport.of(look.pool_id, mode, done, notes=dict(after.notes))
 
 
@@ -129,8 +129,7 @@ async def _refuse_mounted(volume: Volume) -> None:
 async def _pool_id(paths: Sequence[str], environment: Environment) -> str:
     sightings = await look_everywhere(paths, environment)
     for sighting in sightings:
-        if sighting.target is not None:
-            sighting.target.close()
+        sighting.close()
     return (pool_of(sightings) or b"").hex()
 
 

@@ -56,29 +56,20 @@ class Findings:
         if self.counts[finding.id] <= FINDINGS_PER_ID_MAX:
             self.kept.append(finding)
 
-    @property
-    def repaired_count(self) -> int:
-        """How many were repaired."""
-        return sum(finding.repaired for finding in self.kept)
-
     def has_errors(self) -> bool:
         """Whether anything that is wrong is left."""
         return any(self.left_counts.values())
 
-    def settle(self, after: "Findings", ids: frozenset[str]) -> None:
-        """Findings of `ids` are repaired unless a second look, `after`, still has them; whatever
-        else that look has is added."""
+    def settle(self, after: "Findings") -> None:
+        """What a second look, `after`, does not find any more is repaired, if only by another
+        repair; what it still finds is not, and what else it finds is added."""
         before, self.kept = self.kept, []
         self.counts.clear()
         self.left_counts.clear()
         remaining = {(finding.id, finding.description): finding for finding in after.kept}
         for finding in before:
-            still = remaining.pop((finding.id, finding.description), None)
-            if still is not None:
-                finding = replace(finding, repaired=False)
-            elif finding.id in ids and not finding.harmless:
-                finding = replace(finding, repaired=True)
-            self.add(finding)
+            is_left = remaining.pop((finding.id, finding.description), None) is not None
+            self.add(replace(finding, repaired=not is_left and not finding.harmless))
         for finding in remaining.values():
             self.add(finding)
 

@@ -80,7 +80,8 @@ class TreeCopy:
                 os.link(self._linked[inode], path, follow_symlinks=False)
                 return None
             if attributes.is_regular:
-                await self._copy_file(path, attributes)
+                if not await self._copy_file(path, attributes):
+                    return None
             else:
                 self._make_special(path, attributes)
             if attributes.nlink > 1 and os.path.lexists(path):
@@ -111,10 +112,11 @@ class TreeCopy:
 
     # -- content -----------------------------------------------------------------------------
 
-    async def _copy_file(self, path: Path, attributes: Attributes) -> None:
+    async def _copy_file(self, path: Path, attributes: Attributes) -> bool:
+        """Whether the metadata told everything about the file, readable or not."""
         inode, size = attributes.inode, attributes.size
         out = OutFile(path)
-        whole = True
+        whole = known = True
         try:
             out.cut(size)
             at = 0
@@ -125,7 +127,7 @@ class TreeCopy:
                     whole = await self._copy_piece(out, inode, piece, low, at) and whole
         except EcfsError:
             self.metadata_damaged = True
-            whole = False
+            whole = known = False
         self._copy_xattrs(path, inode)
         out.finish(mode=attributes.mode, atime_ns=attributes.atime_ns,
                    mtime_ns=attributes.mtime_ns)
@@ -133,6 +135,7 @@ class TreeCopy:
         self._salvaged.bytes_count += size
         if not whole:
             self._incomplete(path)
+        return known
 
     async def _copy_piece(self, out: OutFile, inode: InodeId, piece: MapPiece, low: int,
                           high: int) -> bool:

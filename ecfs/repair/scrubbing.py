@@ -1,11 +1,12 @@
 """Scrub: every shard, header and record of everything, read and checked; what is bad is mended."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from ecfs.base.errors import Damage, TargetError, Unreadable
+from ecfs.base.errors import AppendRefused, Damage, NoSpace, TargetError, Unreadable
 from ecfs.base.limits import DAMAGED_PATHS_MAX, TARGET_SYNC_DEADLINE_S
 from ecfs.formats import KIND_CONTENT, SegmentEntry, column_name
 from ecfs.observe import Event, EventKind
@@ -15,6 +16,8 @@ from ecfs.repair.walking import segments_of, walk
 from ecfs.stripes import StripeRef, run_jobs
 from ecfs.targets import Target
 from ecfs.volume import Volume, mend_labels, mend_records
+
+_log = logging.getLogger("ecfs.repair")
 
 
 @dataclass(slots=True)
@@ -93,22 +96,29 @@ class _Scrubber:
             done = await mend_stripe(volume.store, ref, note=True)
         except Unreadable as error:
             if is_live:
-                report.unreadable_count += 1
-                volume.journal.record(Event(EventKind.STRIPE_UNREADABLE, str(error),
-                                            segment=ref.segment.id, offset=ref.offset))
-                self._note_files(ref)
+                await self._rescue(ref, error)
             return
         except Damage:
             return
         report.bad_count += len(done.bad)
         report.mended_count += len(done.mended)
 
-    def _note_files(self, ref: StripeRef) -> None:
-        tables = self._volume.files.tables
+    async def _rescue(self, ref: StripeRef, error: Unreadable) -> None:
+        """A stripe is past repair, but units on good shards may still open: those are moved."""
+        volume, report = self._volume, self._report
         if ref.kind == KIND_CONTENT:
-            row = tables.stripe_at(ref.segment.id, ref.offset)
-            if row is not None:
-                self._damaged.update(tables.inodes_of_stripe(row.id, DAMAGED_PATHS_MAX))
+            row = volume.files.tables.stripe_at(ref.segment.id, ref.offset)
+            if row is None:
+                return
+            try:
+                lost = await volume.files.rescue(row.id, move=not volume.read_only)
+            except (AppendRefused, NoSpace) as refused:
+                _log.warning("what is left of a damaged stripe could not be moved: %s", refused)
+                lost = await volume.files.rescue(row.id, move=False)
+            self._damaged.update(lost)
+        report.unreadable_count += 1
+        volume.journal.record(Event(EventKind.STRIPE_UNREADABLE, str(error),
+                                    segment=ref.segment.id, offset=ref.offset))
 
     async def _scrub_headers(self, entry: SegmentEntry) -> None:
         def check(target: Target, column: int) -> bool:

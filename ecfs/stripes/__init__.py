@@ -7,12 +7,20 @@ from ecfs.stripes.access import Identity, StripeAccess, run_jobs
 from ecfs.stripes.fleet import Fleet, Member, MemberState
 from ecfs.stripes.layout import Layout, Unit
 from ecfs.stripes.reader import Examination, Read, ShardFault
-from ecfs.stripes.sealed import SealedStripe, StripeOpener, StripeRef, choose_body_len, seal_stripe
+from ecfs.stripes.sealed import (
+    SealedStripe,
+    StripeOpener,
+    StripeRef,
+    binding_of,
+    choose_body_len,
+    rebuild_bodies,
+    seal_stripe,
+)
 from ecfs.stripes.store import StripeStore, Written
 
 __all__ = [
     "Examination", "Fleet", "Identity", "Layout", "Member", "MemberState", "Read",
     "SealedStripe", "ShardFault", "StripeAccess", "StripeOpener", "StripeRef", "StripeStore",
-    "Unit", "Written",
-    "choose_body_len", "run_jobs", "seal_stripe",
+    "Unit", "Written", "binding_of", "choose_body_len", "rebuild_bodies", "run_jobs",
+    "seal_stripe",
 ]

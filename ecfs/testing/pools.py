@@ -5,6 +5,7 @@ Jobs are done inline, so that a run is the same every time and a MockClock can m
 
 import os
 import shutil
+import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from ecfs.base.world import Clock
 from ecfs.erasure import Geometry
 from ecfs.formats import COLUMN_PATTERN, SEGMENTS_FOLDER, column_name
 from ecfs.keys import KdfParameters
-from ecfs.repair import MendingQueue
+from ecfs.repair import FsckMode, FsckReport, MendingQueue, check_pool
 from ecfs.targets import DirectoryTarget, InlineLane, Target
 from ecfs.testing.shell import Shell
 from ecfs.volume import (
@@ -32,6 +33,7 @@ from ecfs.volume import (
     open_volume,
 )
 from ecfs.volume.opening import open_pool
+from ecfs.volume.tending import Tender
 
 SECRET = Secret("passphrase", b"correct horse")
 QUICK_KDF = KdfParameters(KDF_MEMORY_FLOOR_KIB, KDF_PASSES_FLOOR, 1)
@@ -75,7 +77,7 @@ class Ground:
     def environment(self) -> Environment:
         """The outside world of this pool."""
         real = Environment.system(self.state_dir, self.run_dir)
-        return replace(real, open_lane=InlineLane, open_target=self.open_target,
+        return replace(real, open_lane=InlineLane, open_target=lambda path: self.open_target(path),
                        clock=self.clock or real.clock, host=self.host or real.host)
 
     async def create(self) -> PoolMade:
@@ -108,21 +110,34 @@ class Ground:
                 volume = Volume(opened, chosen, nursery, queue)
                 try:
                     await volume.start()
+                    if volume.committer is not None:
+                        tender = Tender(volume)
+                        volume.background = tender
+                        nursery.start_soon(tender.run)
                     yield Opening(volume, Shell(volume), queue)
                 finally:
                     nursery.cancel_scope.cancel()
         finally:
             opened.close()
 
+    async def fsck(self) -> FsckReport:
+        """What `ecfs fsck -n -f` finds."""
+        return await check_pool(self.paths, self.secret, self.environment, mode=FsckMode.LOOK,
+                                force=True)
+
     def save(self, copy: Path) -> None:
         """Keep a copy of everything, to be put back by `load`."""
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(self.base, copy, symlinks=True)
+        copy_tree(self.base, copy)
 
     def load(self, copy: Path) -> None:
         """Everything as in a copy, at the same paths."""
-        shutil.rmtree(self.base, ignore_errors=True)
-        shutil.copytree(copy, self.base, symlinks=True)
+        copy_tree(copy, self.base)
+
+
+def copy_tree(source: Path, copy: Path) -> None:
+    """A copy in place of what is there. Preallocated room is left out: it reads as zeros too."""
+    shutil.rmtree(copy, ignore_errors=True)
+    subprocess.run(["cp", "-a", "--sparse=always", source, copy], check=True)
 
 
 def columns_of(target: str) -> Iterator[str]:

@@ -6,13 +6,15 @@ from functools import partial
 from typing import Any
 
 from ecfs.base.errors import (
+    Damage,
     PoolExists,
     Refusal,
     SameTarget,
     TargetError,
     TooFewTargets,
+    UnknownFormat,
 )
-from ecfs.base.limits import TARGETS_MAX
+from ecfs.base.limits import LABEL_LEN_MAX, TARGETS_MAX
 from ecfs.erasure import Geometry, Quorum, metadata_geometry, quorum_for
 from ecfs.formats import (
     CLAIM_PATTERN,
@@ -23,11 +25,15 @@ from ecfs.formats import (
     SEGMENTS_FOLDER,
     Label,
     TargetEntry,
+    decode_label,
     encode_label,
     label_name,
+    labels_among,
 )
 from ecfs.keys import MasterKey, SlotKind, make_slot, recovery_key_text
 from ecfs.targets import Target
+from ecfs.volume.anchor import PathMemory
+from ecfs.volume.claiming import HostLock
 from ecfs.volume.environment import Environment, PoolOrder
 from ecfs.volume.locate import label_mac
 
@@ -92,6 +98,18 @@ def _opened(path: str, environment: Environment) -> Target:
         raise Refusal(f"{error}. A target is a directory on a mounted disk") from error
 
 
+def _check_unused(target: Target, environment: Environment) -> None:
+    """InUse when the pool that is there is held by a process on this host."""
+    for _, _, name in labels_among(target.list_names())[:1]:
+        try:
+            pool_id = decode_label(target.read(name, 0, LABEL_LEN_MAX + 1)).label.pool_id
+        except (Damage, UnknownFormat):
+            continue
+        lock = HostLock(environment.run_dir, pool_id)
+        lock.take()
+        lock.release()
+
+
 def _clear(target: Target, *, force: bool) -> None:
     """Make sure that nothing is lost: an empty directory, or with `force` only files of ours."""
     names = [name for name in target.list_names() if name not in IGNORED]
@@ -120,6 +138,8 @@ def lay_out(order: PoolOrder, environment: Environment) -> tuple[PoolMade, list[
     targets = [_opened(path, environment) for path in order.paths]
     try:
         for target in targets:
+            _check_unused(target, environment)
+        for target in targets:
             _clear(target, force=order.force)
         return _write_labels(order, environment, targets), [target.path for target in targets]
     except TargetError as error:
@@ -127,6 +147,12 @@ def lay_out(order: PoolOrder, environment: Environment) -> tuple[PoolMade, list[
     finally:
         for target in targets:
             target.close()
+
+
+def remember(order: PoolOrder, made: PoolMade, environment: Environment) -> None:
+    """These paths hold this pool from now on, whatever they held before."""
+    PathMemory(environment.state_dir).note([os.path.realpath(path) for path in order.paths],
+                                           made.pool_id)
 
 
 def _write_labels(order: PoolOrder, environment: Environment, targets: list[Target]) -> PoolMade:

@@ -13,6 +13,7 @@ from ecfs.base.errors import (
     RolledBack,
     TooFewReachable,
     UnknownFormat,
+    Unreadable,
 )
 from ecfs.base.units import BLOCK_LEN, NS_PER_S
 from ecfs.erasure import Geometry, Quorum, metadata_geometry, quorum_for
@@ -169,8 +170,21 @@ async def _open(opened: Opened, options: OpenOptions, writable: bool) -> None:
     if opened.chain is None:
         raise NotAPool("this pool was never finished by mkfs; run `ecfs mkfs --force` again")
     _adopt_members(opened, opened.chain)
-    _load(opened, opened.chain)
+    try:
+        _load(opened, opened.chain)
+    except Unreadable as error:
+        raise _explained(opened, error) from error
     _prove_fresh(opened, options)
+
+
+def _explained(opened: Opened, error: Unreadable) -> Unreadable:
+    """The metadata cannot be read; TooFewReachable where targets that are not here could help."""
+    here = len(opened.fleet.online())
+    needed = metadata_geometry(Geometry(opened.label.data, opened.label.parity),
+                               len(opened.label.targets)).data
+    if here < len(opened.fleet):
+        require(here, max(needed, here + 1), opened.located)
+    return Unreadable(f"the metadata is lost: {error}. `ecfs salvage` gets files out of the log")
 
 
 def _adopt_members(opened: Opened, chain: Chain) -> None:

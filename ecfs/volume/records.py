@@ -305,11 +305,22 @@ class RecordWriter:
                 done[member.id] = result
         return done
 
+    async def trim(self) -> None:
+        """Give back what was preallocated and never used; for a writer that lets go."""
+        name, end = commits_name(self._epoch), self.offset
+        await self._on_members(lambda target: _trim(target, name, end))
+
     async def punch(self, epoch: int, offset: int) -> None:
         """Give back the room of records of this epoch before `offset`; best effort."""
         name = commits_name(epoch)
         if offset:
             await self._on_members(lambda target: _punch(target, name, offset))
+
+
+def _trim(target: Target, name: str, end: int) -> None:
+    if target.size(name) > end:
+        target.truncate(name, end)
+        target.sync(name)
 
 
 def _punch(target: Target, name: str, length: int) -> None:

@@ -254,6 +254,8 @@ class Volume:
                     await self.background.reclaim()
                 await self.checkpoint(clean=True)
                 self.save_anchor(durable=True)
+                if self.writer is not None:
+                    await self.writer.trim()
         finally:
             self.journal.record(Event(EventKind.UNMOUNTED, "unmounted"))
             self.nursery.cancel_scope.cancel()

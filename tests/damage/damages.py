@@ -18,7 +18,8 @@ from ecfs.formats import (
     KIND_METADATA,
     labels_among,
 )
-from ecfs.targets import FaultyTarget, Outcome, Target
+from ecfs.targets import Outcome
+from ecfs.testing.pools import copy_tree
 from tests.damage.lab import Lab, Place
 
 
@@ -52,8 +53,7 @@ def _blank(lab: Lab, target: int, _: int) -> None:
 
 
 def _older(lab: Lab, target: int, _: int) -> None:
-    _delete(lab, target, _)
-    shutil.copytree(lab.older / lab.path(target).name, lab.path(target))
+    copy_tree(lab.older / lab.path(target).name, lab.path(target))
 
 
 def randomise(kind: int) -> Callable[[Lab, int, int], None]:
@@ -114,8 +114,8 @@ def _planted(plant: Callable[[Path, Path], None]) -> Callable[[Lab, int, int], N
 
 def _unreadable(lab: Lab, target: int, _: int) -> None:
     """Every read of every file fails."""
-    _with_plan(lab, target, lambda number, method, name, offset:
-               Fault.IO if method == "read" else None)
+    lab.plan_for(target, lambda number, method, name, offset:
+                 Fault.IO if method == "read" else None)
 
 
 def _unreadable_columns(lab: Lab, target: int, _: int) -> None:
@@ -135,18 +135,7 @@ def _unreadable_columns(lab: Lab, target: int, _: int) -> None:
                 raise TargetError(Fault.IO, f"{name}: bad sector")
         return data
 
-    _with_plan(lab, target, plan, corrupt)
-
-
-def _with_plan(lab: Lab, target: int, plan: Callable[[int, str, str, int], Outcome],
-               corrupt: Callable[[str, int, bytes], bytes] | None = None) -> None:
-    inner, path = lab.ground.open_target, str(lab.path(target))
-
-    def opener(wanted: str) -> Target:
-        found = inner(wanted)
-        return FaultyTarget(found, plan, corrupt=corrupt) if wanted == path else found
-
-    lab.ground.open_target = opener
+    lab.plan_for(target, plan, corrupt)
 
 
 def _flip_bit(path: Path, at: int) -> None:

@@ -3,6 +3,7 @@
 import random
 import shutil
 import stat
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,8 @@ from ecfs.base.units import MIB
 from ecfs.formats import KIND_CONTENT, KIND_METADATA, column_name
 from ecfs.repair import ScrubReport, scrub
 from ecfs.repair.walking import segments_of
-from ecfs.targets import DirectoryTarget
-from ecfs.testing.pools import Ground, Opening, column_bytes, live_columns
+from ecfs.targets import DirectoryTarget, FaultyTarget, Outcome, Target
+from ecfs.testing.pools import Ground, Opening, column_bytes, copy_tree, live_columns
 from ecfs.volume import OpenOptions
 
 BIG_LEN = 2 * MIB + 812_345
@@ -85,12 +86,22 @@ class Lab:
 
     def restore(self, target: int) -> None:
         """A target as it was, at its place."""
-        shutil.rmtree(self.path(target), ignore_errors=True)
-        shutil.copytree(self.whole / self.path(target).name, self.path(target))
+        copy_tree(self.whole / self.path(target).name, self.path(target))
 
     def end_of_faults(self) -> None:
         """Every target answers again."""
         self.ground.open_target = DirectoryTarget
+
+    def plan_for(self, target: int, plan: Callable[[int, str, str, int], Outcome],
+                 corrupt: Callable[[str, int, bytes], bytes] | None = None) -> None:
+        """What is opened at this target's path from now on fails as planned."""
+        inner, path = self.ground.open_target, str(self.path(target))
+
+        def opener(wanted: str) -> Target:
+            found = inner(wanted)
+            return FaultyTarget(found, plan, corrupt=corrupt) if wanted == path else found
+
+        self.ground.open_target = opener
 
     def make_blank(self, target: int) -> None:
         """An empty directory where a target was."""

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from ecfs.repair import scrub
-from ecfs.testing.pools import Opening
+from ecfs.testing.pools import Opening, copy_tree
 from tests.damage.lab import Lab, scrub_twice, states_of
 
 AWAY = [(0,), (4,), (1, 3), (0, 5), (2, 4)]
@@ -24,7 +24,7 @@ class Written:
     async def write(self, opening: Opening, seed: int) -> None:
         """Some new files of all sizes, and parts of old ones; durable."""
         source = random.Random(seed)
-        for number, length in enumerate((10, 5_000, 200_000, 1_700_000)):
+        for number, length in enumerate((10, 5_000, 200_000, 500_000)):
             path = b"away%d-%d" % (seed, number)
             self.files[path] = source.randbytes(length)
             await opening.shell.write(path, self.files[path])
@@ -40,8 +40,7 @@ class Written:
 def put_away(lab: Lab, target: int) -> Path:
     """A target is taken out, with what it has. Who holds the directory open has nothing left."""
     aside = lab.base / f"aside{target}"
-    shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(lab.path(target), aside)
+    copy_tree(lab.path(target), aside)
     shutil.rmtree(lab.path(target))
     return aside
 

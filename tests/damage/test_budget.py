@@ -61,10 +61,11 @@ async def test_three_gone(lab: Lab, gone: tuple[int, ...]) -> None:
 async def test_too_few_are_left(lab: Lab, left: int) -> None:
     for target in range(left, 6):
         BY_ID["deleted"].apply(lab, target, 0)
-    with pytest.raises((NotAPool, TooFewReachable)) as caught:
+    with pytest.raises(TooFewReachable if left else NotAPool) as caught:
         async with lab.open():
             pass
-    assert "target" in str(caught.value) or "pool" in str(caught.value)
+    for target in range(left, 6):
+        assert str(lab.path(target)) in str(caught.value)
 
 
 async def test_three_rotten(lab: Lab) -> None:
@@ -79,7 +80,8 @@ async def test_three_rotten(lab: Lab) -> None:
         assert good and bad
         report = await scrub(opening.volume)
         assert report.unreadable_count
-        assert {path.encode() for path in report.damaged_paths} == {b"/" + name for name in bad}
+        assert {path.encode() for path in report.damaged_paths} == {
+            b"/" + name for name in bad - {b"docs/deep/twin"}}
         assert set(opening.volume.status().damaged_paths) == set(report.damaged_paths)
         for name in bad:
             opening.shell.unlink(name)

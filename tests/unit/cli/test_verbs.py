@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ecfs.base.errors import InUse
-from ecfs.cli.fsck import FsckOrder, perform
+from ecfs.cli.fsck import FsckOrder, fsck_lines, perform
 from ecfs.cli.main import run_command
 from ecfs.cli.mkfs import kdf_memory_kib
 from ecfs.cli.pool import join_targets, read_pool_file
@@ -226,6 +226,16 @@ def test_fsck_tells_findings_and_exits_with_their_bits(
     assert "all findings are repaired" in capsys.readouterr().out
     assert run(tools, *arguments, "--json") == 4
     assert json.loads(capsys.readouterr().out) == OPEN_REPORT
+
+
+def test_what_is_harmless_is_told_and_is_no_error() -> None:
+    harmless = FINDING | {"harmless": True}
+    giving_up = FINDING | {"gives_up": True}
+    assert fsck_lines({"findings": [harmless], "full": False})[-1].startswith("clean, by a quick")
+    lines = fsck_lines({"findings": [harmless, giving_up], "full": True})
+    assert lines[0].endswith("(harmless)")
+    assert lines[1].endswith("(a repair gives something up)")
+    assert lines[2] == "1 finding not repaired"
 
 
 def test_fsck_refusals_have_the_bits_of_fsck(tools: Tools, targets: Targets, passfile: str) -> None:

@@ -1,17 +1,20 @@
 """A small pool on targets in memory: fast to make, and to open again and again."""
 
 import random
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import trio
 
 from ecfs.base.errors import Fault, TargetError
 from ecfs.base.ids import ROOT_INODE, InodeId
 from ecfs.base.units import MIB
 from ecfs.base.world import SystemClock, SystemEntropy
 from ecfs.erasure import Geometry
+from ecfs.formats import column_name
 from ecfs.keys import KdfParameters
 from ecfs.repair import FsckMode, FsckReport, check_pool
 from ecfs.targets import InlineLane, MemoryTarget, Target
@@ -116,8 +119,37 @@ async def put(volume: Volume, parent: InodeId, name: bytes, data: bytes) -> Inod
     return inode
 
 
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Pool:
+    """One pool for all tests of the room, which each get a copy."""
+    pool = Pool(tmp_path_factory.mktemp("made"))
+    trio.run(pool.make)
+    return pool
+
+
 @pytest.fixture
-async def pool(tmp_path: Path) -> Pool:
-    made = Pool(tmp_path)
-    await made.make()
-    return made
+def pool(made: Pool, tmp_path: Path) -> Pool:
+    """A pool of one's own."""
+    return snapshot(made, tmp_path)
+
+
+def snapshot(pool: Pool, folder: Path) -> Pool:
+    """The pool as it would be found after a crash at this moment."""
+    copy = Pool(folder)
+    for path, target in pool.targets.items():
+        for name in target._names:
+            copy.targets[path].create(name, bytes(target._names[name].live))
+    shutil.copytree(pool.environment.state_dir, copy.environment.state_dir)
+    return copy
+
+
+async def metadata_columns(pool: Pool) -> list[str]:
+    """Names of the columns of metadata segments."""
+    async with pool.open(OpenOptions(read_only=True)) as volume:
+        return [column_name(entry.epoch, entry.id)
+                for entry in volume.opened.table.segments.values()]
+
+
+def scramble(column: bytearray) -> None:
+    """Nothing of it is left."""
+    column[:] = random.Random(7).randbytes(len(column))

@@ -298,7 +298,7 @@ async def with_slow_lanes(seed: int, scenario: Callable[[World], Awaitable[None]
 
 async def test_a_stripe_is_durable_once_its_own_sync_returned(clock: MockClock) -> None:
     """Another sync that runs beside it may not take its work away."""
-    for seed in range(20):
+    for seed in range(8):
         async def scenario(world: World) -> None:
             async def one() -> None:
                 for _ in range(4):

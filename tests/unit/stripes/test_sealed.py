@@ -1,0 +1,296 @@
+"""Stripes as bytes: sealing, every loss within the parity, every flipped bit, every swap."""
+
+import itertools
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecfs.base.errors import Damage, Fault, TargetError, Unreadable
+from ecfs.erasure import Code, Geometry
+from ecfs.formats import KIND_CONTENT, KIND_METADATA, SegmentEntry, header_len
+from ecfs.keys import MasterKey
+from ecfs.stripes import SealedStripe, StripeOpener, StripeRef, Unit, choose_body_len, seal_stripe
+from ecfs.stripes.reader import Fetch, Read, Reply, examine_steps, read_steps
+from tests.unit.stripes.simulated import POOL_ID
+
+MASTER = MasterKey(bytes(range(32)))
+CODES = {geometry: Code(geometry) for geometry in (
+    Geometry(4, 2), Geometry(2, 1), Geometry(1, 2), Geometry(3, 0), Geometry(3, 3))}
+
+
+class Stored:
+    """A sealed stripe, its records as targets hold them, and what was sealed."""
+
+    def __init__(self, geometry: Geometry, extents: list[bytes], *, segment: int = 5,
+                 epoch: int = 2, offset: int = 4096, kind: int = KIND_CONTENT,
+                 pool_id: bytes = POOL_ID, fresh: bytes = bytes(32)) -> None:
+        self.extents, self.pool_id = extents, pool_id
+        self.keys = MASTER.segment(segment, epoch)
+        self.code = CODES[geometry]
+        entry = SegmentEntry(segment, epoch, geometry.data, geometry.parity,
+                             tuple(bytes([i]) * 16 for i in range(geometry.shards)), 4096)
+        directory = b"directory"
+        self.sealed: SealedStripe = seal_stripe(
+            keys=self.keys, pool_id=pool_id, segment=entry, offset=offset, kind=kind,
+            extents=extents, directory=directory,
+            body_len=choose_body_len(geometry, [*map(len, extents), len(directory)]), order=9,
+            fresh=fresh, code=self.code)
+        self.ref = self.sealed.ref
+        self.records = [self.sealed.header + bytes(body) for body in self.sealed.bodies]
+
+    @property
+    def opener(self) -> StripeOpener:
+        return StripeOpener(self.ref, self.keys, self.pool_id)
+
+    def units(self, number: int) -> list[Unit]:
+        return self.ref.layout.units_of(self.sealed.starts[number], len(self.extents[number]))
+
+    def reply(self, fetch: Fetch, records: list[bytes | TargetError]) -> Reply:
+        record = records[fetch.column]
+        if isinstance(record, TargetError):
+            return record
+        begin = fetch.offset - self.ref.offset
+        return record[begin : begin + fetch.length]
+
+    def read(self, number: int, records: list[bytes | TargetError],
+             usable: set[int] | None = None,
+             meddle: Callable[[Fetch, Reply], Reply] = lambda fetch, reply: reply) -> Read:
+        """Drive the reader over these records."""
+        columns = set(range(len(records))) if usable is None else usable
+        steps = read_steps(self.ref, self.opener, self.code, self.units(number),
+                           frozenset(columns))
+        try:
+            fetches = next(steps)
+            while True:
+                assert {fetch.column for fetch in fetches} <= columns
+                fetches = steps.send([meddle(fetch, self.reply(fetch, records))
+                                      for fetch in fetches])
+        except StopIteration as stop:
+            assert isinstance(stop.value, Read)
+            return stop.value
+
+    def examined(self, records: list[bytes | TargetError]) -> dict[int, bytes]:
+        """Bad columns and why."""
+        steps = examine_steps(self.ref, self.opener, frozenset(range(len(records))))
+        try:
+            steps.send([self.reply(fetch, records) for fetch in next(steps)])
+        except StopIteration as stop:
+            for column, body in stop.value.bodies.items():
+                assert bytes(body) == bytes(self.sealed.bodies[column])
+            assert stop.value.header == self.sealed.header
+            return {fault.column: fault.reason for fault in stop.value.faults}
+        raise AssertionError("examination asked twice")
+
+
+def stored(geometry: Geometry = Geometry(4, 2), **changes: object) -> Stored:  # noqa: B008
+    chance = random.Random(1)
+    return Stored(geometry, [chance.randbytes(70_000), b"x", chance.randbytes(9_000)],
+                  **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("geometry", list(CODES))
+def test_every_loss_within_the_parity_is_read(geometry: Geometry) -> None:
+    stripe = stored(geometry)
+    for count in range(geometry.parity + 1):
+        for lost in itertools.combinations(range(geometry.shards), count):
+            gone = TargetError(Fault.IO, "gone")
+            records = [gone if i in lost else record for i, record in enumerate(stripe.records)]
+            kept = set(range(geometry.shards)) - set(lost)
+            for number, extent in enumerate(stripe.extents):
+                assert stripe.read(number, records).data == extent
+                away = stripe.read(number, list(stripe.records), usable=kept)
+                assert away == Read(extent)
+
+
+@pytest.mark.parametrize("geometry", list(CODES))
+def test_one_loss_more_is_unreadable(geometry: Geometry) -> None:
+    stripe = stored(geometry)
+    for lost in itertools.combinations(range(geometry.shards), geometry.parity + 1):
+        usable = set(range(geometry.shards)) - set(lost)
+        for number, extent in enumerate(stripe.extents):
+            shards = {unit.shard for unit in stripe.units(number)}
+            if shards <= usable:
+                assert stripe.read(number, list(stripe.records), usable=usable).data == extent
+            else:
+                with pytest.raises(Unreadable):
+                    stripe.read(number, list(stripe.records), usable=usable)
+
+
+def positions(stripe: Stored) -> list[int]:
+    """Bits of every region: magic, sealed head, salt, each tag, body, AEAD tags, padding."""
+    head, total = stripe.ref.head_len, stripe.ref.record_len
+    chance = random.Random(3)
+    edges = [0, 7, 8, 55, 56, 71, 72, 103, *range(104, head, 13), head - 1, head, head + 1,
+             head + 4000, total - 1, total - 2, total - 17]
+    return [8 * at + chance.randrange(8) for at in edges] + [
+        chance.randrange(8 * total) for _ in range(60)]
+
+
+def flipped(record: bytes, bit: int) -> bytes:
+    changed = bytearray(record)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def test_every_flipped_bit_is_found_and_the_data_is_right() -> None:
+    stripe = stored()
+    for column in range(6):
+        for bit in positions(stripe):
+            records: list[bytes | TargetError] = list(stripe.records)
+            records[column] = flipped(stripe.records[column], bit)
+            assert list(stripe.examined(records)) == [column]
+            for number, extent in enumerate(stripe.extents):
+                read = stripe.read(number, records)
+                assert read.data == extent
+                assert {fault.column for fault in read.faults} <= {column}
+
+
+def test_every_byte_of_a_small_record_matters() -> None:
+    stripe = Stored(Geometry(2, 1), [b"tiny"])
+    for at in range(stripe.ref.record_len):
+        records: list[bytes | TargetError] = list(stripe.records)
+        records[1] = flipped(stripe.records[1], 8 * at + at % 8)
+        assert list(stripe.examined(records)) == [1], at
+
+
+def test_header_of_another_column_is_never_needed() -> None:
+    """With all headers but one spoilt, the bodies are still good."""
+    stripe = stored()
+    for survivor in range(6):
+        records: list[bytes | TargetError] = [
+            record if i == survivor else flipped(record, 8 * (8 + i))
+            for i, record in enumerate(stripe.records)]
+        assert sorted(stripe.examined(records)) == [i for i in range(6) if i != survivor]
+
+
+SWAPS: dict[str, dict[str, object]] = {
+    "segment": {"segment": 6}, "epoch": {"epoch": 3}, "offset": {"offset": 8192},
+    "kind": {"kind": KIND_METADATA}, "pool": {"pool_id": bytes(16)}, "salt": {"fresh": b"1" * 32},
+}
+
+
+@pytest.mark.parametrize("what", SWAPS)
+def test_shards_of_another_stripe_are_refused(what: str) -> None:
+    """The same plaintext, sealed for another place: every shard of it is a fault here."""
+    stripe, other = stored(), stored(**SWAPS[what])
+    records: list[bytes | TargetError] = [other.records[0], other.records[1],
+                                          *stripe.records[2:]]
+    assert sorted(stripe.examined(records)) == [0, 1]
+    assert stripe.read(0, records).data == stripe.extents[0]
+    with pytest.raises(Unreadable):
+        stripe.read(0, list(other.records))
+
+
+def test_exchanged_columns_are_refused() -> None:
+    stripe = stored()
+    records: list[bytes | TargetError] = list(stripe.records)
+    records[0], records[1] = records[1], records[0]
+    assert sorted(stripe.examined(records)) == [0, 1]
+    for number, extent in enumerate(stripe.extents):
+        assert stripe.read(number, records).data == extent
+
+
+def test_an_older_version_with_good_tags_is_refused() -> None:
+    """A stripe that was never committed at the same address, by the same writer."""
+    stripe, twin = stored(), Stored(Geometry(4, 2), [b"twin" * 17_500, b"y", bytes(9_000)])
+    assert twin.ref.body_len == stripe.ref.body_len
+    with pytest.raises(Unreadable):
+        stripe.read(0, list(twin.records))
+    for column in range(6):
+        records: list[bytes | TargetError] = list(stripe.records)
+        records[column] = twin.records[column]
+        assert list(stripe.examined(records)) == [column]
+
+
+def test_a_reference_with_a_wrong_digest_or_salt_opens_nothing() -> None:
+    stripe = stored()
+    for change in ({"digest": bytes(32)}, {"salt": bytes(32)}):
+        ref: StripeRef = replace(stripe.ref, **change)  # type: ignore[arg-type]
+        opener = StripeOpener(ref, stripe.keys, POOL_ID)
+        with pytest.raises(Damage):
+            opener.checked_header(stripe.records[0])
+
+
+def test_the_same_stripe_again_is_the_same_bytes_and_other_entropy_is_not() -> None:
+    assert stored().records == stored().records
+    other = stored(fresh=b"2" * 32)
+    assert all(a != b for a, b in zip(other.records, stored().records, strict=True))
+    assert other.ref.salt != stored().ref.salt
+
+
+def test_nothing_of_the_plaintext_shows() -> None:
+    text = b"a secret that repeats " * 3000
+    stripe = Stored(Geometry(2, 1), [text])
+    for record in stripe.records:
+        assert b"secret" not in record and b"directory" not in record
+
+
+STRIPE = stored()
+GONE = TargetError(Fault.TIMEOUT, "late")
+BAD = st.one_of(
+    st.tuples(st.just("flip"), st.integers(0, 8 * STRIPE.ref.record_len - 1)),
+    st.tuples(st.just("zeros"), st.just(0)), st.tuples(st.just("cut"), st.integers(0, 9000)),
+    st.tuples(st.just("longer"), st.integers(1, 50)), st.tuples(st.just("error"), st.just(0)),
+    st.tuples(st.just("other"), st.integers(0, 5)), st.tuples(st.just("empty"), st.just(0)))
+
+
+def spoilt(reply: Reply, how: tuple[str, int], fetch: Fetch) -> Reply:
+    what, number = how
+    if isinstance(reply, TargetError) or what == "error":
+        return GONE
+    if what == "flip":
+        return flipped(reply, number % (8 * len(reply)))
+    if what == "other":
+        begin = fetch.offset - STRIPE.ref.offset
+        return STRIPE.records[number][begin : begin + fetch.length]
+    return {"zeros": bytes(len(reply)), "cut": reply[: number % len(reply)],
+            "longer": reply + bytes(number), "empty": b""}[what]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2), st.lists(st.tuples(st.integers(0, 20), BAD), max_size=12),
+       st.sets(st.integers(0, 5), min_size=2))
+def test_any_replies_give_right_bytes_or_unreadable(
+        number: int, plan: list[tuple[int, tuple[str, int]]], usable: set[int]) -> None:
+    """An arbitrary subset of replies is replaced, differently each time a column is asked."""
+    chosen = dict(plan)
+    asked = itertools.count()
+
+    def meddle(fetch: Fetch, reply: Reply) -> Reply:
+        how = chosen.get(next(asked))
+        return reply if how is None else spoilt(reply, how, fetch)
+
+    try:
+        read = STRIPE.read(number, list(STRIPE.records), usable, meddle)
+    except Unreadable:
+        assert chosen or len(usable) < 4
+        return
+    assert read.data == STRIPE.extents[number]
+    assert {fault.column for fault in read.faults} <= usable
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2), st.dictionaries(st.integers(0, 5), BAD, max_size=2),
+       st.booleans())
+def test_two_liars_and_nobody_else_never_stop_a_read(
+        number: int, liars: dict[int, tuple[str, int]], sometimes: bool) -> None:
+    """d + b <= m: whatever two columns answer, the bytes are right and nobody else is blamed."""
+    turn = itertools.count()
+
+    def meddle(fetch: Fetch, reply: Reply) -> Reply:
+        how = liars.get(fetch.column)
+        if how is None or (sometimes and next(turn) % 2):
+            return reply
+        return spoilt(reply, how, fetch)
+
+    read = STRIPE.read(number, list(STRIPE.records), meddle=meddle)
+    assert read.data == STRIPE.extents[number]
+    assert {fault.column for fault in read.faults} <= set(liars)
+
+
+def test_header_len_is_the_same_in_all_columns() -> None:
+    assert {record[: header_len(6)] for record in STRIPE.records} == {STRIPE.sealed.header}
