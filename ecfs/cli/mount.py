@@ -9,6 +9,7 @@ import click
 import trio
 
 from ecfs.base.errors import BadMountPoint, InUse
+from ecfs.base.memory import keep_heap
 from ecfs.cli.daemon import Report, in_background
 from ecfs.cli.engine import Key
 from ecfs.cli.linux import harden, mount_at
@@ -88,6 +89,7 @@ def perform(tools: Tools, order: MountOrder) -> int:
 
     def work(report: Report) -> None:
         harden()
+        keep_heap()
         tools.log("ecfs", log_file=log_path, to_stderr=order.foreground)
         plan = MountPlan(spec.paths, mountpoint, key, order.wish, report)
         trio.run(MountService(tools.engine, plan, tools.run).serve)

@@ -11,7 +11,6 @@ import trio
 
 from ecfs.base.limits import (
     REQUEST_LEN_MAX,
-    REQUESTS_AT_ONCE_MAX,
     REQUESTS_BETWEEN_YIELDS_MAX,
 )
 from ecfs.driver.errnos import errno_of
@@ -47,8 +46,9 @@ class RequestLoop:
     There is one buffer: a handler has taken what it needs from it before it first waits.
     """
 
-    def __init__(self, fd: int, handlers: dict[int, Handler]) -> None:
+    def __init__(self, fd: int, handlers: dict[int, Handler], *, tasks_count: int) -> None:
         self._fd = fd
+        self._tasks_count = tasks_count
         self._handlers = handlers
         self._buffer = bytearray(REQUEST_LEN_MAX + 2 * PAGE_LEN)
         self._view = memoryview(self._buffer)
@@ -59,7 +59,7 @@ class RequestLoop:
     async def run(self) -> None:
         """Serve until the kernel ends the connection."""
         async with trio.open_nursery() as nursery:
-            for number in range(REQUESTS_AT_ONCE_MAX):
+            for number in range(self._tasks_count):
                 nursery.start_soon(self._work, number)
 
     def notify(self, code: int, body: bytes) -> None:

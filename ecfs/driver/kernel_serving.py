@@ -31,7 +31,8 @@ async def serve_kernel(mounted: Mounted, mountpoint: str, options: MountOptions,
             attribute_timeout_s=options.attribute_timeout_s,
             read_ahead_len=options.read_ahead_len,
             notify=lambda code, body: loop.notify(code, body))
-        loop = RequestLoop(fd, transport.handlers())
+        loop = RequestLoop(fd, transport.handlers(),
+                           tasks_count=options.requests_at_once_max)
         serving = _Serving(loop)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serving.run)

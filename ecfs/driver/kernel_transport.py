@@ -11,9 +11,10 @@ from ecfs.base.ids import InodeId
 from ecfs.base.limits import NAME_LEN_MAX, REQUEST_LEN_MAX
 from ecfs.base.units import BLOCK_LEN, NS_PER_S
 from ecfs.driver import fuse_protocol as fuse
+from ecfs.driver.attributes import Change, Stat
 from ecfs.driver.fuse_loop import Answer, Handler, Reply, Request
 from ecfs.driver.fuse_protocol import Feature, Opcode, SetAttr
-from ecfs.driver.requests import Change, Requests, Stat
+from ecfs.driver.requests import Requests
 from ecfs.driver.volume_protocol import Mounted
 
 _log = logging.getLogger("ecfs.driver")

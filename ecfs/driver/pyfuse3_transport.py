@@ -9,8 +9,9 @@ import pyfuse3
 
 from ecfs.base.ids import InodeId
 from ecfs.base.units import BLOCK_LEN
+from ecfs.driver.attributes import Change, Stat
 from ecfs.driver.errnos import errno_of
-from ecfs.driver.requests import Change, Requests, Stat
+from ecfs.driver.requests import Requests
 from ecfs.driver.volume_protocol import Mounted
 
 UNSETTLED_TIMEOUT_S = 1.0

@@ -1,55 +1,26 @@
 """What each file system request means, for any transport: tree, bytes, handles, lookup counts."""
 
 import errno
+import logging
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
-from ecfs.base.errors import FsError
+from ecfs.base.errors import EcfsError, FsError
 from ecfs.base.ids import ROOT_INODE, InodeId
 from ecfs.base.limits import FILE_LEN_MAX
+from ecfs.driver.attributes import Change, Stat
 from ecfs.driver.handles import DirectoryHandle, FileHandle, HandleTable
 from ecfs.driver.lookups import LookupCounts
 from ecfs.driver.orphans import drop_orphan
 from ecfs.driver.volume_protocol import Mounted, VolumeSpace
 from ecfs.namespace import RENAME_EXCHANGE, Attributes
 
+_log = logging.getLogger("ecfs.driver")
+
 _TRUSTED = b"trusted."
 _CAPABILITY = b"security.capability"
 _KEEP_SIZE = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Stat:
-    """Attributes as a program sees them, pending content included.
-
-    `blocks` in 512-byte units. `settled`: nothing is pending, so the kernel may keep it for long.
-    """
-
-    attributes: Attributes
-    blocks: int
-    settled: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """What a setattr request sets; None leaves a thing as it is. Times in nanoseconds.
-
-    `atime_now`, `mtime_now`: our clock counts, not the coarser one of the kernel. With
-    `kill_privileges` a new size takes set-user-id, set-group-id and file capabilities away.
-    """
-
-    mode: int | None = None
-    uid: int | None = None
-    gid: int | None = None
-    size: int | None = None
-    atime_ns: int | None = None
-    mtime_ns: int | None = None
-    ctime_ns: int | None = None
-    atime_now: bool = False
-    mtime_now: bool = False
-    kill_privileges: bool = False
 
 
 class Requests:
@@ -310,7 +281,8 @@ class Requests:
         """The kernel is gone: forget everything, and drop what only it kept alive."""
         self._handles.clear()
         for inode in self._lookups.clear():
-            await self._mounted.room()
+            if not await self._has_room():
+                return
             drop_orphan(self._mounted, inode)
 
     # --- parts ---
@@ -381,10 +353,20 @@ class Requests:
     async def _drop_if_unused(self, inode: InodeId) -> None:
         if self._is_used(inode):
             return
-        await self._mounted.room()
-        if not self._is_used(inode) and self._lookups.is_nameless(inode):
+        if not await self._has_room():
+            self._lookups.dropped(inode)
+        elif not self._is_used(inode) and self._lookups.is_nameless(inode):
             drop_orphan(self._mounted, inode)
             self._lookups.dropped(inode)
+
+    async def _has_room(self) -> bool:
+        """Wait for room to drop an orphan; where there will be none it stays for the next mount."""
+        try:
+            await self._mounted.room()
+        except EcfsError as error:
+            _log.warning("inodes without a name stay for the next mount: %s", error)
+            return False
+        return True
 
     def _is_used(self, inode: InodeId) -> bool:
         return self._lookups.is_known(inode) or self._handles.is_open(inode)

@@ -9,6 +9,7 @@ import trio
 from ecfs.driver.kernel import set_io_flusher, set_read_ahead
 from ecfs.driver.kernel_serving import serve_kernel
 from ecfs.driver.options import MountOptions, Transport
+from ecfs.driver.orphans import sweep_orphans
 from ecfs.driver.pyfuse3_serving import serve_pyfuse3
 from ecfs.driver.volume_protocol import Mounted
 
@@ -22,8 +23,11 @@ async def serve(mounted: Mounted, mountpoint: str, options: MountOptions, *,
 
     `ready` is called once, when the mount answers requests. Returns, or raises, unmounted: dirty
     pages of the kernel have been written by then, and no request is under way. Raises OSError or
-    RuntimeError when the mount is refused or ends before it is ready. One mount at a time.
+    RuntimeError when the mount is refused or ends before it is ready. One mount at a time. Orphans
+    of a mount that ended badly are swept first, unless this one is read-only.
     """
+    if not options.read_only:
+        await sweep_orphans(mounted)
     set_io_flusher()
     stopping = trio.Event()
     _stopping.set(stopping)

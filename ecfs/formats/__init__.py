@@ -74,12 +74,13 @@ from ecfs.formats.names import (
     label_name,
     labels_among,
 )
-from ecfs.formats.slots import KdfParameters, KeySlot, SlotKind
+from ecfs.formats.slots import SLOT_SALT_LEN, KdfParameters, KeySlot, SlotKind
 
 __all__ = [
     "CLAIM", "CLAIM_PATTERN", "COLUMN_PATTERN", "COMMIT", "COMMITS_PATTERN", "FORMAT_VERSION",
     "HEAD_INDEX", "HEARTBEAT", "HEARTBEAT_PATTERN", "KIND_CONTENT", "KIND_METADATA",
     "LABEL_PATTERN", "NO_PARENT", "SEALED_HEAD_LEN", "SEGMENTS_FOLDER", "SHARD_MAGIC",
+    "SLOT_SALT_LEN",
     "BoxHead", "BoxKeys", "BoxKind", "CheckpointPointer", "ChunkPlace", "Claim", "ColumnHeader",
     "Commit", "ExtentNote", "KdfParameters", "KeySlot", "Label", "MetadataStripe", "PageDelta",
     "Root", "SegmentEntry", "SignedLabel", "SlotKind", "StripeHead", "TargetEntry",

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
-from ecfs.base.errors import Damage, EcfsError, ReadOnly, Refusal, TooFewReachable
+from ecfs.base.errors import Damage, EcfsError, Refusal, TooFewReachable
 from ecfs.observe import Event, EventKind
 from ecfs.repair.database_pass import DatabasePass
 from ecfs.repair.findings import Finding, Findings, FsckMode, FsckReport
@@ -55,6 +55,8 @@ async def check_pool(paths: Iterable[str], secret: Secret, environment: Environm
             look.gap and mode is not FsckMode.YES):
         return FsckReport.of(look.pool_id, mode, findings, full=look.full, notes=dict(look.notes))
     done = await _repair(given, secret, environment, mode, look)
+    if done is None:
+        return FsckReport.of(look.pool_id, mode, findings, notes=dict(look.notes))
     after = await _look(given, secret, environment, force=True)
     done.settle(after.findings)
     return FsckReport.of(look.pool_id, mode, done, notes=dict(after.notes))
@@ -137,13 +139,16 @@ async def _pool_id(paths: Sequence[str], environment: Environment) -> str:
 
 
 async def _repair(paths: Sequence[str], secret: Secret, environment: Environment, mode: FsckMode,
-                  look: _Look) -> Findings:
-    """Everything that `mode` allows; findings as they were met on the way."""
+                  look: _Look) -> Findings | None:
+    """Everything that `mode` allows; findings as they were met on the way. None, and one finding
+    more in `look`, when the pool does not take writes."""
     findings = Findings()
     options = _past_gap(read_only=False) if look.gap else OpenOptions()
     async with open_volume(paths, secret, environment, options) as volume:
         if volume.read_only:
-            raise ReadOnly(f"the pool cannot be repaired now: {volume.read_only}")
+            look.findings.add(Finding(
+                "targets-read-only", f"the pool cannot be repaired now: {volume.read_only}"))
+            return None
         for finding in look.findings.kept:
             if finding.id in TARGET_FINDINGS or finding.id == "log-gap":
                 findings.add(finding)

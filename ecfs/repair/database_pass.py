@@ -28,7 +28,8 @@ from ecfs.repair.segment_rows import bad_segment_rows, rebuild_row
 from ecfs.stripes import Layout, StripeRef
 from ecfs.volume import Volume
 
-BATCH_COUNT = 1000
+BATCH_COUNT = 10_000
+PATHS_PER_ID_MAX = 1000
 EXTENTS_BATCH_COUNT = 10_000
 STRANGERS_MAX = 1000
 
@@ -115,7 +116,8 @@ class DatabasePass:
             rows = [row for row in self._queries.find(check, limit + len(failed))
                     if row not in failed]
             for row in rows:
-                path = self._path_of(row[0])
+                path = self._path_of(row[0]) if (
+                    check.gives_up or self._findings.counts[check.id] < PATHS_PER_ID_MAX) else None
                 repaired = may and await self._repair(check, row)
                 if not repaired:
                     failed.add(row)

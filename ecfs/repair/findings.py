@@ -69,7 +69,7 @@ class Findings:
         remaining = {(finding.id, finding.description): finding for finding in after.kept}
         for finding in before:
             is_left = remaining.pop((finding.id, finding.description), None) is not None
-            self.add(replace(finding, repaired=not is_left and not finding.harmless))
+            self.add(replace(finding, repaired=not is_left))
         for finding in remaining.values():
             self.add(finding)
 

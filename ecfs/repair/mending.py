@@ -7,6 +7,7 @@ header names, and the target gives back what was written.
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
@@ -185,15 +186,16 @@ async def catch_up(volume: Volume, member: Member,
         if member.id not in entry.columns:
             continue
         written += await _check_header(volume.store, entry, member)
-        async for ref, is_live in walk(volume.store, entry, kind, live):
-            try:
-                done = await mend_column(volume.store, ref, member)
-                note(ref.record_len, done)
-            except (Unreadable, Damage):
-                complete = complete and not is_live
-                continue
-            written += done == MENDED
-            complete = complete and done != FAILED
+        async with aclosing(walk(volume.store, entry, kind, live)) as stripes:
+            async for ref, is_live in stripes:
+                try:
+                    done = await mend_column(volume.store, ref, member)
+                    note(ref.record_len, done)
+                except (Unreadable, Damage):
+                    complete = complete and not is_live
+                    continue
+                written += done == MENDED
+                complete = complete and done != FAILED
     if complete and member.online:
         with volume.database.change():
             volume.files.tables.forget_missed_by(member.id)

@@ -5,8 +5,9 @@ because its tag, keyed and bound to its address, is one of those that a record o
 a unit because it opens. Bounded: one stripe at a time, and a column ends at `COLUMN_LEN_MAX`.
 """
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -36,6 +37,7 @@ from ecfs.stripes import StripeOpener, StripeRef, Unit, binding_of, rebuild_bodi
 from ecfs.targets import AnyLane, Target
 
 WINDOW_LEN = MIB
+FOLDER_PATTERN = re.compile(r"[0-9a-f]{2}")
 
 Buffer = bytes | bytearray | memoryview
 
@@ -65,6 +67,10 @@ class Column:
             inside = 0
         return self._window[inside : inside + length]
 
+    def release(self) -> None:
+        """Let go of the window."""
+        self._window = b""
+
     def read(self, offset: int, length: int) -> bytes:
         """Bytes, fewer where the file ends."""
         read = partial(self._target.read, self._name, offset, length)
@@ -81,6 +87,8 @@ def columns_of(places: Sequence[tuple[Target, AnyLane]]) -> dict[tuple[int, int]
         try:
             for folder in lane.run_sync(target.list_names, SEGMENTS_FOLDER,
                                         deadline_s=TARGET_DEADLINE_S):
+                if FOLDER_PATTERN.fullmatch(folder) is None:
+                    continue
                 path = f"{SEGMENTS_FOLDER}/{folder}"
                 for name in lane.run_sync(target.list_names, path, deadline_s=TARGET_DEADLINE_S):
                     match = COLUMN_PATTERN.fullmatch(name)
@@ -165,19 +173,23 @@ class SegmentScan:
         """All stripes whose head opens, in the order in which they lie."""
         at = COLUMN_HEADER_LEN
         while at < self.entry.length:
-            found = self.stripe_at(at)
+            found = self.stripe_at(at, Column.block)
             if found is not None and found.ref.record_len % BLOCK_LEN == 0:
                 yield found
                 at += found.ref.record_len
             else:
                 at += BLOCK_LEN
+        for file in [*self.columns.values(), *self.strangers]:
+            file.release()
 
-    def stripe_at(self, offset: int) -> FoundStripe | None:
-        """The stripe at an address, believed because its sealed head opens."""
+    def stripe_at(self, offset: int,
+                  read: Callable[[Column, int, int], bytes]) -> FoundStripe | None:
+        """The stripe at an address, believed because its sealed head opens; `read` is how a few
+        bytes of a column are read."""
         shards = len(self.entry.columns)
         wanted = header_len(shards)
         headers = Counter(header for file in [*self.columns.values(), *self.strangers]
-                          if (header := file.block(offset, wanted))[:8] == SHARD_MAGIC)
+                          if (header := read(file, offset, wanted))[:8] == SHARD_MAGIC)
         groups: dict[tuple[bytes, bytes], list[set[bytes]]] = {}
         for header, _ in headers.most_common():
             try:

@@ -130,7 +130,7 @@ class LogReplay:
             return known
         scan = self._scans[turn.segment, turn.epoch]
         code = self._code(scan)
-        found: FoundStripe | None = scan.stripe_at(turn.offset)
+        found: FoundStripe | None = scan.stripe_at(turn.offset, Column.read)
         notes = None if found is None else scan.notes(found, code)
         if found is None or notes is None:
             return None

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -68,10 +69,11 @@ class _Scrubber:
         for entry, kind, live in found:
             report.segments_count += 1
             await self._scrub_headers(entry)
-            async for ref, is_live in walk(volume.store, entry, kind, live):
-                if self._still_needed(ref, kind):
-                    await self._scrub_stripe(ref, is_live)
-                self._say()
+            async with aclosing(walk(volume.store, entry, kind, live)) as stripes:
+                async for ref, is_live in stripes:
+                    if self._still_needed(ref, kind):
+                        await self._scrub_stripe(ref, is_live)
+                    self._say()
             await self._scrub_lengths(entry)
         if not volume.read_only:
             for bad, mended in (await mend_records(volume), await mend_labels(volume)):

@@ -6,6 +6,7 @@ written anew by opening the pool and by its checkpoints.
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -36,6 +37,7 @@ from ecfs.formats import (
 from ecfs.metadata import CheckQueries
 from ecfs.repair.findings import Finding, Findings
 from ecfs.repair.mending import catch_up, ensure_column, mend_stripe
+from ecfs.repair.salvage_log import FOLDER_PATTERN
 from ecfs.repair.walking import segments_of, walk
 from ecfs.stripes import Member, run_jobs
 from ecfs.targets import Target
@@ -138,7 +140,7 @@ class TargetPass:
     async def _count_strays(self, member: Member) -> None:
         """Files that nothing names: left by a crash, or put there by somebody else. No error."""
         known = {column_name(entry.epoch, entry.id) for entry in self._segments()}
-        counts = await self._in_lane(member, partial(_strays_of, known=known))
+        counts = await self._in_lane(member, partial(strays_of, known=known))
         if counts:
             self.notes["stray_columns"] += counts[0]
             self.notes["odd_names"] += counts[1]
@@ -211,11 +213,12 @@ class TargetPass:
         for entry, kind, live in segments_of(volume):
             if entry.id in self.damaged_segments:
                 await self._mend_headers(entry)
-                async for ref, _ in walk(volume.store, entry, kind, live):
-                    try:
-                        await mend_stripe(volume.store, ref)
-                    except (Unreadable, Damage):
-                        continue
+                async with aclosing(walk(volume.store, entry, kind, live)) as stripes:
+                    async for ref, _ in stripes:
+                        try:
+                            await mend_stripe(volume.store, ref)
+                        except (Unreadable, Damage):
+                            continue
                 if kind != KIND_METADATA:
                     await self._cut_long(entry)
         for member in volume.fleet.online():
@@ -272,12 +275,15 @@ def _columns_of(target: Target, names: list[str]) -> list[tuple[int, bytes]]:
     return seen
 
 
-def _strays_of(target: Target, known: set[str]) -> tuple[int, int]:
+def strays_of(target: Target, known: set[str]) -> tuple[int, int]:
     """Counts of columns that nothing names, and of names that are none of ours."""
     strays = 0
     odd = sum(1 for name in target.list_names() if name not in IGNORED_NAMES
               and not any(pattern.fullmatch(name) for pattern in _PATTERNS))
     for folder in target.list_names(SEGMENTS_FOLDER):
+        if FOLDER_PATTERN.fullmatch(folder) is None:
+            odd += 1
+            continue
         path = f"{SEGMENTS_FOLDER}/{folder}"
         for name in target.list_names(path):
             if COLUMN_PATTERN.fullmatch(name) is None:

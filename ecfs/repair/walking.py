@@ -4,7 +4,7 @@ A dead stripe has no row any more, but its bytes are part of the column until th
 is known by its own record header, believed because its sealed head opens.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 
 from ecfs.base.errors import Damage, TargetError
@@ -65,7 +65,7 @@ async def discover(store: StripeStore, segment: SegmentEntry, offset: int,
 
 
 async def walk(store: StripeStore, segment: SegmentEntry, kind: int,
-               live: Mapping[int, StripeRef]) -> AsyncIterator[tuple[StripeRef, bool]]:
+               live: Mapping[int, StripeRef]) -> AsyncGenerator[tuple[StripeRef, bool], None]:
     """(stripe, whether it is live) from the header to the segment's end. `live` by offset."""
     at = COLUMN_HEADER_LEN
     starts = sorted(live)

@@ -25,7 +25,8 @@ class Member:
     """One target of the pool. `target` and `lane` are None while it is not there.
 
     `free_len`: bytes beyond the reserve, as last measured; `full`: none are, so it takes no new
-    content. `filling`: somebody is rebuilding it now. `behind`: it may lack shards that it never acknowledged, until it has caught up.
+    content. `behind`: it may lack shards that it never acknowledged, until it has caught up.
+    `filling`: somebody is rebuilding it now.
     """
 
     id: bytes
@@ -71,6 +72,10 @@ class Fleet:
     def add(self, member: Member) -> None:
         """Take in a new member."""
         self._members[member.id] = member
+
+    def drop(self, target_id: bytes) -> None:
+        """Forget one that did not become a member."""
+        self._members.pop(target_id, None)
 
     def exchange(self, old_id: bytes, new: Member) -> None:
         """Forget a member; the one that replaces it takes its place in the order."""

@@ -32,6 +32,7 @@ from ecfs.volume import (
     create_pool,
     open_volume,
 )
+from ecfs.volume.membership import resume_exchange
 from ecfs.volume.opening import open_pool
 from ecfs.volume.tending import Tender
 
@@ -111,6 +112,7 @@ class Ground:
                 try:
                     await volume.start()
                     if volume.committer is not None:
+                        await resume_exchange(volume)
                         tender = Tender(volume)
                         volume.background = tender
                         nursery.start_soon(tender.run)

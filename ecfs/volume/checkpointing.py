@@ -88,6 +88,7 @@ class Checkpointer:
         async with self.lock:
             await before()
             async with self._committer.lock:
+                self._committer.note_history()
                 await self._committer.commit_locked()
                 base = self._committer.tip
                 page_count = self._pages.page_count

@@ -5,7 +5,7 @@ after the other; record n+1 leaves only after n is acknowledged. Concurrent call
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import trio
@@ -41,11 +41,14 @@ class _Encoded:
 
 
 class Committer:
-    """Writes the commit records of one epoch. `on_commit` is told of every acknowledged tip."""
+    """Writes the commit records of one epoch. `on_commit` is told of every acknowledged tip.
+
+    `unnoted`: records that were adopted and that the history in the database may lack.
+    """
 
     def __init__(self, *, database: Database, pages: PageStore, writer: RecordWriter,
                  keys: BoxKeys, clock: Clock, entropy: Entropy, epoch: int, writer_id: bytes,
-                 tip: Tip) -> None:
+                 tip: Tip, unnoted: Sequence[Tip] = ()) -> None:
         self._database = database
         self._pages = pages
         self.writer = writer
@@ -57,7 +60,7 @@ class Committer:
         self.tip = tip
         self._made = tip
         self._queue: deque[_Encoded] = deque()
-        self._noted_seq = tip.seq
+        self._unnoted = list(unnoted)
         self.lock = trio.Lock()
         self._requested = 0
         self._finished = 0
@@ -92,21 +95,23 @@ class Committer:
     def freeze(self) -> None:
         """End the transaction, if it has changes, and make its records. Needs `lock`."""
         if self._database.in_transaction:
-            self._note_history()
+            self.note_history()
             self.changes_at_commit = self._database.change_count
             self._database.commit()
+            self._unnoted.clear()
         for batch in self._pages.take_frozen():
             for group, more in _split(batch):
                 self._encode(self._commit(batch.page_count, tuple(group), more=more))
 
-    def _note_history(self) -> None:
-        """The hash of the newest record goes into the history that the next one carries."""
-        if self._made.seq > self._noted_seq:
-            self._database.run("INSERT OR REPLACE INTO history VALUES(?,?)",
-                               (self._made.seq, self._made.hash))
-            self._database.run("DELETE FROM history WHERE seq<=?",
-                               (self._made.seq - HISTORY_COMMITS_MAX,))
-            self._noted_seq = self._made.seq
+    def note_history(self) -> None:
+        """Put the hashes of all records made so far into the history, so that an anchor that names
+        one of them is known when the record itself is gone. Needs `lock`."""
+        if self._unnoted:
+            with self._database.change():
+                self._database.run_many("INSERT OR IGNORE INTO history VALUES(?,?)",
+                                        [(tip.seq, tip.hash) for tip in self._unnoted])
+                self._database.run("DELETE FROM history WHERE seq<=?",
+                                   (self._made.seq - HISTORY_COMMITS_MAX,))
 
     async def send_root(self, root: Root, *, clean: bool) -> Tip:
         """Append a checkpoint's record and wait until it is acknowledged. Needs `lock`."""
@@ -129,6 +134,7 @@ class Committer:
         offset = self._made.offset + self._made.length
         self._made = Tip(commit.seq, record_hash(data), offset, len(data))
         self._queue.append(_Encoded(self._made, data))
+        self._unnoted.append(self._made)
 
     async def _send(self) -> None:
         """Send what is queued, in order. On failure the queue stays and is sent again later."""

@@ -9,6 +9,7 @@ import trio
 from ecfs.volume.creating import PoolMade, lay_out, remember
 from ecfs.volume.environment import Environment, OpenOptions, PoolOrder, Secret
 from ecfs.volume.locate import look_everywhere
+from ecfs.volume.membership import resume_exchange
 from ecfs.volume.opening import open_pool
 from ecfs.volume.status import PoolStatus, peeked
 from ecfs.volume.tending import Tender
@@ -31,6 +32,7 @@ async def open_volume(paths: Iterable[str], secret: Secret, environment: Environ
             try:
                 await volume.start()
                 if volume.committer is not None:
+                    await resume_exchange(volume)
                     tender = Tender(volume)
                     volume.background = tender
                     nursery.start_soon(tender.run)

@@ -9,39 +9,83 @@ root decides who the members are, and every target that a column names is known 
 from dataclasses import replace
 from functools import partial
 
+import trio
+
 from ecfs.base.errors import Fault, ReadOnly, Refusal, TargetError
 from ecfs.base.limits import TARGET_SYNC_DEADLINE_S
 from ecfs.formats import SegmentEntry, TargetEntry, claim_name, commits_name
 from ecfs.observe import Event, EventKind
 from ecfs.stripes import Member
 from ecfs.targets import Target
+from ecfs.volume.adopting import note_exchange
 from ecfs.volume.mending import mend_records
 from ecfs.volume.volume import Volume
 
 
 async def exchange_member(volume: Volume, old: Member, new: Member) -> None:
-    """Put `new` in the place of `old` in segments, members and labels. Refusal, ReadOnly."""
+    """Put `new` in the place of `old` in segments, members and labels. Refusal, ReadOnly.
+
+    Once begun it is not cancelled; every wait in it has a deadline.
+    """
     if volume.checkpointer is None or volume.writer is None:
         raise ReadOnly(volume.read_only)
-    await volume.checkpoint()
-    await _prepare(volume, new)
+    with trio.CancelScope(shield=True):
+        await volume.checkpoint()
+        await _prepare(volume, new)
+        async with volume.checkpointer.lock:
+            # No root may be made while labels name the new target beside the old one.
+            await _move_columns(volume, old, new)
+        await _settle(volume, old, new)
+
+
+async def _move_columns(volume: Volume, old: Member, new: Member) -> None:
+    """Up to the commit by which every column of the old target is the new one's."""
+    label = volume.labeller.label
     volume.fleet.mark_away(old.id, "it is being replaced")
     volume.fleet.add(new)
-    label = volume.labeller.label
     entry = TargetEntry(new.id, new.name, new.path)
     volume.labeller.change(replace(label, targets=(*label.targets, entry)))
-    await volume.labeller.write(None)
-    await mend_records(volume, (*label.members, new.id))
-    async with volume.checkpointer.lock, volume.files.flusher.round_lock:
-        volume.store.close_segments()
-        with volume.database.change():
-            volume.files.tables.replace_target(old.id, new.id)
-            volume.files.tables.set_behind(new.id, behind=True)
-        volume.files.index.replace_target(old.id, new.id)
+    try:
+        await volume.labeller.write(None)
+        await mend_records(volume, (*label.members, new.id))
+        async with volume.files.flusher.round_lock:
+            volume.store.close_segments()
+            with volume.database.change():
+                volume.files.tables.replace_target(old.id, new.id)
+                volume.files.tables.set_behind(new.id, behind=True)
+                note_exchange(volume.database, old.id, new.id)
+            volume.files.index.replace_target(old.id, new.id)
+            _replace_in_metadata(volume, old.id, new.id)
+    except BaseException:
+        volume.labeller.change(replace(volume.labeller.label, targets=label.targets))
+        volume.fleet.drop(new.id)
+        raise
+
+
+async def resume_exchange(volume: Volume) -> None:
+    """Finish an exchange whose columns had moved when the pool was last let go of."""
+    exchange = volume.opened.exchange
+    if exchange is None or volume.writer is None:
+        return
+    old, new = volume.fleet[exchange.old], volume.fleet[exchange.new.id]
+    new.behind = True
+    volume.fleet.mark_away(old.id, "it is being replaced")
+    with trio.CancelScope(shield=True):
+        await mend_records(volume, (*volume.labeller.label.members, new.id))
         _replace_in_metadata(volume, old.id, new.id)
+        await _settle(volume, old, new)
+
+
+async def _settle(volume: Volume, old: Member, new: Member) -> None:
+    """The columns have moved: members, then labels follow."""
+    if volume.writer is None:
+        raise ReadOnly(volume.read_only)
+    label = volume.labeller.label
+    entry = TargetEntry(new.id, new.name, new.path)
     members = tuple(new.id if one == old.id else one for one in label.members)
-    targets = tuple(entry if one.id == old.id else one for one in label.targets)
-    volume.labeller.change(replace(volume.labeller.label, members=members, targets=targets))
+    targets = tuple(entry if one.id == old.id else one for one in label.targets
+                    if one.id != new.id)
+    volume.labeller.change(replace(label, members=members, targets=targets))
     await volume.checkpoint()
     volume.writer.change_members(members)
     volume.fleet.exchange(old.id, new)

@@ -2,26 +2,34 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ecfs.base.errors import (
+    Bug,
     Damage,
     Forked,
     NotAPool,
     ReadOnly,
     RolledBack,
-    TooFewReachable,
     UnknownFormat,
     Unreadable,
 )
 from ecfs.base.units import BLOCK_LEN, NS_PER_S
-from ecfs.erasure import Geometry, Quorum, metadata_geometry, quorum_for
-from ecfs.formats import NO_PARENT, CheckpointPointer, ChunkPlace, Label, check_known
+from ecfs.erasure import Geometry, Quorum, metadata_geometry
+from ecfs.formats import (
+    NO_PARENT,
+    CheckpointPointer,
+    ChunkPlace,
+    Label,
+    TargetEntry,
+    check_known,
+)
 from ecfs.keys import MasterKey
 from ecfs.metadata import MAIN_NAME, ContentTables, Database, PageStore, PageVfs
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Identity, Member, MemberState, StripeStore
+from ecfs.volume.adopting import Exchange, adopted, exchange_left, quorum_of
 from ecfs.volume.anchor import Anchor, AnchorFile, PathMemory
 from ecfs.volume.claiming import Claimer, HostLock, box_keys
 from ecfs.volume.committing import Tip
@@ -66,9 +74,11 @@ class Opened:
     store: StripeStore | None = None
     table: MetadataTable = field(default_factory=lambda: MetadataTable({}, {}))
     tip: Tip = field(default_factory=lambda: Tip(0, NO_PARENT, 0, 0))
+    unnoted: tuple[Tip, ...] = ()
     start: CheckpointPointer | None = None
     chunks: dict[int, ChunkPlace] = field(default_factory=dict)
     next_stripe: int = 1
+    exchange: Exchange | None = None
     kdf_s: float = 0.0
     started_ns: int = 0
     clean: bool = True
@@ -116,9 +126,7 @@ async def open_pool(paths: Iterable[str], secret: Secret, environment: Environme
     label = located.label
     writable = check_known(label)
     fleet = _fleet(located, environment, journal)
-    quorum = quorum_for(len(label.targets), label.parity)
-    if quorum.liars != label.liars or len(label.members) != quorum.members:
-        raise UnknownFormat("the label's quorum constants do not follow from its geometry")
+    quorum = quorum_of(label)
     opened = Opened(environment, journal, located, fleet, quorum,
                     HostLock(environment.run_dir, located.pool_id),
                     AnchorFile(environment.state_dir, located.pool_id),
@@ -169,11 +177,15 @@ async def _open(opened: Opened, options: OpenOptions, writable: bool) -> None:
         return
     if opened.chain is None:
         raise NotAPool("this pool was never finished by mkfs; run `ecfs mkfs --force` again")
-    _adopt_members(opened, opened.chain)
+    named = opened.label.targets
+    opened.located.label = adopted(opened.label, opened.chain.root)
+    if not opened.read_only and _members_online(opened) < quorum.commit:
+        opened.read_only = "too few of the members that the newest checkpoint names are there"
     try:
         _load(opened, opened.chain)
     except Unreadable as error:
         raise _explained(opened, error) from error
+    _leave_out(opened, named)
     _prove_fresh(opened, options)
 
 
@@ -187,20 +199,22 @@ def _explained(opened: Opened, error: Unreadable) -> Unreadable:
     return Unreadable(f"the metadata is lost: {error}. `ecfs salvage` gets files out of the log")
 
 
-def _adopt_members(opened: Opened, chain: Chain) -> None:
-    """The root says who the members are, where an exchange of members was cut short."""
-    members = chain.root.members
-    if members == opened.label.members:
-        return
-    if any(opened.fleet.get(target_id) is None for target_id in members):
-        raise TooFewReachable("the newest checkpoint names members that no label here names; bring "
-                              "back the targets with the newest labels")
-    keep = set(chain.root.targets)
-    opened.located.label = replace(
-        opened.label, members=members,
-        targets=tuple(entry for entry in opened.label.targets if entry.id in keep))
-    if not opened.read_only and _members_online(opened) < opened.quorum.commit:
-        opened.read_only = "too few of the members that the newest checkpoint names are there"
+def _leave_out(opened: Opened, named: tuple[TargetEntry, ...]) -> None:
+    """Let go of targets that labels name but that are no part of the pool (any more, or yet)."""
+    if opened.database is None:
+        raise Bug("targets are looked through before the database is loaded")
+    opened.exchange = exchange_left(opened.database, opened.label, named)
+    keep = {entry.id for entry in opened.label.targets}
+    if opened.exchange is not None:
+        keep.add(opened.exchange.new.id)
+    for member in [member for member in opened.fleet if member.id not in keep]:
+        opened.fleet.drop(member.id)
+        if member.lane is not None:
+            member.lane.close(timeout=0.0)
+        if member.target is not None:
+            member.target.close()
+        opened.located.messages.append(
+            f"{member.path}: is not part of the pool; its exchange was cut short")
 
 
 def _members_online(opened: Opened) -> int:
@@ -319,6 +333,7 @@ def _load(opened: Opened, chain: Chain) -> None:
     store.next_segment = max([store.next_segment, *[entry + 1 for entry in known]])
     first, tip = chain.records[0], chain.tip
     opened.tip = Tip(tip.commit.seq, tip.hash, 0, 0)
+    opened.unnoted = tuple(Tip(found.commit.seq, found.hash, 0, 0) for found in chain.records)
     opened.start = CheckpointPointer(first.commit.epoch, first.commit.seq, first.offset,
                                      chain.checkpoint.hash)
     opened.chunks = dict(enumerate(root.chunks))

@@ -222,7 +222,7 @@ class Volume:
         committer = Committer(
             database=self.database, pages=self.pages, writer=writer, keys=keys("commit"),
             clock=self.environment.clock, entropy=self.environment.entropy, epoch=opened.epoch,
-            writer_id=opened.writer, tip=opened.tip)
+            writer_id=opened.writer, tip=opened.tip, unnoted=opened.unnoted)
         committer.generation = lambda: self.labeller.generation
         self.files.flusher.birth = lambda: committer.tip.seq
         await committer.open_epoch()

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import trio.testing
 
-from ecfs.testing.memo import remember_keys
+from ecfs.testing.quick import remember_keys, run_in_virtual_time
 from tests.damage.lab import Lab
 
 
@@ -26,7 +25,7 @@ def master_lab(keys: None) -> Iterator[Lab]:
     base = Path(tempfile.mkdtemp(prefix="ecfs-damage-", dir="/dev/shm"))
     try:
         lab = Lab(base)
-        trio.run(lab.build, clock=trio.testing.MockClock(autojump_threshold=0))
+        run_in_virtual_time(lab.build)
         yield lab
     finally:
         shutil.rmtree(base)
@@ -37,9 +36,3 @@ def lab(master_lab: Lab) -> Lab:
     """The pool, whole again."""
     master_lab.reset()
     return master_lab
-
-
-@pytest.fixture
-def autojump_clock() -> trio.testing.MockClock:
-    """Nothing here waits for the real time."""
-    return trio.testing.MockClock(autojump_threshold=0)

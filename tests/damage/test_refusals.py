@@ -20,8 +20,11 @@ from ecfs.base.errors import (
     WrongPassphrase,
 )
 from ecfs.testing.pools import Ground, copy_tree
+from ecfs.testing.quick import virtual_time
 from ecfs.volume import OpenOptions, Secret
 from tests.damage.lab import Lab, scrub_twice, states_of
+
+pytestmark = virtual_time
 
 
 def audited(lab: Lab) -> list[str]:
@@ -205,6 +208,23 @@ async def test_forked(lab: Lab) -> None:
     assert caught.value.exit_code == 23
     async with lab.ground.open(OpenOptions(accept_rollback=True)) as opening:
         assert opening.shell.exists(b"there0") and not opening.shell.exists(b"here")
+
+
+@pytest.mark.parametrize("writes", [False, True])
+async def test_two_clients_take_turns(lab: Lab, writes: bool) -> None:
+    """What one of them saw last is still known when the other has mounted many times."""
+    first, second = lab.ground.state_dir, lab.base / "pool" / "state2"
+    try:
+        for number in range(9):
+            lab.ground.state_dir = first if number % 4 == 0 else second
+            async with lab.open() as opening:
+                await lab.check_contents_of(opening)
+                if writes:
+                    await opening.shell.write(b"turn%d" % number, b"x" * 5_000)
+                    await opening.shell.fsync(b"turn%d" % number)
+                    await opening.volume.checkpoint()
+    finally:
+        lab.ground.state_dir = first
 
 
 async def test_in_use_on_this_host(lab: Lab) -> None:

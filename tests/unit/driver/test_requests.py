@@ -10,7 +10,7 @@ import pytest
 from ecfs.base.errors import EcfsError, FsError
 from ecfs.base.ids import ROOT_INODE, InodeId
 from ecfs.driver import Requests, sweep_orphans
-from ecfs.driver.requests import Change
+from ecfs.driver.attributes import Change
 from ecfs.testing.memory_volume import MemoryVolume
 
 DIRECTORY = stat.S_IFDIR | 0o755

@@ -76,7 +76,7 @@ JUNK = st.recursive(
     max_leaves=8)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.sampled_from(sorted(_label_map(PLAIN))), JUNK)
 @example("members", [[]])
 @example("members", [{}])
@@ -95,7 +95,7 @@ def test_a_forged_field_is_damage_or_of_the_right_type(name: str, junk: object) 
     assert not any("\0" in entry.path for entry in label.targets)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.binary(max_size=300))
 def test_a_forged_body_is_damage(body: bytes) -> None:
     with pytest.raises((Damage, UnknownFormat)):
@@ -154,7 +154,7 @@ def test_the_largest_payload() -> None:
         wrap(bytes(257 * DATA_LEN + 1))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(0, 1 << 32))
 def test_sixteen_bad_bytes_in_every_codeword_are_corrected(seed: int) -> None:
     chance = random.Random(seed)
@@ -186,14 +186,14 @@ def test_a_run_of_512_bytes_anywhere_is_corrected() -> None:
 def test_a_longer_loss_is_damage() -> None:
     data = encode_label(PLAIN, mac)
     chance = random.Random(1)
-    for at in range(0, 6000, 1177):
+    for at in range(0, 300, 70):
         with pytest.raises(Damage):
             decode_label(data[:at] + chance.randbytes(2048) + data[at + 2048 :])
     # Where only the parity is lost, nothing needs to be corrected.
-    assert decode_label(data[:7200] + chance.randbytes(990)).label == PLAIN
+    assert decode_label(data[:7200] + chance.randbytes(len(data) - 7200)).label == PLAIN
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 8 * 8192 - 1))
 def test_every_flipped_bit_is_corrected_or_harmless(bit: int) -> None:
     data = bytearray(encode_label(PLAIN, mac))
@@ -232,6 +232,7 @@ def test_the_largest_label_fits() -> None:
     assert check_label(decode_label(encode_label(label, mac)), mac) == label
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 1 << 40), HASH)
 def test_another_version_is_said_to_be_one(version: int, commitment: bytes) -> None:
     body = msgpack.packb(_label_map(PLAIN) | {"version": version, "commitment": commitment})

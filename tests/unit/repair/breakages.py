@@ -1,5 +1,6 @@
-"""How to cause each finding of fsck that is about the database: statements, and the least mode that
-repairs it. Inodes of the pool in conftest: 1 root, 2 docs, 3 docs/deep, 4 docs/small, 5 big, 6 link.
+"""How to cause each finding of fsck that is about the database, and the least mode that repairs it.
+
+Inodes of the pool in conftest: 1 root, 2 docs, 3 docs/deep, 4 docs/small, 5 big, 6 link.
 """
 
 from dataclasses import dataclass
@@ -89,7 +90,8 @@ BREAKAGES = (
     _safe("tree-size-wrong", "UPDATE inodes SET size = -1 WHERE id = 5"),
     _safe("tree-nlink-wrong", "UPDATE inodes SET nlink = 9 WHERE id = 4"),
     _safe("tree-xattr-without-inode", "INSERT INTO xattrs VALUES(999, x'61', x'62')"),
-    _lossy("content-map-overlap", "UPDATE maps SET len = len + 4096 WHERE inode = 5 AND offset = 0"),
+    _lossy("content-map-overlap",
+           "UPDATE maps SET len = len + 4096 WHERE inode = 5 AND offset = 0"),
     _safe("content-map-past-size", "UPDATE inodes SET size = 100000 WHERE id = 5"),
     _safe("content-inline-stray", "INSERT INTO inline VALUES(9999, 5, 0, x'00')"),
     _safe("content-inline-length", *_INLINE,

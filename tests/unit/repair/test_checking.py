@@ -1,9 +1,20 @@
 """fsck from outside: what it changes, when it looks, its exit bits, and what targets lack."""
 
+import re
 from pathlib import Path
 
 import pytest
-from tests.unit.repair.breakages import BREAKAGES, break_database
+
+from ecfs.base.errors import InUse, TooFewReachable, WrongPassphrase
+from ecfs.base.ids import InodeId
+from ecfs.base.units import BLOCK_LEN
+from ecfs.formats import COMMIT, peek_box
+from ecfs.repair import FsckMode, FsckReport, check_pool
+from ecfs.repair.salvage_log import columns_of
+from ecfs.repair.target_pass import strays_of
+from ecfs.targets import DirectoryTarget, InlineLane, MemoryTarget
+from ecfs.volume import Secret
+from tests.unit.repair.breakages import BREAKAGES, ROW_CHECKS, break_database
 from tests.unit.repair.conftest import (
     BIG,
     PASSPHRASE,
@@ -14,14 +25,6 @@ from tests.unit.repair.conftest import (
     scramble,
     snapshot,
 )
-
-from ecfs.base.errors import InUse, TooFewReachable, WrongPassphrase
-from ecfs.base.ids import InodeId
-from ecfs.base.units import BLOCK_LEN
-from ecfs.formats import COMMIT, peek_box
-from ecfs.repair import FsckMode, FsckReport, check_pool
-from ecfs.targets import MemoryTarget
-from ecfs.volume import Secret
 
 LOOK, SAFE, YES = FsckMode.LOOK, FsckMode.SAFE, FsckMode.YES
 
@@ -94,7 +97,7 @@ async def test_a_pool_that_was_not_unmounted_is_checked_in_full(pool: Pool,
 
 _SAFE_TOGETHER = [
     "tree-number-reused", "tree-entry-without-inode", "tree-name-invalid", "tree-orphan-named",
-    "tree-nlink-wrong", "tree-xattr-without-inode", "content-inline-stray",
+    "tree-nlink-wrong", "tree-xattr-without-inode",
     "content-segment-short", "content-extent-unused", "content-stripe-live-wrong",
     "content-missed-stranger"]
 
@@ -155,6 +158,9 @@ async def test_data_beyond_its_parity_is_an_error(pool: Pool) -> None:
     report = await pool.check(LOOK)
     assert ids(report) == {"targets-missing", "targets-data-endangered"}
     assert report.exit_bits == 4
+    safe = await pool.check(SAFE)
+    assert ids(safe) == {"targets-missing", "targets-data-endangered", "targets-read-only"}
+    assert safe.exit_bits == 4
 
 
 def _remove(target: MemoryTarget, name: str) -> None:
@@ -319,3 +325,27 @@ async def test_metadata_that_cannot_be_read_points_to_salvage(pool: Pool) -> Non
 
 async def test_the_secret_is_not_in_the_report(pool: Pool) -> None:
     assert repr(PASSPHRASE.value) not in repr(await pool.check(LOOK))
+
+
+# -- what is written down --------------------------------------------------------------------
+
+
+def test_every_finding_is_documented() -> None:
+    text = Path("docs/fsck.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `([a-z][a-z-]+)` \|", text, re.MULTILINE))
+    in_code: set[str] = {check.id for check in ROW_CHECKS}
+    for path in Path("ecfs/repair").glob("*.py"):
+        in_code |= set(re.findall(
+            r'"((?:database|tree|content|segments|targets|log)-[a-z-]+)"', path.read_text()))
+    in_code |= {f"segments-column-{what}" for what in ("missing", "short", "header")}
+    assert documented == in_code
+
+
+def test_odd_folders_on_a_target_hurt_nobody(tmp_path: Path) -> None:
+    for name in ("segments/we ird", "segments/00", "segments/-rf", "spare"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "segments/00/x.col").write_bytes(b"")
+    target = DirectoryTarget(tmp_path)
+    assert strays_of(target, set()) == (0, 4)
+    assert columns_of([(target, InlineLane())]) == {}
+    target.close()

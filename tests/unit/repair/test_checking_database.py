@@ -4,14 +4,14 @@ A read-only mount takes changes of its database that no commit ever sees: a case
 """
 
 import pytest
-from tests.unit.repair.breakages import BREAKAGES, ROW_CHECKS, Breakage, break_database
-from tests.unit.repair.conftest import BIG, SMALL, Pool
 
 from ecfs.base.ids import InodeId
 from ecfs.repair import FsckMode
 from ecfs.repair.database_pass import DatabasePass
 from ecfs.repair.findings import Findings
 from ecfs.volume import OpenOptions, Volume
+from tests.unit.repair.breakages import BREAKAGES, ROW_CHECKS, Breakage, break_database
+from tests.unit.repair.conftest import BIG, SMALL, Pool
 
 READ_ONLY = OpenOptions(read_only=True)
 

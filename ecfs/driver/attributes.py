@@ -1,0 +1,37 @@
+"""What requests about attributes carry, there and back."""
+
+from dataclasses import dataclass
+
+from ecfs.namespace import Attributes
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """Attributes as a program sees them, pending content included.
+
+    `blocks` in 512-byte units. `settled`: nothing is pending, so the kernel may keep it for long.
+    """
+
+    attributes: Attributes
+    blocks: int
+    settled: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a setattr request sets; None leaves a thing as it is. Times in nanoseconds.
+
+    `atime_now`, `mtime_now`: our clock counts, not the coarser one of the kernel. With
+    `kill_privileges` a new size takes set-user-id, set-group-id and file capabilities away.
+    """
+
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    size: int | None = None
+    atime_ns: int | None = None
+    mtime_ns: int | None = None
+    ctime_ns: int | None = None
+    atime_now: bool = False
+    mtime_now: bool = False
+    kill_privileges: bool = False

@@ -1,0 +1,161 @@
+"""Claims: of several that race at most one is held; a lost one is noticed at the next record."""
+
+import trio
+import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecfs.base.errors import Damage, Fenced, InUse, ReadOnly
+from ecfs.erasure import Geometry
+from ecfs.formats import claim_name, commits_name, decode_claim
+from ecfs.volume import Host
+from ecfs.volume.claiming import Claimer, Heart, box_keys
+from ecfs.volume.records import RecordWriter
+from tests.unit.stripes.simulated import POOL_ID, CountedEntropy, SlowLane, TrioClock, World
+
+QUORUM = 4
+
+
+def claimer_of(world: World, host: str) -> Claimer:
+    return Claimer(world.fleet, box_keys(world.master, POOL_ID, "claim"),
+                   box_keys(world.master, POOL_ID, "heartbeat"), CountedEntropy(host.encode()),
+                   world.journal, Host(host, "boot", 1), tuple(world.ids), QUORUM)
+
+
+async def try_claim(claimer: Claimer, epoch: int, writer: bytes,
+                    won: dict[bytes, bytes]) -> None:
+    try:
+        won[writer] = await claimer.claim(epoch, writer)
+    except (InUse, ReadOnly):
+        pass
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 3),
+       st.lists(st.floats(0, 0.02), min_size=3, max_size=3))
+def test_at_most_one_of_several_claimants_of_an_epoch_wins(
+        seed: int, count: int, delays: list[float]) -> None:
+    async def scenario() -> None:
+        won: dict[bytes, bytes] = {}
+        async with trio.open_nursery() as lanes:
+            worlds = []
+            for number in range(count):
+                world = World(Geometry(4, 2), 6, nursery=lanes, seed=seed + number,
+                              clock=TrioClock())
+                if worlds:
+                    for mine, first in zip(world.targets, worlds[0].memories, strict=True):
+                        mine.inner = first
+                worlds.append(world)
+
+            async def run(number: int) -> None:
+                await trio.sleep(delays[number])
+                claimer = claimer_of(worlds[number], f"host{number}")
+                await try_claim(claimer, 7, bytes([number]) * 16, won)
+
+            async with trio.open_nursery() as racers:
+                for number in range(count):
+                    racers.start_soon(run, number)
+            assert len(won) <= 1
+            for writer, data in won.items():
+                holders = [memory for memory in worlds[0].memories
+                           if memory.read(claim_name(7), 0, 4096) == data]
+                assert len(holders) >= QUORUM
+                assert decode_claim(data, box_keys(worlds[0].master, POOL_ID, "claim"),
+                                    7).writer == writer
+            assert isinstance(worlds[0].lanes[0], SlowLane)
+            lanes.cancel_scope.cancel()
+
+    trio.run(scenario, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def test_junk_under_a_claims_name_fences_nobody_and_a_real_claim_does() -> None:
+    world = World(Geometry(4, 2), 6)
+    keys = box_keys(world.master, POOL_ID, "claim")
+    claim = await claimer_of(world, "a").claim(3, b"a" * 16)
+    writer = RecordWriter(world.fleet, tuple(world.ids), QUORUM, 3, claim, keys, world.journal)
+    await writer.create_files()
+    await writer.append(bytes(4096))
+    for number, memory in enumerate(world.memories):
+        memory.create(claim_name(9 + number), b"junk" * number)
+    await writer.append(bytes(4096))
+    assert writer.offset == 8192
+    await claimer_of(world, "b").claim(40, b"b" * 16)
+    try:
+        await writer.append(bytes(4096))
+    except Fenced as error:
+        assert "b has claimed" in str(error)
+    else:
+        raise AssertionError("a fenced writer acknowledged")
+    assert writer.offset == 8192
+
+
+async def test_an_older_claim_fences_nobody() -> None:
+    world = World(Geometry(4, 2), 6)
+    await claimer_of(world, "old").claim(2, b"o" * 16)
+    claim = await claimer_of(world, "a").claim(3, b"a" * 16)
+    writer = RecordWriter(world.fleet, tuple(world.ids), QUORUM, 3, claim,
+                          box_keys(world.master, POOL_ID, "claim"), world.journal)
+    await writer.create_files()
+    await writer.append(bytes(4096))
+    assert writer.missed == ()
+
+
+async def test_records_need_a_quorum_and_say_who_missed_them() -> None:
+    world = World(Geometry(4, 2), 6)
+    claim = await claimer_of(world, "a").claim(3, b"a" * 16)
+    writer = RecordWriter(world.fleet, tuple(world.ids), QUORUM, 3, claim,
+                          box_keys(world.master, POOL_ID, "claim"), world.journal)
+    await writer.create_files()
+    for index in (1, 4):
+        world.fail_one(index, "after", "write")
+    await writer.append(b"1" * 4096)
+    assert set(writer.missed) == {world.ids[1], world.ids[4]}
+    world.fail_one(0, "after", "sync")
+    try:
+        await writer.append(b"2" * 4096)
+    except ReadOnly:
+        assert writer.offset == 4096
+    else:
+        raise AssertionError("acknowledged without a quorum")
+    world.heal()
+    await writer.append(b"2" * 4096)
+    for memory in world.memories:
+        assert memory.read(commits_name(3), 4096, 4096) == b"2" * 4096
+
+
+async def test_a_quorum_of_claims_is_needed() -> None:
+    world = World(Geometry(4, 2), 6)
+    for index in (0, 1, 2):
+        world.fail_one(index, "short", "create")
+    try:
+        await claimer_of(world, "a").claim(3, b"a" * 16)
+    except ReadOnly:
+        return
+    raise AssertionError("claimed without a quorum")
+
+
+async def test_heartbeats_grow() -> None:
+    world = World(Geometry(4, 2), 6)
+    claimer = claimer_of(world, "a")
+    await claimer.claim(3, b"a" * 16)
+    heart = Heart(world.fleet, claimer.heartbeat_keys, world.entropy, 3)
+    await heart.beat()
+    first = await claimer.look()
+    await heart.beat()
+    second = await claimer.look()
+    assert all(second.beats[one] > first.beats[one] for one in world.ids)
+    assert first.newest is not None and first.newest.host == "a" and first.epoch_max == 3
+
+
+async def test_a_rotten_claim_is_passed_over() -> None:
+    world = World(Geometry(4, 2), 6)
+    claimer = claimer_of(world, "a")
+    await claimer.claim(3, b"a" * 16)
+    world.memories[0].write(claim_name(3), 100, [b"rot"])
+    view = await claimer.look()
+    assert view.newest is not None and view.newest.writer == b"a" * 16
+    try:
+        decode_claim(world.memories[0].read(claim_name(3), 0, 4096), claimer.keys, 3)
+    except Damage:
+        return
+    raise AssertionError("rot went unnoticed")
