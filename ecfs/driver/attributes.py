@@ -21,8 +21,8 @@ class Stat:
 class Change:
     """What a setattr request sets; None leaves a thing as it is. Times in nanoseconds.
 
-    `atime_now`, `mtime_now`: our clock counts, not the coarser one of the kernel. With
-    `kill_privileges` a new size takes set-user-id, set-group-id and file capabilities away.
+    `atime_now`, `mtime_now`: our clock counts, not the coarser one of the kernel.
+    `kill_privileges`: set-user-id and set-group-id go, unless a mode is given too.
     """
 
     mode: int | None = None

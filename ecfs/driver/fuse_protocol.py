@@ -85,6 +85,7 @@ class SetAttr:
     MTIME_NOW: Final = 1 << 8
     CTIME: Final = 1 << 10
     KILL_SUIDGID: Final = 1 << 11
+    ANY: Final = MODE | UID | GID | SIZE | ATIME | MTIME | ATIME_NOW | MTIME_NOW | CTIME
 
 
 OPEN_KEEP_CACHE = 1 << 1

@@ -186,6 +186,7 @@ class KernelTransport:
     # --- attributes ---
 
     def _setattr(self, request: Request) -> Answer:
+        """Without any field it is chown(-1, -1) or a write: all that it does is kill privileges."""
         (valid, _, size, atime, mtime, ctime, atime_ns, mtime_ns, ctime_ns, mode, uid,
          gid) = fuse.SETATTR_IN.unpack_from(request.body)
         return self._changed(InodeId(request.inode), Change(
@@ -196,7 +197,7 @@ class KernelTransport:
             mtime_ns=mtime * NS_PER_S + mtime_ns if valid & SetAttr.MTIME else None,
             ctime_ns=ctime * NS_PER_S + ctime_ns if valid & SetAttr.CTIME else None,
             atime_now=bool(valid & SetAttr.ATIME_NOW), mtime_now=bool(valid & SetAttr.MTIME_NOW),
-            kill_privileges=bool(valid & SetAttr.KILL_SUIDGID)))
+            kill_privileges=bool(valid & SetAttr.KILL_SUIDGID) or not valid & SetAttr.ANY))
 
     async def _changed(self, inode: InodeId, change: Change) -> Reply:
         return self._attributes(await self.requests.change(inode, change))

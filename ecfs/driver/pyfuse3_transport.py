@@ -150,7 +150,7 @@ class Operations(pyfuse3.Operations):
     async def setattr(self, inode: int, attr: pyfuse3.EntryAttributes,
                       fields: pyfuse3.SetattrFields, fh: int | None,
                       ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
-        """Whatever `fields` names."""
+        """Whatever `fields` names; none: chown(-1, -1), which only kills privileges."""
         change = Change(
             mode=attr.st_mode if fields.update_mode else None,
             uid=attr.st_uid if fields.update_uid else None,
@@ -159,7 +159,9 @@ class Operations(pyfuse3.Operations):
             atime_ns=attr.st_atime_ns if fields.update_atime else None,
             mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
             ctime_ns=attr.st_ctime_ns if fields.update_ctime else None,
-            kill_privileges=ctx.uid != 0)
+            kill_privileges=(fields.update_size and ctx.uid != 0) or not any((
+                fields.update_mode, fields.update_uid, fields.update_gid, fields.update_size,
+                fields.update_atime, fields.update_mtime, fields.update_ctime)))
         return self._entry(await self.requests.change(InodeId(inode), change))
 
     @_answered

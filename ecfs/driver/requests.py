@@ -131,8 +131,8 @@ class Requests:
         if size is not None:
             self._check_size(attributes, size)
             await self._files.truncate(inode, size)
-            if change.mode is None and change.kill_privileges:
-                self._tree.drop_privileges(inode)
+        if change.mode is None and change.kill_privileges:
+            self._tree.drop_privileges(inode)
         if size is not None or change.uid is not None or change.gid is not None:
             self._drop_capability(inode)
         now_ns = self._tree.now_ns()

@@ -154,15 +154,16 @@ def decode_commit(data: bytes, keys: BoxKeys) -> tuple[BoxHead, Commit]:
         generation=fields.number("generation"), page_count=fields.number("page_count"),
         pages=tuple(_delta(row) for row in
                     fields.items("pages", count_max=PAGES_PER_RECORD_MAX)),
-        missed=fields.ids("missed", count_max=MEMBERS_MAX), more=fields.flag("more"), clean=fields.flag("clean"),
+        missed=fields.ids("missed", count_max=MEMBERS_MAX), more=fields.flag("more"),
+        clean=fields.flag("clean"),
         root=_root(fields.part("checkpoint")) if fields.has("checkpoint") else None)
 
 
 def _delta(row: object) -> PageDelta:
     if isinstance(row, list) and len(row) == 3:
         page, based, data = row
-        if isinstance(page, int) and page is not True and page > 0 and isinstance(based, bool) and isinstance(
-                data, bytes):
+        if isinstance(page, int) and page is not True and page > 0 and (
+                isinstance(based, bool) and isinstance(data, bytes)):
             return PageDelta(page, based, data)
     raise Damage("commit has a malformed page")
 
@@ -207,7 +208,8 @@ def _stripe(row: object) -> MetadataStripe:
     if isinstance(row, list) and len(row) == 6:
         *numbers, salt, digest = row
         if all(isinstance(value, bytes) and len(value) == HASH_LEN for value in (salt, digest)):
-            return MetadataStripe(*checked_numbers(numbers, "metadata stripe", 4), salt, digest)
+            number, segment, offset, body_len = checked_numbers(numbers, "metadata stripe", 4)
+            return MetadataStripe(number, segment, offset, body_len, salt, digest)
     raise Damage("checkpoint has a malformed stripe")
 
 

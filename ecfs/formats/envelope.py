@@ -71,13 +71,11 @@ def _parity(data: bytes, count: int) -> bytes:
     """
     tables = [_multiplication_table(factor) for factor in _generator()[1:]]
     zero = bytes(count)
-    cells = [zero] * PARITY_LEN
+    cells = zero * PARITY_LEN
     for row in range(DATA_LEN):
-        feedback = _xor(data[row * count : (row + 1) * count], cells[0])
-        following = [*cells[1:], zero]
-        cells = [_xor(cell, feedback.translate(table))
-                 for cell, table in zip(following, tables, strict=True)]
-    return b"".join(cells)
+        feedback = _xor(data[row * count : (row + 1) * count], cells[:count])
+        cells = _xor(cells[count:] + zero, b"".join(map(feedback.translate, tables)))
+    return cells
 
 
 def _xor(left: bytes, right: bytes) -> bytes:
@@ -96,7 +94,11 @@ def _multiply(left: int, right: int) -> int:
 
 
 def _multiplication_table(factor: int) -> bytes:
-    return bytes(_multiply(value, factor) for value in range(256))
+    products = [0]
+    for _ in range(8):
+        products += [product ^ factor for product in products]
+        factor = factor << 1 ^ (_POLYNOMIAL if factor & 0x80 else 0)
+    return bytes(products)
 
 
 def _generator() -> list[int]:

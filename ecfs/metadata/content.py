@@ -234,11 +234,12 @@ class ContentTables:
         return int(self._database.value(
             "SELECT ifnull(sum(len), 0) FROM maps WHERE inode=?", (inode,)))
 
-    def add_inline(self, extent: int, data: bytes, *, inode: int, offset: int,
+    def add_inline(self, extent: int, data: bytes, *, inode: int, offset: int, order: int = 0,
                    birth: int) -> None:
         """Store an extent whose bytes are in the database, and show it in a file."""
         self.add_extent(ExtentRow(extent, None, 0, len(data), len(data)), birth=birth)
-        self._database.run("INSERT INTO inline VALUES(?,?,?,?)", (extent, inode, offset, data))
+        self._database.run("INSERT INTO inline VALUES(?,?,?,?,?)",
+                           (extent, inode, offset, order, data))
         self.map_range(inode, offset, len(data), extent)
 
     def inline_data(self, extent: int) -> bytes:
@@ -248,7 +249,7 @@ class ContentTables:
             raise Damage(f"inline extent {extent} has no bytes")
         return data
 
-    def inline_extents(self, limit: int) -> list[tuple[int, int, int, bytes]]:
+    def inline_extents(self, limit: int) -> list[tuple[int, int, int, int, bytes]]:
         """(extent, inode, offset, bytes) of extents that wait to be moved into a stripe."""
         return [(row[0], row[1], row[2], row[3]) for row in self._database.rows(
             "SELECT extent, inode, offset, data FROM inline ORDER BY extent LIMIT ?", (limit,))]

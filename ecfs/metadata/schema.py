@@ -72,6 +72,7 @@ CREATE TABLE inline(
   extent INTEGER PRIMARY KEY,
   inode INTEGER NOT NULL,
   offset INTEGER NOT NULL,
+  written INTEGER NOT NULL,
   data BLOB NOT NULL
 ) STRICT;
 

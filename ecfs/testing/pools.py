@@ -32,9 +32,8 @@ from ecfs.volume import (
     create_pool,
     open_volume,
 )
-from ecfs.volume.membership import resume_exchange
+from ecfs.volume.entry import begin
 from ecfs.volume.opening import open_pool
-from ecfs.volume.tending import Tender
 
 SECRET = Secret("passphrase", b"correct horse")
 QUICK_KDF = KdfParameters(KDF_MEMORY_FLOOR_KIB, KDF_PASSES_FLOOR, 1)
@@ -110,12 +109,7 @@ class Ground:
                 queue = MendingQueue()
                 volume = Volume(opened, chosen, nursery, queue)
                 try:
-                    await volume.start()
-                    if volume.committer is not None:
-                        await resume_exchange(volume)
-                        tender = Tender(volume)
-                        volume.background = tender
-                        nursery.start_soon(tender.run)
+                    await begin(volume)
                     yield Opening(volume, Shell(volume), queue)
                 finally:
                     nursery.cancel_scope.cancel()

@@ -10,6 +10,7 @@ from ecfs.volume.creating import PoolMade, lay_out, remember
 from ecfs.volume.environment import Environment, OpenOptions, PoolOrder, Secret
 from ecfs.volume.locate import look_everywhere
 from ecfs.volume.membership import resume_exchange
+from ecfs.volume.mending import mend_records
 from ecfs.volume.opening import open_pool
 from ecfs.volume.status import PoolStatus, peeked
 from ecfs.volume.tending import Tender
@@ -30,18 +31,28 @@ async def open_volume(paths: Iterable[str], secret: Secret, environment: Environ
         async with trio.open_nursery() as nursery:
             volume = Volume(opened, chosen, nursery, mender)
             try:
-                await volume.start()
-                if volume.committer is not None:
-                    await resume_exchange(volume)
-                    tender = Tender(volume)
-                    volume.background = tender
-                    nursery.start_soon(tender.run)
+                await begin(volume)
                 yield volume
             finally:
                 with trio.CancelScope(shield=True):
                     await volume.close()
     except BaseExceptionGroup as group:
         raise _single(group) from None
+
+
+async def begin(volume: Volume) -> None:
+    """From an opened pool to one in use: its epoch, what a crash cut short, its background."""
+    await volume.start()
+    if volume.committer is None:
+        return
+    if not volume.opened.clean:
+        # A record that was adopted though only one member has it must outlive that member, since
+        # what is acknowledged from now on builds on it.
+        await mend_records(volume)
+    await resume_exchange(volume)
+    tender = Tender(volume)
+    volume.background = tender
+    volume.nursery.start_soon(tender.run)
 
 
 def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:

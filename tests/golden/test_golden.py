@@ -121,12 +121,13 @@ def test_dumps_in_the_document_are_the_files() -> None:
         "label", "claim", "commit-delta", "column-header", "shard-0", "directory",
         "page-map-chunk", "key-slot", "heartbeat"}
     for name, low, high, body in found:
-        assert body == dump(name, int(low), int(high)), f"{name}:\n{dump(name, int(low), int(high))}"
+        right = dump(name, int(low), int(high))
+        assert body == right, f"{name}:\n{right}"
 
 
 def test_numbers_in_the_document_are_right() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
-    found = dict(re.findall(r"\[([a-z-]+)\]: `([^`]*)`", text))
+    found = dict(re.findall(r"^\* ([a-z-]+): `([^`]*)`$", text, re.MULTILINE))
     assert set(found) == set(NUMBERS)
     for name, value in found.items():
         assert value == NUMBERS[name](), f"{name}: {NUMBERS[name]()}"

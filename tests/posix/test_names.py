@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import stat
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -233,6 +234,9 @@ def test_modes_and_owners(root: Path) -> None:
     assert (found.st_uid, found.st_gid, found.st_mode & 0o7777) == (1234, 5678, 0o4755)
     os.chown(path, 1, -1)
     assert path.stat().st_mode & 0o7777 == 0o755
+    path.chmod(0o6755)
+    os.chown(path, -1, -1)
+    assert path.stat().st_mode & 0o7777 == 0o755
     (root / "d").mkdir()
     os.chown(root / "d", 0, 77)
     (root / "d").chmod(0o2775)
@@ -322,3 +326,21 @@ def test_space_is_told(root: Path) -> None:
     assert found.f_frsize * found.f_blocks > 0
     assert 0 < found.f_bavail <= found.f_bfree <= found.f_blocks
     assert found.f_files > found.f_ffree > 0
+
+
+def test_file_capabilities_go_with_a_write(root: Path) -> None:
+    path = root / "f"
+    path.write_bytes(b"x")
+    capability = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)
+    actions: list[Callable[[], object]] = [
+        lambda: path.write_bytes(b"y"), lambda: os.truncate(path, 0), lambda: os.chown(path, 1, 1)]
+    for action in actions:
+        os.setxattr(path, "security.capability", capability)
+        assert os.getxattr(path, "security.capability") == capability
+        action()
+        refused(errno.ENODATA, lambda: os.getxattr(path, "security.capability"))
+    with path.open("wb", buffering=0) as file:
+        file.write(b"1")
+        os.setxattr(path, "security.capability", capability)
+        file.write(b"2")
+        refused(errno.ENODATA, lambda: os.getxattr(path, "security.capability"))

@@ -12,6 +12,8 @@ from ecfs.erasure import Geometry
 from ecfs.metadata import Database
 from tests.unit.stripes.simulated import TrioClock, World
 
+TWO_AND_ONE = Geometry(2, 1)
+
 
 class Inodes:
     """Sizes and times, as the tree would hold them."""
@@ -70,7 +72,7 @@ class FilesWorld:
     def check_accounting(self) -> None:
         """Live counts equal what maps show; nothing dangles; dirty bytes are counted right."""
         rows = self.database.rows
-        shown = dict(rows("SELECT extent, sum(len) FROM maps GROUP BY extent"))
+        shown: dict[int, int] = dict(rows("SELECT extent, sum(len) FROM maps GROUP BY extent"))
         extents = rows("SELECT id, stripe, start, len, live FROM extents")
         assert {row[0]: row[4] for row in extents} == shown
         by_stripe: dict[int, int] = {}
@@ -97,7 +99,7 @@ class FilesWorld:
 
 
 @asynccontextmanager
-async def files_world(geometry: Geometry = Geometry(2, 1), targets_count: int = 3, *,  # noqa: B008
+async def files_world(geometry: Geometry = TWO_AND_ONE, targets_count: int = 3, *,
                       slow: bool = False, seed: int = 0, liars: int = 0,
                       write_back_len: int = WRITE_BACK_LEN_MAX) -> AsyncIterator[FilesWorld]:
     """A FilesWorld whose tasks end with the block. `slow`: jobs take random virtual time."""

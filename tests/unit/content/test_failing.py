@@ -29,6 +29,16 @@ async def content(world: FilesWorld, inode: InodeId) -> bytes:
     return await world.files.read(inode, 0, 1 << 30)
 
 
+async def reads(world: FilesWorld, expected: set[bytes]) -> None:
+    assert await content(world, A) in expected
+
+
+async def overwritten(world: FilesWorld) -> None:
+    await world.files.flush(A)
+    await world.files.truncate(A, 8200)
+    await world.files.flush(A)
+
+
 async def test_inline_bytes_do_not_overtake_older_ones_that_wait_for_a_retry(
         clock: MockClock) -> None:
     async with files_world() as world:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import trio
 import trio.testing
@@ -203,7 +204,7 @@ class FailingPlayer(Player):
     async def compact(self, file: int, offset: int, length: int) -> None:
         for segment in list(self.world.files.index.segments)[-2:]:
             if segment not in self.world.world.store.open_segment_ids():
-                await self.tolerant(lambda: self._compact(segment))  # noqa: B023
+                await self.tolerant(partial(self._compact, segment))
 
     async def _compact(self, segment: int) -> None:
         await self.world.files.compact(segment)

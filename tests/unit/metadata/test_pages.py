@@ -23,6 +23,7 @@ from ecfs.metadata import (
     decode_delta,
     encode_delta,
 )
+from ecfs.metadata.database import Row
 
 NAMES = itertools.count()
 PAGES = st.binary(min_size=0, max_size=60).map(lambda data: data.ljust(BLOCK_LEN, b"\7"))
@@ -67,7 +68,7 @@ def fresh(stripes: Stripes | None = None) -> Opened:
     return Opened(PageStore((stripes or Stripes()).load, cache_len=64 * BLOCK_LEN))
 
 
-def dump(database: Database) -> list[object]:
+def dump(database: Database) -> list[Row]:
     return database.rows("SELECT * FROM t ORDER BY id")
 
 
@@ -155,7 +156,7 @@ class Machine:
         root = PageMap.from_chunks([pages.map.chunk(number)
                                     for number in range(pages.map.chunks_count())],
                                    min(len(pages.map), count))
-        for page, (_, place) in places.items():
+        for page, (_data, place) in places.items():
             root.set_place(page, place)
         pages.settle(places)
         self.base = PageStore(self.stripes.load)

@@ -2,7 +2,7 @@
 
 import random
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from ecfs.volume import (
 
 PASSPHRASE = Secret("passphrase", b"x")
 TARGETS_COUNT = 6
+KDF_MEMORY_KIB = 64
 BIG = random.Random(1).randbytes(3 * MIB + 12_345)
 SMALL = b"a few bytes of a small file\n" * 300
 
@@ -62,7 +63,7 @@ class Pool:
 
     async def make(self) -> None:
         """mkfs, and some files."""
-        kdf = KdfParameters(passes=1)
+        kdf = KdfParameters(memory_kib=KDF_MEMORY_KIB, passes=1)
         await create_pool(PoolOrder(self.paths, Geometry(4, 2), PASSPHRASE, kdf), self.environment)
         async with self.open() as volume:
             tree = volume.tree
@@ -124,8 +125,16 @@ async def put(volume: Volume, parent: InodeId, name: bytes, data: bytes) -> Inod
     return inode
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cheap_keys() -> Iterator[None]:
+    """Each test unlocks the pool several times; stretching the passphrase is not what it tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ecfs.formats.slots.KDF_MEMORY_FLOOR_KIB", KDF_MEMORY_KIB)
+        yield
+
+
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Pool:
+def made(cheap_keys: None, tmp_path_factory: pytest.TempPathFactory) -> Pool:
     """One pool for all tests of the room, which each get a copy."""
     pool = Pool(tmp_path_factory.mktemp("made"))
     trio.run(pool.make)

@@ -4,6 +4,7 @@ import itertools
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from ecfs.stripes.reader import Fetch, Read, Reply, examine_steps, read_steps
 from tests.unit.stripes.simulated import POOL_ID
 
 MASTER = MasterKey(bytes(range(32)))
+FOUR_AND_TWO = Geometry(4, 2)
 CODES = {geometry: Code(geometry) for geometry in (
     Geometry(4, 2), Geometry(2, 1), Geometry(1, 2), Geometry(3, 0), Geometry(3, 3))}
 
@@ -86,7 +88,7 @@ class Stored:
         raise AssertionError("examination asked twice")
 
 
-def stored(geometry: Geometry = Geometry(4, 2), **changes: object) -> Stored:  # noqa: B008
+def stored(geometry: Geometry = FOUR_AND_TWO, **changes: object) -> Stored:
     chance = random.Random(1)
     return Stored(geometry, [chance.randbytes(70_000), b"x", chance.randbytes(9_000)],
                   **changes)  # type: ignore[arg-type]
@@ -167,7 +169,7 @@ def test_header_of_another_column_is_never_needed() -> None:
         assert sorted(stripe.examined(records)) == [i for i in range(6) if i != survivor]
 
 
-SWAPS: dict[str, dict[str, object]] = {
+SWAPS: dict[str, dict[str, Any]] = {
     "segment": {"segment": 6}, "epoch": {"epoch": 3}, "offset": {"offset": 8192},
     "kind": {"kind": KIND_METADATA}, "pool": {"pool_id": bytes(16)}, "salt": {"fresh": b"1" * 32},
 }

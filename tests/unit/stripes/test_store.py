@@ -1,5 +1,6 @@
 """Appending, syncing and reading stripes while targets fail in every way."""
 
+import itertools
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -218,7 +219,7 @@ async def test_a_segment_that_is_full_is_followed_by_another(
         assert await read_all(world, stripe) == EXTENTS
     spans = sorted((one.ref.segment.id, one.ref.offset, one.ref.offset + one.ref.record_len)
                    for one in stripes)
-    for before, after in zip(spans, spans[1:], strict=False):
+    for before, after in itertools.pairwise(spans):
         assert before[0] != after[0] or before[2] <= after[1]
 
 

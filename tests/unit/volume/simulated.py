@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import trio
-
 from ecfs.base.errors import EcfsError, Fault, TargetError
 from ecfs.base.world import SystemEntropy
 from ecfs.erasure import Geometry
@@ -27,6 +25,7 @@ from tests.unit.stripes.simulated import TrioClock
 
 SECRET = Secret("passphrase", b"correct horse")
 KDF = KdfParameters(passes=1, lanes=1)
+FOUR_AND_TWO = Geometry(4, 2)
 
 
 class Handle(FaultyTarget):
@@ -72,7 +71,7 @@ class Pool:
     def heal(self) -> None:
         self.fail, self.methods = {}, {}
 
-    async def make(self, geometry: Geometry = Geometry(4, 2)) -> None:  # noqa: B008
+    async def make(self, geometry: Geometry = FOUR_AND_TWO) -> None:
         await create_pool(PoolOrder(self.paths, geometry, SECRET, KDF), self.environment())
 
     @asynccontextmanager
@@ -133,8 +132,3 @@ async def get(volume: Volume, name: bytes) -> bytes:
     """A file's content."""
     entry = volume.tree.lookup(1, name)  # type: ignore[arg-type]
     return await volume.files.read(entry.inode, 0, 1 << 30)
-
-
-async def rest(seconds: float) -> None:
-    """Let virtual time pass."""
-    await trio.sleep(seconds)

@@ -38,7 +38,7 @@ def test_at_most_one_of_several_claimants_of_an_epoch_wins(
     async def scenario() -> None:
         won: dict[bytes, bytes] = {}
         async with trio.open_nursery() as lanes:
-            worlds = []
+            worlds: list[World] = []
             for number in range(count):
                 world = World(Geometry(4, 2), 6, nursery=lanes, seed=seed + number,
                               clock=TrioClock())

@@ -18,11 +18,9 @@ from ecfs.base.errors import (
     ReadOnly,
     RolledBack,
     SameTarget,
-    TooFewReachable,
     UnknownFormat,
     WrongPassphrase,
 )
-from ecfs.erasure import Geometry
 from ecfs.volume import Freshness, OpenOptions, Secret, open_volume
 from tests.unit.volume.simulated import SECRET, Pool, get, put
 
