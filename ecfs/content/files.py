@@ -244,11 +244,11 @@ class Files:
         while rows := self.tables.inline_extents(limit=MOVES_AT_ONCE):
             moves: list[Move] = []
             length = 0
-            for extent, inode, offset, data in rows:
+            for extent, inode, offset, order, data in rows:
                 if moves and length + len(data) > STRIPE_PAYLOAD_MAX:
                     break
                 length += len(data)
-                moves.append(Move(extent, data, self.flusher.note(inode, offset)))
+                moves.append(Move(extent, data, self.flusher.note(inode, offset, order=order)))
             await self.flusher.move(moves)
 
     async def compact(self, segment_id: int) -> int:

@@ -354,7 +354,7 @@ class Flusher:
                     extent, self.next_extent = self.next_extent, self.next_extent + 1
                     self._tables.add_inline(
                         extent, bytes(piece.data[: piece.limit]), inode=piece.inode,
-                        offset=piece.offset, birth=self.birth())
+                        offset=piece.offset, order=self._store.take_order(), birth=self.birth())
                     self._enter_size(piece)
         self._settle(pieces)
 

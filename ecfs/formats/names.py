@@ -8,6 +8,7 @@ CLAIM_PATTERN = re.compile(r"claim\.([0-9a-f]{16})")
 HEARTBEAT_PATTERN = re.compile(r"heartbeat\.([0-9a-f]{16})")
 COMMITS_PATTERN = re.compile(r"commits\.([0-9a-f]{16})")
 COLUMN_PATTERN = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})\.col")
+FOLDER_PATTERN = re.compile(r"[0-9a-f]{2}")
 SEGMENTS_FOLDER = "segments"
 
 
@@ -46,6 +47,11 @@ def labels_among(names: Iterable[str]) -> list[tuple[int, int, str]]:
     found = [(int(match[1], 16), int(match[2], 16), name) for name in names
              if (match := LABEL_PATTERN.fullmatch(name))]
     return sorted(found, reverse=True)
+
+
+def folders_among(names: Iterable[str]) -> list[str]:
+    """Names of folders of columns; whatever else lies there is left alone."""
+    return [name for name in names if FOLDER_PATTERN.fullmatch(name)]
 
 
 def epochs_among(names: Iterable[str], pattern: re.Pattern[str]) -> list[int]:

@@ -250,9 +250,11 @@ class ContentTables:
         return data
 
     def inline_extents(self, limit: int) -> list[tuple[int, int, int, int, bytes]]:
-        """(extent, inode, offset, bytes) of extents that wait to be moved into a stripe."""
-        return [(row[0], row[1], row[2], row[3]) for row in self._database.rows(
-            "SELECT extent, inode, offset, data FROM inline ORDER BY extent LIMIT ?", (limit,))]
+        """(extent, inode, offset, order, bytes) of extents that wait to be moved into a stripe."""
+        return [(row[0], row[1], row[2], row[3], row[4]) for row in self._database.rows(
+            "SELECT n.extent, n.inode, n.offset, n.written, n.data FROM inline n "
+            "JOIN extents e ON e.id=n.extent WHERE e.stripe IS NULL ORDER BY n.extent LIMIT ?",
+            (limit,))]
 
     def inline_len(self) -> int:
         """Bytes of content in the database."""

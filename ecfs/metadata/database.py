@@ -28,10 +28,14 @@ class Database:
     def __init__(self, path: str, *, vfs: str | None = None, cache_len: int = 32 * KIB * KIB,
                  damage_of: Callable[[], Damage | None] = lambda: None) -> None:
         self._damage_of = damage_of
-        self._connection = apsw.Connection(path, vfs=vfs, statementcachesize=STATEMENT_CACHE_COUNT)
         self._depth = 0
         self.change_count = 0
         self.undo_count = 0
+        try:
+            self._connection = apsw.Connection(path, vfs=vfs,
+                                               statementcachesize=STATEMENT_CACHE_COUNT)
+        except apsw.Error as error:
+            raise self._translated(error) from error
         for pragma in (
             f"page_size={BLOCK_LEN}", "locking_mode=EXCLUSIVE", "journal_mode=MEMORY",
             "cache_spill=OFF", "temp_store=MEMORY", "synchronous=NORMAL", "foreign_keys=OFF",

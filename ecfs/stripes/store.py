@@ -75,6 +75,11 @@ class StripeStore(StripeAccess):
 
     # -- appending ---------------------------------------------------------------------------
 
+    def take_order(self) -> int:
+        """The next place in the order of all that is written: later bytes have a higher one."""
+        order, self.next_order = self.next_order, self.next_order + 1
+        return order
+
     async def append(self, kind: int, extents: Sequence[Buffer],
                      directory_of: Callable[[tuple[int, ...]], bytes]) -> Written:
         """Seal and write one stripe; not durable before `sync`.
@@ -87,7 +92,7 @@ class StripeStore(StripeAccess):
         lengths = [len(extent) for extent in extents] + [len(directory)]
         segment, offset, body_len = await self._reserve(kind, lengths)
         starts = _starts(segment, body_len, lengths)
-        order, self.next_order = self.next_order, self.next_order + 1
+        order = self.take_order()
         sealed = await self._worker.run(
             partial(seal, keys=self.identity.master.segment(segment.id, segment.epoch),
                     pool_id=self.identity.pool_id, segment=segment, offset=offset, kind=kind,

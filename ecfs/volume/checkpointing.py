@@ -68,6 +68,7 @@ class Checkpointer:
         self.lock = trio.Lock()
         self.root_tip: Tip | None = None
         self._previous = dict(table.segments)
+        self._older: dict[int, SegmentEntry] = {}
 
     def known_segments(self) -> set[tuple[int, int]]:
         """(epoch, id) of metadata segments that this checkpoint or the one before needs."""
@@ -102,8 +103,9 @@ class Checkpointer:
                 tip = await self._committer.send_root(root, clean=clean)
                 self._adopt(draft, root)
             needed = {entry.id for entry in root.segments}
-            released = [entry for segment_id, entry in self._previous.items()
-                        if segment_id not in needed]
+            released = [entry for segment_id, entry in self._older.items()
+                        if segment_id not in needed and segment_id not in self._previous]
+            self._older = self._previous
             self._previous = {entry.id: entry for entry in root.segments}
             self.root_tip = tip
             return Checkpointed(tip, base, released)

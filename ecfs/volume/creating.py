@@ -14,7 +14,7 @@ from ecfs.base.errors import (
     TooFewTargets,
     UnknownFormat,
 )
-from ecfs.base.limits import LABEL_LEN_MAX, TARGETS_MAX
+from ecfs.base.limits import LABEL_LEN_MAX, TARGET_PATH_LEN_MAX, TARGETS_MAX
 from ecfs.erasure import Geometry, Quorum, metadata_geometry, quorum_for
 from ecfs.formats import (
     CLAIM_PATTERN,
@@ -27,6 +27,7 @@ from ecfs.formats import (
     TargetEntry,
     decode_label,
     encode_label,
+    folders_among,
     label_name,
     labels_among,
 )
@@ -76,6 +77,10 @@ def check_order(order: PoolOrder) -> None:
                             f"{len(real)} were given")
     if len(real) > TARGETS_MAX:
         raise Refusal(f"a pool has at most {TARGETS_MAX} targets, {len(real)} were given")
+    for path in order.paths:
+        if len(os.fsencode(os.path.abspath(path))) > TARGET_PATH_LEN_MAX:
+            raise Refusal(f"the path of target {path} is too long for a label; at most "
+                          f"{TARGET_PATH_LEN_MAX} bytes fit")
     if len(real) < 2:
         raise TooFewTargets("a pool needs at least two targets: its metadata has at least one "
                             "parity shard")
@@ -123,7 +128,7 @@ def _clear(target: Target, *, force: bool) -> None:
         example = (foreign or names)[0]
         raise Refusal(f"{target.path} is not empty (it has {example!r}); a target must be an "
                       "empty directory")
-    for folder in target.list_names(SEGMENTS_FOLDER):
+    for folder in folders_among(target.list_names(SEGMENTS_FOLDER)):
         for name in target.list_names(f"{SEGMENTS_FOLDER}/{folder}"):
             if COLUMN_PATTERN.fullmatch(name):
                 target.remove(f"{SEGMENTS_FOLDER}/{folder}/{name}")

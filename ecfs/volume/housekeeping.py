@@ -14,6 +14,7 @@ from ecfs.formats import (
     claim_name,
     commits_name,
     epochs_among,
+    folders_among,
     heartbeat_name,
 )
 from ecfs.stripes import Fleet
@@ -60,7 +61,7 @@ async def _quietly(fleet: Fleet, remove: Callable[[Target], None]) -> None:
 def stray_columns(target: Target, known: set[tuple[int, int]], epoch: int) -> list[str]:
     """Column files of epochs before `epoch` whose (epoch, segment) nothing names."""
     strays = []
-    for folder in target.list_names(SEGMENTS_FOLDER):
+    for folder in folders_among(target.list_names(SEGMENTS_FOLDER)):
         path = f"{SEGMENTS_FOLDER}/{folder}"
         for name in target.list_names(path):
             match = COLUMN_PATTERN.fullmatch(name)

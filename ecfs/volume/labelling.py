@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 from ecfs.base.errors import TargetError
-from ecfs.base.limits import TARGET_SYNC_DEADLINE_S
+from ecfs.base.limits import TARGET_PATH_LEN_MAX, TARGET_SYNC_DEADLINE_S
 from ecfs.formats import (
     CheckpointPointer,
     Label,
@@ -65,7 +65,9 @@ class Labeller:
         member = self._fleet.get(entry.id)
         if member is None or not member.online:
             return entry
-        return replace(entry, path=os.path.abspath(member.path))
+        path = os.path.abspath(member.path)
+        fits = len(os.fsencode(path)) <= TARGET_PATH_LEN_MAX
+        return replace(entry, path=path) if fits else entry
 
     def _write_one(self, target: Target, data: bytes) -> None:
         """Runs in the target's lane. The label before is kept until the next one."""

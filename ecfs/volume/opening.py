@@ -39,6 +39,7 @@ from ecfs.volume.records import LogView, read_log
 from ecfs.volume.recovery import Chain, MetadataTable, adopt, load_map, replay
 
 EPOCH_JUMP_MAX = 1 << 20
+ORDER_EPOCH_SHIFT = 40
 
 
 class Freshness(StrEnum):
@@ -183,13 +184,13 @@ async def _open(opened: Opened, options: OpenOptions, writable: bool) -> None:
         opened.read_only = "too few of the members that the newest checkpoint names are there"
     try:
         _load(opened, opened.chain)
-    except Unreadable as error:
+    except Damage as error:
         raise _explained(opened, error) from error
     _leave_out(opened, named)
     _prove_fresh(opened, options)
 
 
-def _explained(opened: Opened, error: Unreadable) -> Unreadable:
+def _explained(opened: Opened, error: Damage) -> Unreadable:
     """The metadata cannot be read; TooFewReachable where targets that are not here could help."""
     here = len(opened.fleet.online())
     needed = metadata_geometry(Geometry(opened.label.data, opened.label.parity),
@@ -312,7 +313,8 @@ def _load(opened: Opened, chain: Chain) -> None:
                                          {entry.id: entry for entry in root.segments})
     store = opened.store = _store_of(opened)
     store.next_segment = root.next_segment
-    store.next_order = root.next_order
+    # What a crashed epoch wrote after its root must stay older than what this one writes.
+    store.next_order = max(root.next_order, opened.epoch << ORDER_EPOCH_SHIFT)
 
     def read_extent(number: int, start: int, length: int) -> bytes:
         ref = table.ref(number)

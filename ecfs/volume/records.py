@@ -236,15 +236,18 @@ class RecordWriter:
         """Write, sync, re-check the claims; returns once a quorum holds the record.
 
         Calling it again with the same record after ReadOnly writes the same bytes in the same
-        place. Fenced when another writer has claimed the pool.
+        place. A member that shows another's claim does not count: a claim on a few of them is of
+        somebody who lost the race; Fenced when they keep us from a quorum.
         """
         offset = self.offset
         done = await self._on_members(lambda target: self._append_one(target, offset, record))
-        if any(isinstance(result, Fenced) for result in done.values()):
-            raise next(result for result in done.values() if isinstance(result, Fenced))
-        if len(done) < self._quorum:
-            raise ReadOnly(self._too_few(len(done)))
-        self.missed = tuple(member for member in self._members if member not in done)
+        free = {member for member, result in done.items() if not isinstance(result, Fenced)}
+        if len(free) < self._quorum:
+            for result in done.values():
+                if isinstance(result, Fenced):
+                    raise result
+            raise ReadOnly(self._too_few(len(free)))
+        self.missed = tuple(member for member in self._members if member not in free)
         self.offset = offset + len(record)
 
     def _too_few(self, count: int) -> str:

@@ -33,7 +33,8 @@ def placeable_len(free: list[int], geometry: Geometry) -> int:
     """
     shards = geometry.shards
     if len(free) < shards:
-        return min(free, default=0) * max(0, len(free) - geometry.parity)
+        # Narrowed: k shrinks, but never below 1.
+        return min(free, default=0) * max(1, len(free) - geometry.parity)
     low, high = 0, sum(free) // shards
     while low < high:
         middle = (low + high + 1) // 2

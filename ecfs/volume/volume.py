@@ -39,6 +39,7 @@ from ecfs.volume.committing import Committer, Tip
 from ecfs.volume.environment import Environment, OpenOptions
 from ecfs.volume.housekeeping import forget_epochs, remove_columns, remove_strays
 from ecfs.volume.labelling import Labeller
+from ecfs.volume.logmending import LogMender
 from ecfs.volume.opening import Opened
 from ecfs.volume.records import RecordWriter
 from ecfs.volume.rejoining import Rejoiner
@@ -132,6 +133,7 @@ class Volume:
         self.committer: Committer | None = None
         self.checkpointer: Checkpointer | None = None
         self.writer: RecordWriter | None = None
+        self.log_mender: LogMender | None = None
         self._checkpoint_lock = trio.Lock()
         self.checkpoint_ns = self.environment.clock.monotonic_ns()
         self._anchored: Tip | None = None
@@ -224,6 +226,11 @@ class Volume:
             clock=self.environment.clock, entropy=self.environment.entropy, epoch=opened.epoch,
             writer_id=opened.writer, tip=opened.tip, unnoted=opened.unnoted)
         committer.generation = lambda: self.labeller.generation
+        self.log_mender = LogMender(self.fleet, self.journal, keys("commit"), opened.epoch,
+                                    opened.claim)
+        if opened.chain is not None and opened.start is not None and opened.view is not None:
+            await self.log_mender.secure(opened.label.members, self.quorum.commit, opened.start,
+                                         opened.chain.records, opened.view)
         self.files.flusher.birth = lambda: committer.tip.seq
         await committer.open_epoch()
         self.checkpointer = Checkpointer(

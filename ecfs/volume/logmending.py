@@ -1,0 +1,162 @@
+"""Putting claims and commit records right on targets that hold them wrong or not at all."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from ecfs.base.errors import Fault, ReadOnly, TargetError
+from ecfs.base.limits import TARGET_DEADLINE_S, TARGET_SYNC_DEADLINE_S
+from ecfs.base.units import BLOCK_LEN
+from ecfs.formats import BoxKeys, CheckpointPointer, claim_name, commits_name, record_hash
+from ecfs.observe import Event, EventKind, Journal
+from ecfs.stripes import Fleet, Member
+from ecfs.targets import Target
+from ecfs.volume.records import Found, LogView, read_log
+
+
+@dataclass(slots=True)
+class _Patch:
+    """Bytes that a member's record file should have at an offset."""
+
+    epoch: int
+    offset: int
+    data: bytes
+
+
+@dataclass(slots=True)
+class LogMender:
+    """Mends the claim of one epoch and the records before and in it. `keys` are the records'.
+
+    No record may be appended meanwhile: the caller sees to that.
+    """
+
+    fleet: Fleet
+    journal: Journal
+    keys: BoxKeys
+    epoch: int
+    claim: bytes
+
+    async def mend(self, members: tuple[bytes, ...],
+                   start: CheckpointPointer) -> tuple[int, int]:
+        """Give every one of `members` that is there the claim and all records from `start` on.
+
+        (how many were bad or absent, how many of them are right now). Records keep their bytes and
+        their place.
+        """
+        bad = mended = 0
+        view = await read_log(self.fleet, members, self.keys, epoch=start.epoch,
+                              offset=start.offset)
+        for member in list(self.fleet.online()):
+            if member.id not in view.read:
+                continue
+            patches = await self._patches(view, member)
+            claim_bad = await self._mend_claim(member)
+            bad += len(patches) + claim_bad
+            if patches and await self._apply(member, patches):
+                mended += len(patches)
+            mended += claim_bad
+        return bad, mended
+
+    async def secure(self, members: tuple[bytes, ...], quorum: int, start: CheckpointPointer,
+                     adopted: Iterable[Found], view: LogView) -> None:
+        """Before a new epoch rests on adopted records, a quorum holds each of them.
+
+        The newest may be on one member only, from a writer that crashed; without this all that the
+        new epoch acknowledges would be lost with that member. ReadOnly when it cannot be done.
+        """
+        keys = [(found.commit.epoch, found.commit.seq) for found in adopted]
+        if not _thin(keys, members, quorum, view):
+            return
+        await self.mend(members, start)
+        again = await read_log(self.fleet, members, self.keys, epoch=start.epoch,
+                               offset=start.offset)
+        if _thin(keys, members, quorum, again):
+            raise ReadOnly("the newest commits are on too few targets, and no more of them take "
+                           "records now")
+
+    async def _patches(self, view: LogView, member: Member) -> list[_Patch]:
+        patches = []
+        covered = []
+        for key, found in view.records.items():
+            covered.append((found.commit.epoch, found.offset, found.offset + found.length))
+            if member.id not in view.holders[key]:
+                data = await self._bytes_of(found, view.holders[key])
+                if data is not None:
+                    patches.append(_Patch(found.commit.epoch, found.offset, data))
+        for bad_member, epoch, offset in view.bad:
+            inside = any(epoch == at_epoch and low <= offset < high
+                         for at_epoch, low, high in covered)
+            if bad_member == member.id and not inside:
+                # Past the records the file is preallocated zeros, and is to be that again.
+                patches.append(_Patch(epoch, offset, bytes(BLOCK_LEN)))
+        return patches
+
+    async def _bytes_of(self, found: Found, holders: set[bytes]) -> bytes | None:
+        for target_id in holders:
+            member = self.fleet.get(target_id)
+            if member is None or member.target is None or member.lane is None:
+                continue
+            try:
+                data = await member.lane.run(
+                    partial(member.target.read, commits_name(found.commit.epoch), found.offset,
+                            found.length), deadline_s=TARGET_DEADLINE_S)
+            except TargetError:
+                continue
+            if record_hash(data) == found.hash:
+                return data
+        return None
+
+    async def _apply(self, member: Member, patches: list[_Patch]) -> bool:
+        def write(target: Target) -> None:
+            for patch in patches:
+                name = commits_name(patch.epoch)
+                target.forget(name)
+                try:
+                    target.create(name, b"")
+                except TargetError as error:
+                    if error.fault is Fault.UNSAFE:
+                        target.remove(name)
+                        target.create(name, b"")
+                    elif error.fault is not Fault.EXISTS:
+                        raise
+                target.write(name, patch.offset, [patch.data])
+            for epoch in {patch.epoch for patch in patches}:
+                target.sync(commits_name(epoch))
+
+        assert member.target is not None and member.lane is not None
+        try:
+            await member.lane.run(partial(write, member.target), deadline_s=TARGET_SYNC_DEADLINE_S)
+        except TargetError as error:
+            self.journal.record(Event(EventKind.RECORD_BAD, str(error), target=member.id))
+            return False
+        self.journal.record(Event(
+            EventKind.REPAIRED, f"{len(patches)} commit records on {member.path} were put right",
+            target=member.id))
+        return True
+
+    async def _mend_claim(self, member: Member) -> bool:
+        """The claim of this epoch is ours to put back, byte for byte; whether it was wrong."""
+        name = claim_name(self.epoch)
+
+        def check(target: Target) -> bool:
+            try:
+                if target.read(name, 0, BLOCK_LEN + 1) == self.claim:
+                    return False
+            except TargetError as error:
+                if error.fault is Fault.UNSAFE:
+                    target.remove(name)
+            target.replace(name, self.claim)
+            return True
+
+        assert member.target is not None and member.lane is not None
+        try:
+            return bool(await member.lane.run(partial(check, member.target),
+                                              deadline_s=TARGET_SYNC_DEADLINE_S))
+        except TargetError:
+            return False
+
+
+def _thin(keys: list[tuple[int, int]], members: tuple[bytes, ...], quorum: int,
+          view: LogView) -> bool:
+    """Whether fewer than a quorum of members hold one of these records."""
+    return any(len(view.holders.get(key, set()) & set(members)) < quorum for key in keys)
