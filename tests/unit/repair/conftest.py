@@ -125,7 +125,7 @@ async def put(volume: Volume, parent: InodeId, name: bytes, data: bytes) -> Inod
     return inode
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(autouse=True)
 def cheap_keys() -> Iterator[None]:
     """Each test unlocks the pool several times; stretching the passphrase is not what it tests."""
     with pytest.MonkeyPatch.context() as patch:
@@ -133,12 +133,14 @@ def cheap_keys() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="package")
-def made(cheap_keys: None, tmp_path_factory: pytest.TempPathFactory) -> Pool:
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     """One pool for all tests of the room, which each get a copy."""
-    pool = Pool(tmp_path_factory.mktemp("made"))
-    trio.run(pool.make)
-    return pool
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ecfs.formats.slots.KDF_MEMORY_FLOOR_KIB", KDF_MEMORY_KIB)
+        pool = Pool(tmp_path_factory.mktemp("made"))
+        trio.run(pool.make)
+        return pool
 
 
 @pytest.fixture

@@ -1,0 +1,220 @@
+"""Two hosts and one pool: at most one of them acknowledges anything."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import trio
+
+from ecfs.base.errors import EcfsError, Fault, Fenced, InUse, ReadOnly
+from ecfs.base.limits import TAKEOVER_QUIET_S
+from ecfs.erasure import Geometry
+from ecfs.observe import EventKind
+from ecfs.repair import scrub
+from ecfs.targets import FaultyTarget, Outcome, Target
+from ecfs.testing.pools import Ground
+from ecfs.testing.quick import virtual_time
+from ecfs.volume import Host
+from tests.crash.world import MemoryDisks, TrioClock
+
+pytestmark = virtual_time
+
+
+class Hosts:
+    """Hosts that reach the same targets."""
+
+    def __init__(self, base: Path, *, targets_count: int = 6,
+                 geometry: Geometry | None = None) -> None:
+        self.base = base
+        self.disks = MemoryDisks()
+        self._count = targets_count
+        self._geometry = geometry or Geometry(4, 2)
+
+    def host(self, name: str) -> Ground:
+        """One of them: its own state, boot and locks."""
+        ground = Ground(self.base / "pool", geometry=self._geometry, targets_count=self._count,
+                        clock=TrioClock(), open_target=self.disks.open,
+                        host=Host(f"{name}/1", f"boot of {name}", 100))
+        ground.state_dir, ground.run_dir = self.base / name / "state", self.base / name / "run"
+        return ground
+
+    def stall_heart(self, ground: Ground) -> None:
+        """The host's heartbeats reach no target any more."""
+        def plan(number: int, method: str, name: str, offset: int) -> Outcome:
+            return Fault.FULL if name.startswith("heartbeat") and method != "read" else None
+
+        def opener(path: str) -> Target:
+            return FaultyTarget(self.disks.open(path), plan)
+
+        ground.open_target = opener
+
+
+@pytest.fixture
+async def hosts(tmp_path: Path) -> Hosts:
+    """With a pool that one of them has made and filled."""
+    hosts = Hosts(tmp_path)
+    ground = hosts.host("maker")
+    await ground.create()
+    async with ground.open() as opening:
+        await opening.shell.write(b"old", b"o" * 100_000)
+    return hosts
+
+
+async def test_the_second_is_refused_while_the_first_lives(hosts: Hosts) -> None:
+    async with hosts.host("one").open() as first:
+        await first.shell.write(b"one", b"1" * 1_000)
+        await first.shell.fsync(b"one")
+        with pytest.raises(InUse) as caught:
+            async with hosts.host("two").open():
+                pass
+        assert "one/1" in str(caught.value)
+        await first.shell.write(b"one", b"2" * 1_000)
+        await first.shell.fsync(b"one")
+    async with hosts.host("two").open() as second:
+        assert await second.shell.read(b"one") == b"2" * 1_000
+
+
+async def test_after_a_clean_end_nobody_waits(hosts: Hosts) -> None:
+    async with hosts.host("one").open():
+        pass
+    began = trio.current_time()
+    async with hosts.host("two").open():
+        assert trio.current_time() - began < 1
+
+
+async def test_takeover_of_a_dead_writer(hosts: Hosts) -> None:
+    async with hosts.host("one").open_and_crash() as first:
+        await first.shell.write(b"one", b"1" * 70_000)
+        await first.shell.fsync(b"one")
+    began = trio.current_time()
+    async with hosts.host("two").open() as second:
+        assert trio.current_time() - began >= TAKEOVER_QUIET_S
+        assert await second.shell.read(b"one") == b"1" * 70_000
+        assert await second.shell.read(b"old") == b"o" * 100_000
+    # On the host of the dead one its lock is free: no need to wait.
+    async with hosts.host("two").open_and_crash():
+        pass
+    began = trio.current_time()
+    async with hosts.host("two").open():
+        assert trio.current_time() - began < 1
+
+
+async def test_a_stalled_writer_is_fenced(hosts: Hosts) -> None:
+    """It wakes up when another has taken over: it acknowledges nothing more."""
+    one = hosts.host("one")
+    hosts.stall_heart(one)
+    async with one.open() as first:
+        await first.shell.write(b"one", b"1" * 1_000)
+        await first.shell.fsync(b"one")
+        await first.shell.write(b"lost", b"!" * 200_000)
+        async with hosts.host("two").open() as second:
+            assert await second.shell.read(b"one") == b"1" * 1_000
+            await second.shell.write(b"one", b"2" * 2_000)
+            await second.shell.fsync(b"one")
+            with pytest.raises(Fenced):
+                await first.shell.fsync(b"lost")
+            with pytest.raises(ReadOnly):
+                first.volume.admit(grows=False)
+            assert first.volume.status().state == "read_only"
+            for _ in range(3):
+                with pytest.raises(EcfsError):
+                    await first.shell.fsync(b"lost")
+                await first.volume.tend()
+                await trio.sleep(10)
+            await second.shell.write(b"two", b"3" * 300_000)
+            await second.volume.checkpoint()
+            await second.shell.fsync(b"two")
+            assert (await scrub(second.volume)).bad_count == 0
+        assert first.volume.journal.count(EventKind.REPAIRED) == 0
+    async with hosts.host("three").open() as third:
+        assert await third.shell.contents() == {
+            b"old": b"o" * 100_000, b"one": b"2" * 2_000, b"two": b"3" * 300_000}
+        assert third.volume.database.integrity_findings() == []
+    report = await hosts.host("three").fsck()
+    assert report.clean, report.findings
+
+
+async def test_a_fenced_writer_harms_nothing_in_the_background(hosts: Hosts) -> None:
+    """Its tasks go on after it was fenced, and it is unmounted last."""
+    one = hosts.host("one")
+    hosts.stall_heart(one)
+    async with one.open() as first:
+        await first.shell.write(b"lost", b"!" * 200_000)
+        await first.volume.files.flush(None)
+        async with hosts.host("two").open() as second:
+            for number in range(4):
+                await second.shell.write(b"two%d" % number, b"%d" % number * 50_000)
+                await second.volume.checkpoint()
+                await trio.sleep(20)
+                await first.volume.tend()
+        for _ in range(3):
+            await trio.sleep(20)
+    async with hosts.host("two").open() as second:
+        for number in range(4):
+            assert await second.shell.read(b"two%d" % number) == b"%d" % number * 50_000
+        assert await second.shell.read(b"old") == b"o" * 100_000
+        assert (await scrub(second.volume)).bad_count == 0
+
+
+async def test_three_claim_at_once(hosts: Hosts) -> None:
+    acknowledged: list[bytes] = []
+
+    async def contend(name: str) -> None:
+        try:
+            async with hosts.host(name).open() as opening:
+                path = name.encode()
+                await opening.shell.write(path, path * 1_000)
+                await opening.shell.fsync(path)
+                acknowledged.append(path)
+                await trio.sleep(60)
+        except EcfsError as error:
+            assert isinstance(error, (InUse, ReadOnly, Fenced)), error
+
+    async with hosts.host("dead").open_and_crash():
+        pass
+    async with trio.open_nursery() as nursery:
+        for name in ("a", "b", "c"):
+            nursery.start_soon(contend, name)
+    assert len(acknowledged) <= 1
+    async with hosts.host("d").open() as opening:
+        for path in acknowledged:
+            assert await opening.shell.read(path) == path * 1_000
+        assert opening.volume.database.integrity_findings() == []
+
+
+async def test_a_record_that_one_member_held_outlives_it(tmp_path: Path) -> None:
+    """It was adopted at a mount, and what was acknowledged later builds on it."""
+    hosts = Hosts(tmp_path, targets_count=3, geometry=Geometry(2, 1))
+    ground = hosts.host("one")
+    await ground.create()
+    for number in range(6):
+        lone = ground.paths[number % 3]
+
+        def plan(call: int, method: str, name: str, offset: int) -> Outcome:
+            return Fault.IO if method == "write" and name.startswith("commits") else None
+
+        cut = False
+
+        def opener(path: str, lone: str = lone) -> Target:
+            return FaultyTarget(hosts.disks.open(path), lambda *call: plan(*call) if (
+                cut and path != lone) else None)
+
+        ground.open_target = opener
+        async with ground.open_and_crash() as opening:
+            await opening.shell.write(b"held%d" % number, b"h" * 900)
+            cut = True
+            with pytest.raises(EcfsError):
+                await opening.shell.fsync(b"held%d" % number)
+        ground.open_target = hosts.disks.open
+        async with ground.open_and_crash() as opening:
+            await opening.shell.write(b"sure%d" % number, b"s" * 900)
+            await opening.shell.fsync(b"sure%d" % number)
+        spare = hosts.disks.targets.pop(lone)
+        async with ground.open_and_crash() as opening:
+            assert await opening.shell.read(b"sure%d" % number) == b"s" * 900
+        hosts.disks.targets[lone] = spare
+        async with ground.open() as opening:
+            with trio.fail_after(600):
+                while opening.volume.status().state != "healthy":
+                    await trio.sleep(1)
+    shutil.rmtree(hosts.base / "one")
