@@ -1,6 +1,7 @@
 """What makes tests that open a pool hundreds of times quick: virtual time, and keys remembered."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +19,12 @@ def run_in_virtual_time(function: Callable[[], Awaitable[Any]], *,
                     instruments=instruments)
 
 
-virtual_time = pytest.mark.trio(run=run_in_virtual_time)
-"""Mark of async tests, which must use inline lanes: threads take real time."""
+def use_virtual_time(items: Iterable[pytest.Item], folder: Path) -> None:
+    """Let all async tests below `folder` run in virtual time. They must use inline lanes: threads
+    take real time. For `pytest_collection_modifyitems`, last."""
+    for item in items:
+        if item.path.is_relative_to(folder) and item.get_closest_marker("trio") is not None:
+            item.add_marker(pytest.mark.trio(run=run_in_virtual_time), append=False)
 
 
 def remember_keys(patch: pytest.MonkeyPatch) -> None:

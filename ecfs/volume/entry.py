@@ -10,7 +10,6 @@ from ecfs.volume.creating import PoolMade, lay_out, remember
 from ecfs.volume.environment import Environment, OpenOptions, PoolOrder, Secret
 from ecfs.volume.locate import look_everywhere
 from ecfs.volume.membership import resume_exchange
-from ecfs.volume.mending import mend_records
 from ecfs.volume.opening import open_pool
 from ecfs.volume.status import PoolStatus, peeked
 from ecfs.volume.tending import Tender
@@ -45,10 +44,6 @@ async def begin(volume: Volume) -> None:
     await volume.start()
     if volume.committer is None:
         return
-    if not volume.opened.clean:
-        # A record that was adopted though only one member has it must outlive that member, since
-        # what is acknowledged from now on builds on it.
-        await mend_records(volume)
     await resume_exchange(volume)
     tender = Tender(volume)
     volume.background = tender

@@ -1,6 +1,5 @@
 """Putting claims and commit records right on targets that hold them wrong or not at all."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +11,7 @@ from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member
 from ecfs.targets import Target
 from ecfs.volume.records import Found, LogView, read_log
+from ecfs.volume.recovery import Chain
 
 
 @dataclass(slots=True)
@@ -58,16 +58,20 @@ class LogMender:
         return bad, mended
 
     async def secure(self, members: tuple[bytes, ...], quorum: int, start: CheckpointPointer,
-                     adopted: Iterable[Found], view: LogView) -> None:
-        """Before a new epoch rests on adopted records, a quorum holds each of them.
+                     chain: Chain, view: LogView) -> None:
+        """Before a new epoch rests on an adopted history, a quorum holds each record of it.
 
         The newest may be on one member only, from a writer that crashed; without this all that the
-        new epoch acknowledges would be lost with that member. ReadOnly when it cannot be done.
+        new epoch acknowledges would be lost with that member. Torn tails of a crash go as well.
+        ReadOnly when it cannot be done.
         """
-        keys = [(found.commit.epoch, found.commit.seq) for found in adopted]
-        if not _thin(keys, members, quorum, view):
+        keys = [(found.commit.epoch, found.commit.seq) for found in chain.records]
+        thin = _thin(keys, members, quorum, view)
+        if chain.tip.commit.clean and not thin:
             return
         await self.mend(members, start)
+        if not thin:
+            return
         again = await read_log(self.fleet, members, self.keys, epoch=start.epoch,
                                offset=start.offset)
         if _thin(keys, members, quorum, again):

@@ -256,6 +256,17 @@ class RecordWriter:
 
     def _append_one(self, target: Target, offset: int, record: bytes) -> Fenced | None:
         """Runs in the target's lane."""
+        try:
+            self._write(target, offset, record)
+        except TargetError:
+            # Who took over has removed the file, perhaps.
+            fenced = self.check_claims(target)
+            if fenced is None:
+                raise
+            return fenced
+        return self.check_claims(target)
+
+    def _write(self, target: Target, offset: int, record: bytes) -> None:
         name = commits_name(self._epoch)
         end = offset + len(record)
         if end > self._allocated.get(target.path.encode(), 0):
@@ -267,7 +278,6 @@ class RecordWriter:
             self._allocated[target.path.encode()] = offset + COMMIT_PREALLOCATE_LEN
         target.write(name, offset, [record])
         target.sync(name)
-        return self.check_claims(target)
 
     def check_claims(self, target: Target) -> Fenced | None:
         """The claims of a target, listed now: Fenced if an authentic one of our epoch or a later

@@ -230,7 +230,7 @@ class Volume:
                                     opened.claim)
         if opened.chain is not None and opened.start is not None and opened.view is not None:
             await self.log_mender.secure(opened.label.members, self.quorum.commit, opened.start,
-                                         opened.chain.records, opened.view)
+                                         opened.chain, opened.view)
         self.files.flusher.birth = lambda: committer.tip.seq
         await committer.open_epoch()
         self.checkpointer = Checkpointer(

@@ -1,11 +1,18 @@
 """Pools in memory that lose their power."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from ecfs.base.units import KIB
-from ecfs.testing.quick import remember_keys
+from ecfs.testing.quick import remember_keys, use_virtual_time
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Nothing here waits for the real time."""
+    use_virtual_time(items, Path(__file__).parent)
 
 
 @pytest.fixture(autouse=True)

@@ -13,11 +13,8 @@ from ecfs.observe import EventKind
 from ecfs.repair import scrub
 from ecfs.targets import FaultyTarget, Outcome, Target
 from ecfs.testing.pools import Ground
-from ecfs.testing.quick import virtual_time
 from ecfs.volume import Host
 from tests.crash.world import MemoryDisks, TrioClock
-
-pytestmark = virtual_time
 
 
 class Hosts:
@@ -106,8 +103,8 @@ async def test_a_stalled_writer_is_fenced(hosts: Hosts) -> None:
     async with one.open() as first:
         await first.shell.write(b"one", b"1" * 1_000)
         await first.shell.fsync(b"one")
-        await first.shell.write(b"lost", b"!" * 200_000)
         async with hosts.host("two").open() as second:
+            await first.shell.write(b"lost", b"!" * 200_000)
             assert await second.shell.read(b"one") == b"1" * 1_000
             await second.shell.write(b"one", b"2" * 2_000)
             await second.shell.fsync(b"one")
@@ -139,9 +136,8 @@ async def test_a_fenced_writer_harms_nothing_in_the_background(hosts: Hosts) -> 
     one = hosts.host("one")
     hosts.stall_heart(one)
     async with one.open() as first:
-        await first.shell.write(b"lost", b"!" * 200_000)
-        await first.volume.files.flush(None)
         async with hosts.host("two").open() as second:
+            await first.shell.write(b"lost", b"!" * 200_000)
             for number in range(4):
                 await second.shell.write(b"two%d" % number, b"%d" % number * 50_000)
                 await second.volume.checkpoint()
@@ -189,20 +185,19 @@ async def test_a_record_that_one_member_held_outlives_it(tmp_path: Path) -> None
     await ground.create()
     for number in range(6):
         lone = ground.paths[number % 3]
+        no_records: set[str] = set()
 
-        def plan(call: int, method: str, name: str, offset: int) -> Outcome:
-            return Fault.IO if method == "write" and name.startswith("commits") else None
+        def opener(path: str, no_records: set[str] = no_records) -> Target:
+            def plan(call: int, method: str, name: str, offset: int) -> Outcome:
+                return Fault.IO if path in no_records and method == "write" and (
+                    name.startswith("commits")) else None
 
-        cut = False
-
-        def opener(path: str, lone: str = lone) -> Target:
-            return FaultyTarget(hosts.disks.open(path), lambda *call: plan(*call) if (
-                cut and path != lone) else None)
+            return FaultyTarget(hosts.disks.open(path), plan)
 
         ground.open_target = opener
         async with ground.open_and_crash() as opening:
             await opening.shell.write(b"held%d" % number, b"h" * 900)
-            cut = True
+            no_records.update(set(ground.paths) - {lone})
             with pytest.raises(EcfsError):
                 await opening.shell.fsync(b"held%d" % number)
         ground.open_target = hosts.disks.open

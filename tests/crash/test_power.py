@@ -13,11 +13,8 @@ import pytest
 from ecfs.base.errors import EcfsError
 from ecfs.erasure import Geometry
 from ecfs.testing.pools import Ground
-from ecfs.testing.quick import virtual_time
 from tests.crash.workload import Workload
 from tests.crash.world import MemoryDisks, Model, Power, memory_ground
-
-pytestmark = virtual_time
 
 STEP = int(os.environ.get("ECFS_CRASH_STEP", "4"))
 PARTS_COUNT = 4

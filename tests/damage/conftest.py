@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ecfs.testing.quick import remember_keys, run_in_virtual_time
+from ecfs.testing.quick import remember_keys, run_in_virtual_time, use_virtual_time
 from tests.damage.lab import Lab
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Nothing here waits for the real time."""
+    use_virtual_time(items, Path(__file__).parent)
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,7 @@ import trio
 
 from ecfs.repair import scrub
 from ecfs.testing.pools import Opening, copy_tree
-from ecfs.testing.quick import virtual_time
 from tests.damage.lab import Lab, scrub_twice, states_of
-
-pytestmark = virtual_time
 
 AWAY = [(0,), (4,), (1, 3), (0, 5), (2, 4)]
 

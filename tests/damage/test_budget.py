@@ -10,11 +10,8 @@ from ecfs.formats import KIND_CONTENT, KIND_METADATA
 from ecfs.observe import EventKind
 from ecfs.repair import scrub
 from ecfs.testing.pools import Opening
-from ecfs.testing.quick import virtual_time
 from tests.damage.damages import BY_ID, TABLE, Damaging, randomise
 from tests.damage.lab import Lab, scrub_twice
-
-pytestmark = virtual_time
 
 
 async def readable(lab: Lab, opening: Opening) -> tuple[set[bytes], set[bytes]]:

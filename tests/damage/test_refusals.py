@@ -20,11 +20,8 @@ from ecfs.base.errors import (
     WrongPassphrase,
 )
 from ecfs.testing.pools import Ground, copy_tree
-from ecfs.testing.quick import virtual_time
 from ecfs.volume import OpenOptions, Secret
 from tests.damage.lab import Lab, scrub_twice, states_of
-
-pytestmark = virtual_time
 
 
 def audited(lab: Lab) -> list[str]:

@@ -11,10 +11,7 @@ from ecfs.base.errors import EcfsError, Fault, PoolExists, Refusal, SameTarget, 
 from ecfs.repair import Progress, replace_target
 from ecfs.targets import Outcome
 from ecfs.testing.pools import Opening, live_columns
-from ecfs.testing.quick import virtual_time
 from tests.damage.lab import Lab, scrub_twice, states_of
-
-pytestmark = virtual_time
 
 ALL = {0, 1, 2, 3, 4, 5}
 

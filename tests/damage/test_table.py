@@ -6,11 +6,8 @@ import pytest
 
 from ecfs.repair import replace_target
 from ecfs.testing.pools import Opening
-from ecfs.testing.quick import virtual_time
 from tests.damage.damages import MORE, TABLE, Damaging
 from tests.damage.lab import Lab, errors_of, scrub_twice, states_of
-
-pytestmark = virtual_time
 
 HEALTHY = {0, 1, 2, 3, 4, 5}
 PAIRS = [(one, two) for one, two in itertools.combinations_with_replacement(TABLE, 2)
