@@ -10,6 +10,7 @@ from ecfs.base.limits import BLOCK_CACHE_LEN_MAX, STRIPE_PAYLOAD_MAX
 from ecfs.content.index import StripeIndex
 from ecfs.metadata import ContentTables, MapPiece
 from ecfs.stripes import ShardFault, StripeRef, StripeStore
+from ecfs.targets import Buffer
 
 READ_AHEAD_LEN = 2 * STRIPE_PAYLOAD_MAX
 WHOLE_EXTENT_LEN = 256 * 1024
@@ -29,9 +30,10 @@ class ExtentReader:
         self._store = store
         self._nursery = nursery
         self._cache_len_max = cache_len
-        self._cache: OrderedDict[int, bytes] = OrderedDict()
+        self._cache: OrderedDict[int, Buffer] = OrderedDict()
         self._cache_len = 0
         self._loads: dict[int, trio.Event] = {}
+        self._ahead: OrderedDict[int, int] = OrderedDict()
         self._stream_ends: OrderedDict[int, int] = OrderedDict()
         self.mend: Mender = lambda ref, faults: None
 
@@ -44,8 +46,11 @@ class ExtentReader:
             self._stream_ends.popitem(last=False)
         return last - STRIPE_PAYLOAD_MAX <= offset <= last + STRIPE_PAYLOAD_MAX
 
-    async def read_piece(self, piece: MapPiece, low: int, high: int, *, whole: bool) -> bytes:
-        """Bytes [low, high) of a map piece, counted in the file. Damage when they are lost."""
+    async def read_piece(self, piece: MapPiece, low: int, high: int, *, whole: bool) -> Buffer:
+        """Bytes [low, high) of a map piece, counted in the file. Damage when they are lost.
+
+        A view where that spares a copy: what it shows never changes.
+        """
         first = low - piece.offset + piece.extent_offset
         last = high - piece.offset + piece.extent_offset
         cached = await self._cached(piece)
@@ -56,11 +61,11 @@ class ExtentReader:
                 # Some of the extent is lost; what was asked for need not be.
                 pass
         if cached is not None:
-            return cached if (first, last) == (0, len(cached)) else cached[first:last]
+            return memoryview(cached)[first:last]
         data, skip = await self._fetch(piece, first, last)
-        return data[skip : skip + last - first]
+        return memoryview(data)[skip : skip + last - first]
 
-    async def _cached(self, piece: MapPiece) -> bytes | None:
+    async def _cached(self, piece: MapPiece) -> Buffer | None:
         if piece.stripe is None:
             if piece.start is None:
                 raise Damage(f"extent {piece.extent} is not in the metadata")
@@ -72,7 +77,7 @@ class ExtentReader:
             self._cache.move_to_end(piece.extent)
         return found
 
-    async def _load(self, piece: MapPiece) -> bytes:
+    async def _load(self, piece: MapPiece) -> Buffer:
         event = self._loads[piece.extent] = trio.Event()
         try:
             data, _ = await self._fetch(piece, 0, piece.extent_len)
@@ -82,7 +87,7 @@ class ExtentReader:
             event.set()
         return data
 
-    def remember(self, extent: int, data: bytes) -> None:
+    def remember(self, extent: int, data: Buffer) -> None:
         """Cache a whole extent; the oldest go when there is no room."""
         if extent in self._cache or len(data) > self._cache_len_max:
             return
@@ -92,7 +97,7 @@ class ExtentReader:
             _, dropped = self._cache.popitem(last=False)
             self._cache_len -= len(dropped)
 
-    async def _fetch(self, piece: MapPiece, first: int, last: int) -> tuple[bytes, int]:
+    async def _fetch(self, piece: MapPiece, first: int, last: int) -> tuple[Buffer, int]:
         """Units that hold bytes [first, last) of the extent; retried once if it moved meanwhile."""
         stripe, start = piece.stripe, piece.start
         for attempt in (1, 2):
@@ -108,7 +113,7 @@ class ExtentReader:
         raise AssertionError("unreachable")
 
     async def _fetch_from(self, stripe: int, start: int, extent_len: int, first: int,
-                          last: int) -> tuple[bytes, int]:
+                          last: int) -> tuple[Buffer, int]:
         ref = self._index.ref(stripe)
         units, skip = ref.layout.units_within(start, extent_len, first, last)
         result = await self._store.read(ref, units)
@@ -118,6 +123,13 @@ class ExtentReader:
 
     def read_ahead(self, inode: int, offset: int) -> None:
         """Begin to load what a sequential reader wants next; drops the wish when busy."""
+        ahead = self._ahead.get(inode, 0)
+        if offset + READ_AHEAD_LEN // 2 <= ahead <= offset + READ_AHEAD_LEN:
+            return
+        self._ahead[inode] = offset + READ_AHEAD_LEN
+        self._ahead.move_to_end(inode)
+        if len(self._ahead) > STREAMS_MAX:
+            self._ahead.popitem(last=False)
         for piece in self._tables.pieces(inode, offset, offset + READ_AHEAD_LEN, limit=64):
             if len(self._loads) >= LOADS_MAX:
                 return

@@ -29,6 +29,7 @@ from ecfs.content.state import FileState
 from ecfs.formats import decode_directory
 from ecfs.metadata import ContentTables, Database, MapPiece
 from ecfs.stripes import StripeStore
+from ecfs.targets import Buffer
 
 UNMAP_AT_ONCE = 1024
 MOVES_AT_ONCE = 256
@@ -103,7 +104,7 @@ class Files:
 
     # -- reading -----------------------------------------------------------------------------
 
-    async def read(self, inode: InodeId, offset: int, length: int) -> bytes:
+    async def read(self, inode: InodeId, offset: int, length: int) -> Buffer:
         """Bytes from `offset`, fewer at the end of the file. Damage (EIO) where they are lost.
 
         A read whose rows were changed by others while it waited, and then failed, begins anew.
@@ -126,7 +127,7 @@ class Files:
         raise AssertionError("unreachable")
 
     async def _read_stored(self, inode: InodeId, offset: int, high: int,
-                           dirty: list[tuple[int, bytes]]) -> bytes:
+                           dirty: list[tuple[int, bytes]]) -> Buffer:
         whole = self._reader.is_sequential(inode, offset, high - offset)
         pieces = self.tables.pieces(inode, offset, high)
         if whole:

@@ -31,6 +31,7 @@ from ecfs.content.state import FileState, Piece
 from ecfs.formats import KIND_CONTENT, ExtentNote, SegmentEntry, encode_directory
 from ecfs.metadata import ContentTables, Database, ExtentRow, StripeRow
 from ecfs.stripes import StripeStore, Written
+from ecfs.targets import Buffer
 
 APPENDS_AT_ONCE = 3
 TRIES_PER_ROUND = 4
@@ -52,7 +53,7 @@ class Move:
     """An extent that is written anew elsewhere; `note` as the stripe's directory will have it."""
 
     extent: int
-    data: bytes
+    data: Buffer
     note: ExtentNote
 
 

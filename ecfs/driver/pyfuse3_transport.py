@@ -205,7 +205,7 @@ class Operations(pyfuse3.Operations):
     @_answered
     async def read(self, fh: int, off: int, size: int) -> bytes:
         """Bytes, short only at the end of the file."""
-        return await self.requests.read(fh, off, size)
+        return bytes(await self.requests.read(fh, off, size))
 
     @_answered
     async def write(self, fh: int, off: int, buf: bytes) -> int:

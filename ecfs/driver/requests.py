@@ -15,6 +15,7 @@ from ecfs.driver.lookups import LookupCounts
 from ecfs.driver.orphans import drop_orphan
 from ecfs.driver.volume_protocol import Mounted, VolumeSpace
 from ecfs.namespace import RENAME_EXCHANGE, Attributes
+from ecfs.targets import Buffer
 
 _log = logging.getLogger("ecfs.driver")
 
@@ -180,7 +181,7 @@ class Requests:
             await self.change(inode, Change(size=0, kill_privileges=kill))
         return self._opened(inode, uid)
 
-    async def read(self, fh: int, offset: int, length: int) -> bytes:
+    async def read(self, fh: int, offset: int, length: int) -> Buffer:
         """The bytes of the range that lie before the end of the file."""
         return await self._files.read(self._handles.file(fh).inode, offset, length)
 

@@ -4,6 +4,7 @@ from typing import Protocol
 
 from ecfs.base.ids import InodeId
 from ecfs.namespace import Tree
+from ecfs.targets import Buffer
 
 
 class VolumeSpace(Protocol):
@@ -56,7 +57,7 @@ class Files(Protocol):
         """
         ...
 
-    async def read(self, inode: InodeId, offset: int, length: int) -> bytes:
+    async def read(self, inode: InodeId, offset: int, length: int) -> Buffer:
         """Exactly the bytes of the range that lie before the end of the file."""
         ...
 

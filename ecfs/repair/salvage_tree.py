@@ -144,7 +144,7 @@ class TreeCopy:
         for at in range(low, high, CHUNK_LEN):
             end = min(high, at + CHUNK_LEN)
             try:
-                out.write(at, await self._volume.files.read(inode, at, end - at))
+                out.write(at, bytes(await self._volume.files.read(inode, at, end - at)))
             except (Damage, FsError):
                 await self._copy_units(out, piece, at, end)
                 whole = False
@@ -169,7 +169,7 @@ class TreeCopy:
                     data = (await self._volume.store.read(ref, [unit])).data
                 except Damage:
                     data = b""
-                out.write(begin, data[begin - at : end - at])
+                out.write(begin, bytes(data[begin - at : end - at]))
             at += unit.length
 
     def _copy_xattrs(self, path: Path, inode: InodeId) -> None:

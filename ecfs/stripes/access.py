@@ -119,7 +119,7 @@ class StripeAccess:
         opener = self.opener(ref)
         head = opener.head(examination.header)
         units = ref.layout.units_of(head.directory_start, head.directory_len)
-        return head, (await self.read(ref, units)).data if units else b""
+        return head, bytes((await self.read(ref, units)).data) if units else b""
 
     def read_sync(self, ref: StripeRef, units: list[Unit]) -> Read:
         """As `read`, blocking: for a database page that SQLite wants now. Bounded by deadlines."""

@@ -36,7 +36,7 @@ class ShardFault:
 class Read:
     """What a read returned: the right bytes, and the damage that it met on the way."""
 
-    data: bytes
+    data: Buffer
     faults: tuple[ShardFault, ...] = ()
 
 
@@ -75,21 +75,22 @@ def read_steps(ref: StripeRef, opener: StripeOpener, code: Code, units: list[Uni
             faults.append(ShardFault(column, "column ends before this shard", True))
         else:
             parts[column] = reply
-    opened, bad = _open_units(opener, units, parts, ranges)
+    data = bytearray(sum(unit.length for unit in units))
+    complete, bad = _open_units(opener, units, parts, ranges, data)
     faults += [ShardFault(column, "unit does not open", False) for column in bad]
-    if len(opened) == len(units):
-        return Read(_joined(opened), tuple(faults))
+    if complete:
+        return Read(data, tuple(faults))
     if not bad:
-        data = yield from _read_ranges(ref, opener, code, units, ranges, parts, usable, faults)
-        if data is not None:
-            return Read(data, tuple(faults))
+        made = yield from _read_ranges(ref, opener, code, units, ranges, parts, usable, faults)
+        if made is not None:
+            return Read(made, tuple(faults))
     return (yield from _read_whole(ref, opener, code, units, usable))
 
 
 def _read_ranges(ref: StripeRef, opener: StripeOpener, code: Code, units: list[Unit],
                  ranges: dict[int, tuple[int, int]], parts: dict[int, Buffer],
                  usable: frozenset[int], faults: list[ShardFault],
-                 ) -> Generator[list[Fetch], list[Reply], bytes | None]:
+                 ) -> Generator[list[Fetch], list[Reply], bytearray | None]:
     """Decode only the bytes asked for: the code works byte by byte. None when it did not help."""
     lacking = [column for column in ranges if column not in parts]
     low = min(ranges[column][0] for column in lacking)
@@ -115,8 +116,9 @@ def _read_ranges(ref: StripeRef, opener: StripeOpener, code: Code, units: list[U
     for column in lacking:
         first, last = ranges[column]
         parts[column] = memoryview(made[column])[first - low : last - low]
-    opened, bad = _open_units(opener, units, parts, ranges)
-    return None if bad else _joined(opened)
+    data = bytearray(sum(unit.length for unit in units))
+    complete, _ = _open_units(opener, units, parts, ranges, data)
+    return data if complete else None
 
 
 def _read_whole(ref: StripeRef, opener: StripeOpener, code: Code, units: list[Unit],
@@ -125,12 +127,13 @@ def _read_whole(ref: StripeRef, opener: StripeOpener, code: Code, units: list[Un
     wanted = sorted({unit.shard for unit in units})
     bodies = rebuild_bodies(code, examination.bodies, wanted, ref.body_len)
     spans = dict.fromkeys(wanted, (0, ref.body_len))
-    opened, bad = _open_units(opener, units, bodies, spans)
-    if bad:
+    data = bytearray(sum(unit.length for unit in units))
+    complete, _ = _open_units(opener, units, bodies, spans, data)
+    if not complete:
         raise Unreadable(
             f"stripe {ref.segment.id:x}+{ref.offset:x}: every tag is right but a unit does not "
             "open; no target is to blame")
-    return Read(_joined(opened), tuple(examination.faults))
+    return Read(data, tuple(examination.faults))
 
 
 def examine_steps(ref: StripeRef, opener: StripeOpener, usable: frozenset[int]) -> ExamineSteps:
@@ -185,27 +188,31 @@ def _ranges(units: list[Unit]) -> dict[int, tuple[int, int]]:
 
 
 def _open_units(opener: StripeOpener, units: list[Unit], parts: dict[int, Buffer],
-                ranges: dict[int, tuple[int, int]]) -> tuple[dict[int, bytes], list[int]]:
-    """Opened units by their number, and the columns of those that did not open."""
-    opened: dict[int, bytes] = {}
+                ranges: dict[int, tuple[int, int]], out: bytearray) -> tuple[bool, list[int]]:
+    """Open the units, one after the other, into `out`.
+
+    (whether all of them are there, columns of those that did not open). Where one is not, `out`
+    must not be used.
+    """
     bad: set[int] = set()
-    for number, unit in enumerate(units):
+    complete = True
+    at = 0
+    view = memoryview(out)
+    for unit in units:
         part = parts.get(unit.shard)
         if part is None or unit.shard in bad:
-            continue
-        low = ranges[unit.shard][0]
-        try:
-            opened[number] = opener.open_unit(
-                unit.index, memoryview(part)[unit.offset - low : unit.end - low])
-        except Damage:
-            bad.add(unit.shard)
-    return opened, sorted(bad)
-
-
-def _joined(opened: dict[int, bytes]) -> bytes:
-    if len(opened) == 1:
-        return opened[0]
-    return b"".join(opened[number] for number in range(len(opened)))
+            complete = False
+        else:
+            low = ranges[unit.shard][0]
+            try:
+                opener.open_unit_into(unit.index,
+                                      memoryview(part)[unit.offset - low : unit.end - low],
+                                      view[at : at + unit.length])
+            except Damage:
+                bad.add(unit.shard)
+                complete = False
+        at += unit.length
+    return complete, sorted(bad)
 
 
 def _fault_of(column: int, error: TargetError) -> ShardFault:

@@ -142,6 +142,10 @@ class StripeOpener:
         """Plain bytes of a unit; Damage unless authentic."""
         return self._sealer.open(index, self._binding, sealed)
 
+    def open_unit_into(self, index: int, sealed: Buffer, out: memoryview) -> None:
+        """Plain bytes of a unit, into `out`; Damage unless authentic."""
+        self._sealer.open_into(index, self._binding, sealed, out)
+
     def checked_header(self, record: Buffer) -> bytes:
         """The record's header when it is this stripe's to the last byte; else Damage."""
         count = len(self._ref.segment.columns)

@@ -67,7 +67,7 @@ class LogMender:
         """
         keys = [(found.commit.epoch, found.commit.seq) for found in chain.records]
         thin = _thin(keys, members, quorum, view)
-        if chain.tip.commit.clean and not thin:
+        if chain.tip.commit.clean and not thin and not view.bad:
             return
         await self.mend(members, start)
         if not thin:

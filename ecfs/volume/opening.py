@@ -321,7 +321,7 @@ def _load(opened: Opened, chain: Chain) -> None:
         result = store.read_sync(ref, ref.layout.units_of(start, length))
         if result.faults:
             store.on_fault(ref, result.faults)
-        return result.data
+        return bytes(result.data)
 
     pages = PageStore(lambda place: read_extent(place >> 32, place & 0xFFFFFFFF, BLOCK_LEN))
     pages.map = load_map(root, read_extent)
