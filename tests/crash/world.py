@@ -11,6 +11,8 @@ from ecfs.base.errors import Fault, TargetError
 from ecfs.targets import FaultyTarget, MemoryTarget, Outcome, Target
 from ecfs.testing.pools import Ground
 
+_PAGE_LEN = 4096
+
 State = bytes | None
 """Content of a path; None where nothing is."""
 
@@ -173,13 +175,17 @@ class Model:
         """The newest state of a path."""
         return self._past(path).states[-1]
 
-    def check(self, found: dict[bytes, bytes]) -> None:
-        """A tree after a crash is one that may be."""
+    def check(self, found: dict[bytes, bytes], *, torn: bool = False) -> None:
+        """A tree after a crash is one that may be.
+
+        `torn`: where the kernel sends pages by itself, a file that was being written may have some
+        of the old bytes and some of the new.
+        """
         for path in found.keys() | self._pasts.keys():
             past = self._pasts.get(path, _Past([None]))
             allowed = past.states[past.floor:]
             state = found.get(path)
-            assert state in allowed, (
+            assert state in allowed or (torn and _is_mixture(state, allowed)), (
                 f"{path!r} is {_short(state)}, expected one of {list(map(_short, allowed))}")
 
     def settle(self, found: dict[bytes, bytes]) -> None:
@@ -188,6 +194,22 @@ class Model:
 
     def _past(self, path: bytes) -> _Past:
         return self._pasts.setdefault(path, _Past([None]))
+
+
+def _is_mixture(state: State, allowed: list[State]) -> bool:
+    """Whether each byte is that of an allowed state at its place, or a hole not written yet."""
+    present = [one for one in allowed if one is not None]
+    if state is None or len(present) < 2 or not (
+            min(map(len, present)) <= len(state) <= max(map(len, present))):
+        return False
+    for at in range(0, len(state), _PAGE_LEN):
+        page = state[at : at + _PAGE_LEN]
+        others = [one[at : at + _PAGE_LEN] for one in present]
+        if not any(page == other[: len(page)].ljust(len(page), b"\0") for other in others) and (
+                any(byte and all(other[number : number + 1] != bytes([byte]) for other in others)
+                    for number, byte in enumerate(page))):
+            return False
+    return True
 
 
 def _short(state: State) -> str:

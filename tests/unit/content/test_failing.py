@@ -26,7 +26,7 @@ async def failed_flush(world: FilesWorld, inode: InodeId | None, *, inline: bool
 
 
 async def content(world: FilesWorld, inode: InodeId) -> bytes:
-    return await world.files.read(inode, 0, 1 << 30)
+    return bytes(await world.files.read(inode, 0, 1 << 30))
 
 
 async def reads(world: FilesWorld, expected: set[bytes]) -> None:

@@ -113,7 +113,7 @@ async def _collect(volume: Volume, inode: InodeId, prefix: str, found: dict[str,
             await _collect(volume, child, path, found)
         elif mode & 0o170000 == 0o100000:
             size = volume.files.size(child)
-            found[path] = await volume.files.read(child, 0, size)
+            found[path] = bytes(await volume.files.read(child, 0, size))
 
 
 async def put(volume: Volume, parent: InodeId, name: bytes, data: bytes) -> InodeId:

@@ -49,7 +49,7 @@ async def durable(world: World, kind: int = KIND_CONTENT) -> Written:
 
 async def read_all(world: World, stripe: Written) -> list[bytes]:
     layout = stripe.ref.layout
-    return [(await world.store.read(stripe.ref, layout.units_of(start, len(extent)))).data
+    return [bytes((await world.store.read(stripe.ref, layout.units_of(start, len(extent)))).data)
             for start, extent in zip(stripe.starts, EXTENTS, strict=True)]
 
 

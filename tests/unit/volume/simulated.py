@@ -131,4 +131,4 @@ async def put(volume: Volume, name: bytes, data: bytes, *, sync: bool = True) ->
 async def get(volume: Volume, name: bytes) -> bytes:
     """A file's content."""
     entry = volume.tree.lookup(1, name)  # type: ignore[arg-type]
-    return await volume.files.read(entry.inode, 0, 1 << 30)
+    return bytes(await volume.files.read(entry.inode, 0, 1 << 30))
