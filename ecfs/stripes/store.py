@@ -142,7 +142,7 @@ class StripeStore(StripeAccess):
                 member.behind = True
         acknowledged = len(ref.segment.columns) - len(missed)
         if acknowledged < self._needed(ref.segment, ref.kind):
-            self._close_segment(ref.segment.id)
+            self.close_segment(ref.segment.id)
             raise AppendRefused(f"only {acknowledged} targets took a stripe")
 
     def _needed(self, segment: SegmentEntry, kind: int) -> int:
@@ -201,7 +201,8 @@ class StripeStore(StripeAccess):
                     segment=segment.id))
                 stream.segment = None
 
-    def _close_segment(self, segment_id: int) -> None:
+    def close_segment(self, segment_id: int) -> None:
+        """Nothing more goes into a segment."""
         for stream in self._streams.values():
             if stream.segment is not None and stream.segment.id == segment_id:
                 stream.segment = None

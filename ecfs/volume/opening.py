@@ -30,9 +30,10 @@ from ecfs.metadata import MAIN_NAME, ContentTables, Database, PageStore, PageVfs
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Identity, Member, MemberState, StripeStore
 from ecfs.volume.adopting import Exchange, adopted, exchange_left, quorum_of
-from ecfs.volume.anchor import Anchor, AnchorFile, PathMemory
+from ecfs.volume.anchor import AnchorFile, PathMemory
 from ecfs.volume.claiming import Claimer, HostLock, box_keys
 from ecfs.volume.committing import Tip
+from ecfs.volume.descent import check_descent, check_downgrade
 from ecfs.volume.environment import Environment, OpenOptions, Secret
 from ecfs.volume.locate import Located, look_everywhere, require, unlock
 from ecfs.volume.records import LogView, read_log
@@ -360,9 +361,9 @@ def _prove_fresh(opened: Opened, options: OpenOptions) -> None:
     if anchor is None:
         opened.freshness = Freshness.QUORUM_ONLY if quorum else Freshness.NOT_PROVEN
         return
-    _check_downgrade(opened, anchor)
+    check_downgrade(opened.label, anchor)
     try:
-        _check_descent(chain, ContentTables(opened.database), anchor)
+        check_descent(chain, ContentTables(opened.database), anchor)
     except (RolledBack, Forked) as error:
         if not options.accept_rollback:
             opened.journal.record(Event(
@@ -374,29 +375,3 @@ def _prove_fresh(opened: Opened, options: OpenOptions) -> None:
             expected=f"{anchor.seq} {anchor.hash}",
             got=f"{chain.tip.commit.seq} {chain.tip.hash.hex()}"))
     opened.freshness = Freshness.PROVEN if quorum else Freshness.ANCHOR_ONLY
-
-
-def _check_downgrade(opened: Opened, anchor: Anchor) -> None:
-    label = opened.label
-    if label.version < anchor.version or (label.data, label.parity) != (
-            anchor.data, anchor.parity) or label.commitment.hex() != anchor.commitment:
-        raise UnknownFormat("version, geometry or key of the pool are not those that this client "
-                            "has seen before; it will not go below them")
-
-
-def _check_descent(chain: Chain, tables: ContentTables, anchor: Anchor) -> None:
-    tip = chain.tip
-    if tip.commit.seq < anchor.seq:
-        raise RolledBack(
-            f"the pool is at commit {tip.commit.seq}, this client has seen {anchor.seq}: it was "
-            "rolled back, or the targets that hold the rest are not here. Bring them back; to "
-            "accept the loss, mount with -o accept_rollback")
-    known = {found.commit.seq: found.hash for found in chain.records}
-    found = known.get(anchor.seq) or tables.history_hash(anchor.seq)
-    if found is None or found.hex() != anchor.hash:
-        raise Forked(
-            f"the pool's commit {anchor.seq} is not the one that this client acknowledged: its "
-            "history was forked. Find the targets with the right history; to go on with this one, "
-            "mount with -o accept_rollback")
-
-

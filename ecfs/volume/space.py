@@ -86,6 +86,12 @@ class SpaceMeter:
         appended_len = self._store.appended_len - self._appended_len
         return self._available_len - appended_len - dirty_len
 
+    def is_low(self) -> bool:
+        """Whether less than a tenth of the room is left."""
+        total = placeable_len([space.total_len for space in self.spaces.values()],
+                              self._store.content_geometry)
+        return self._available_len * 10 < total
+
     def space(self, inodes_count: int, dirty_len: int) -> VolumeSpace:
         """For statfs. Total: as if the targets' other users did not exist."""
         online = [space for member in self._fleet.online()

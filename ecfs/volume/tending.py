@@ -120,11 +120,12 @@ class Tender:
             return
         files = volume.files
         async with files.flusher.round_lock:
-            open_ids = volume.store.open_segment_ids()
-            empty = [segment_id for segment_id in files.tables.empty_segments()
-                     if segment_id not in open_ids]
+            # No append is under way, so an open segment in which nothing lives may go too.
+            empty = files.tables.empty_segments()
             if not empty:
                 return
+            for segment_id in empty:
+                volume.store.close_segment(segment_id)
             entries = [files.index.segments[segment_id] for segment_id in empty]
             with volume.database.change():
                 for segment_id in empty:
@@ -139,10 +140,11 @@ class Tender:
         """Move what lives in the sparsest segment, now and then; `reclaim` then finds it empty."""
         volume = self._volume
         now_ns = volume.environment.clock.monotonic_ns()
-        due = now_ns - self._sparse_ns > SPARSE_INTERVAL_S * NS_PER_S
+        low = volume.meter.is_low()
+        due = low or now_ns - self._sparse_ns > SPARSE_INTERVAL_S * NS_PER_S
         if volume.read_only or not due or self._sparse_changes == volume.database.change_count:
             return
-        segment_id = self._sparsest()
+        segment_id = self._sparsest(SPARSE_SLACK_LEN // 8 if low else SPARSE_SLACK_LEN)
         if segment_id is None:
             self._sparse_ns = now_ns
             self._sparse_changes = volume.database.change_count
@@ -156,7 +158,7 @@ class Tender:
             self._unmovable.add(segment_id)
             _log.error("segment %x cannot be compacted: %s", segment_id, error)
 
-    def _sparsest(self) -> int | None:
+    def _sparsest(self, slack_len: int) -> int | None:
         """A closed segment of which more than half is dead, or one of too many small ones."""
         volume = self._volume
         live = volume.files.tables.live_by_segment()
@@ -170,7 +172,7 @@ class Tender:
             stored = entry.length * entry.data
             if stored < STRIPE_PAYLOAD_MAX:
                 small.append(segment_id)
-            if living * SPARSE_RATIO < stored and stored - living > SPARSE_SLACK_LEN:
+            if living * SPARSE_RATIO < stored and stored - living > slack_len:
                 found = (living / stored, segment_id)
                 best = found if best is None else min(best, found)
         if best is not None:

@@ -8,6 +8,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import trio
+
 from ecfs.base.units import MIB
 from ecfs.formats import KIND_CONTENT, KIND_METADATA, column_name
 from ecfs.repair import ScrubReport, scrub
@@ -111,6 +113,10 @@ class Lab:
     def open(self, *, cache_len: int = 0) -> AbstractAsyncContextManager[Opening]:
         """Open the pool; without a cache every read goes to the targets."""
         return self.ground.open(OpenOptions(block_cache_len=cache_len))
+
+    async def pause(self) -> None:
+        """A second, in which the background works."""
+        await trio.sleep(1)
 
     async def check_contents(self, opening: Opening) -> None:
         """Every file reads back bit for bit, and every name is there."""
