@@ -4,6 +4,7 @@ A dead stripe has no row any more, but its bytes are part of the column until th
 is known by its own record header, believed because its sealed head opens.
 """
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 
@@ -57,7 +58,9 @@ def ref_from_header(store: StripeStore, segment: SegmentEntry, offset: int, kind
 async def discover(store: StripeStore, segment: SegmentEntry, offset: int,
                    kind: int) -> StripeRef | None:
     """The dead stripe at an address, from whichever target still has its header."""
-    for header in await record_headers(store, segment, offset):
+    headers = Counter(await record_headers(store, segment, offset))
+    for header, _ in headers.most_common():
+        # Nothing binds the tags of a dead stripe but that most targets have the same.
         ref = ref_from_header(store, segment, offset, kind, header)
         if ref is not None:
             return ref

@@ -9,6 +9,8 @@ from ecfs.base.limits import RESERVE_LEN_MIN
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.targets import AnyLane, Target
 
+PACKED_LEN = RESERVE_LEN_MIN // 4
+
 
 class MemberState(StrEnum):
     """Whether a target takes part."""
@@ -25,8 +27,8 @@ class Member:
     """One target of the pool. `target` and `lane` are None while it is not there.
 
     `free_len`: bytes beyond the reserve, as last measured; `full`: none are, so it takes no new
-    content. `behind`: it may lack shards that it never acknowledged, until it has caught up.
-    `filling`: somebody is rebuilding it now.
+    content; `packed`: it refused even what may use the reserve. `filling`: somebody is rebuilding
+    it now. `behind`: it may lack shards that it never acknowledged, until it has caught up.
     """
 
     id: bytes
@@ -36,6 +38,7 @@ class Member:
     lane: AnyLane | None = None
     state: MemberState = MemberState.MISSING
     full: bool = False
+    packed: bool = False
     free_len: int = 0
     behind: bool = False
     filling: bool = False
@@ -115,7 +118,7 @@ class Fleet:
         if member is None:
             return
         if error.fault is Fault.FULL:
-            member.full = True
+            member.packed, member.full = member.full, True
             self._tell(member)
             return
         self._journal.record(Event(EventKind.WRITE_FAILED, str(error), target=target_id))
@@ -124,9 +127,9 @@ class Fleet:
     def note_space(self, member: Member, free_len: int) -> None:
         """What a target has free was measured: `free_len` counts everything, the reserve too."""
         member.free_len = max(0, free_len - RESERVE_LEN_MIN)
-        full = member.free_len == 0
-        if full != member.full:
-            member.full = full
+        full, packed = member.free_len == 0, member.packed and free_len < PACKED_LEN
+        if (full, packed) != (member.full, member.packed):
+            member.full, member.packed = full, packed
             self._tell(member)
 
     def _tell(self, member: Member) -> None:

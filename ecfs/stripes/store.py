@@ -106,7 +106,7 @@ class StripeStore(StripeAccess):
 
     def _takes(self, member: Member, kind: int) -> bool:
         """Whether a target takes shards now: only metadata may use the reserve."""
-        return member.online and (kind == KIND_METADATA or not member.full)
+        return member.online and not (member.packed if kind == KIND_METADATA else member.full)
 
     async def _write_records(self, sealed: SealedStripe) -> frozenset[bytes]:
         segment = sealed.ref.segment

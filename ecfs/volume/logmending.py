@@ -11,7 +11,7 @@ from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member
 from ecfs.targets import Target
 from ecfs.volume.records import Found, LogView, read_log
-from ecfs.volume.recovery import Chain
+from ecfs.volume.recovery import Chain, chains
 
 
 @dataclass(slots=True)
@@ -46,10 +46,11 @@ class LogMender:
         bad = mended = 0
         view = await read_log(self.fleet, members, self.keys, epoch=start.epoch,
                               offset=start.offset)
+        needed = _worth_keeping(view)
         for member in list(self.fleet.online()):
             if member.id not in view.read:
                 continue
-            patches = await self._patches(view, member)
+            patches = await self._patches(view, needed, member)
             claim_bad = await self._mend_claim(member)
             bad += len(patches) + claim_bad
             if patches and await self._apply(member, patches):
@@ -78,10 +79,12 @@ class LogMender:
             raise ReadOnly("the newest commits are on too few targets, and no more of them take "
                            "records now")
 
-    async def _patches(self, view: LogView, member: Member) -> list[_Patch]:
+    async def _patches(self, view: LogView, needed: list[tuple[int, int]],
+                       member: Member) -> list[_Patch]:
         patches = []
         covered = []
-        for key, found in view.records.items():
+        for key in needed:
+            found = view.records[key]
             covered.append((found.commit.epoch, found.offset, found.offset + found.length))
             if member.id not in view.holders[key]:
                 data = await self._bytes_of(found, view.holders[key])
@@ -158,6 +161,23 @@ class LogMender:
                                               deadline_s=TARGET_SYNC_DEADLINE_S))
         except TargetError:
             return False
+
+
+def _worth_keeping(view: LogView) -> list[tuple[int, int]]:
+    """Records that a checkpoint and what follows it need; of two in one place the one that more
+    members have, so that a target whose records moved does not spread that."""
+    needed = {(found.commit.epoch, found.commit.seq)
+              for chain in chains(view) for found in (chain.checkpoint, *chain.records)}
+    kept: list[tuple[int, int]] = []
+    for key in sorted(needed, key=lambda key: (key[0], view.records[key].offset)):
+        if kept and kept[-1][0] == key[0]:
+            before, found = view.records[kept[-1]], view.records[key]
+            if before.offset + before.length > found.offset:
+                if len(view.holders[kept[-1]]) >= len(view.holders[key]):
+                    continue
+                kept.pop()
+        kept.append(key)
+    return kept
 
 
 def _thin(keys: list[tuple[int, int]], members: tuple[bytes, ...], quorum: int,

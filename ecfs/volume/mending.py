@@ -1,11 +1,14 @@
 """Putting records and labels of an open volume right."""
 
-from ecfs.base.errors import Damage
+from functools import partial
+
+from ecfs.base.errors import Damage, Fault, TargetError, UnknownFormat
 from ecfs.base.limits import LABEL_LEN_MAX
 from ecfs.formats import check_label, decode_label, labels_among
 from ecfs.observe import Event, EventKind
 from ecfs.targets import Target
-from ecfs.volume.locate import label_mac
+from ecfs.volume.labelling import LABELS_KEPT
+from ecfs.volume.locate import LabelMac, label_mac
 from ecfs.volume.records import on_online
 from ecfs.volume.volume import Volume
 
@@ -26,21 +29,7 @@ async def mend_labels(volume: Volume) -> tuple[int, int]:
     (how many were bad, how many targets hold a good one now that did not).
     """
     mac = label_mac(volume.opened.master)
-
-    def is_good(target: Target) -> bool:
-        names = labels_among(target.list_names())
-        for _, _, name in names[:2]:
-            target.forget(name)
-            try:
-                signed = decode_label(target.read(name, 0, LABEL_LEN_MAX + 1))
-                check_label(signed, mac)
-            except Damage:
-                return False
-            if signed.was_rotten:
-                return False
-        return bool(names)
-
-    results = await on_online(volume.fleet, is_good)
+    results = await on_online(volume.fleet, partial(_is_labelled, mac))
     bad = [target_id for target_id, result in results.items() if result is not True]
     if not bad:
         return 0, 0
@@ -50,4 +39,33 @@ async def mend_labels(volume: Volume) -> tuple[int, int]:
     # Twice, since the label before the newest is kept too.
     await volume.labeller.write(None)
     held = await volume.labeller.write(None)
+    await on_online(volume.fleet, partial(_remove_junk, mac))
     return len(bad), len(held & set(bad))
+
+
+def _is_labelled(mac: LabelMac, target: Target) -> bool:
+    """Whether the newest labels of a target are right in every byte. Runs in its lane."""
+    names = labels_among(target.list_names())[:LABELS_KEPT]
+    return bool(names) and all(_is_authentic(mac, target, name, rotten=False)
+                               for _, _, name in names)
+
+
+def _remove_junk(mac: LabelMac, target: Target) -> None:
+    """What has a label's name and is none would hide the labels behind it. Runs in the lane."""
+    for _, _, name in labels_among(target.list_names()):
+        if not _is_authentic(mac, target, name, rotten=True):
+            target.remove(name)
+
+
+def _is_authentic(mac: LabelMac, target: Target, name: str, *, rotten: bool) -> bool:
+    target.forget(name)
+    try:
+        signed = decode_label(target.read(name, 0, LABEL_LEN_MAX + 1))
+        check_label(signed, mac)
+    except (Damage, UnknownFormat):
+        return False
+    except TargetError as error:
+        if error.fault is not Fault.UNSAFE:
+            raise
+        return False
+    return rotten or not signed.was_rotten

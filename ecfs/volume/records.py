@@ -5,7 +5,7 @@ has a hole there. A reader believes nothing but what opens, and scans past what 
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -97,6 +97,7 @@ async def read_log(fleet: Fleet, members: Iterable[bytes], keys: BoxKeys, *, epo
         jobs.append((member.lane,
                      partial(_scan_member, member.target, epoch, offset, number == 0)))
     by_hash: dict[bytes, tuple[int, int]] = {}
+    places: dict[tuple[int, int], dict[int, set[bytes]]] = {}
     for member, result in zip(asked, await run_jobs(jobs, TARGET_SYNC_DEADLINE_S), strict=True):
         if isinstance(result, TargetError):
             fleet.mark_away(member.id, str(result))
@@ -109,15 +110,27 @@ async def read_log(fleet: Fleet, members: Iterable[bytes], keys: BoxKeys, *, epo
             if key is None:
                 key = await _open_box_of(view, keys, member, box)
                 if key is None:
-                    view.bad.append((member.id, box.epoch, box.offset))
+                    # Every block of it: each is to be zeros again.
+                    view.bad += [(member.id, box.epoch, at) for at in range(
+                        box.offset, box.offset + box.length, BLOCK_LEN)]
                     continue
                 by_hash[box.hash] = key
-            if view.records[key].offset == box.offset:
-                view.holders.setdefault(key, set()).add(member.id)
-                view.ends[box.epoch] = max(view.ends.get(box.epoch, 0), box.offset + box.length)
-            else:
-                view.bad.append((member.id, box.epoch, box.offset))
+            places.setdefault(key, {}).setdefault(box.offset, set()).add(member.id)
+    for key, members_at in places.items():
+        _settle_place(view, key, members_at)
     return view
+
+
+def _settle_place(view: LogView, key: tuple[int, int], members_at: dict[int, set[bytes]]) -> None:
+    """A record lies where most members have it; one that has it elsewhere does not have it."""
+    offset = max(members_at, key=lambda at: (len(members_at[at]), -at))
+    found = view.records[key] = replace(view.records[key], offset=offset)
+    view.holders[key] = members_at.pop(offset)
+    epoch, end = key[0], offset + found.length
+    view.ends[epoch] = max(view.ends.get(epoch, 0), end)
+    view.bad += [(member, epoch, at) for begin, members in members_at.items()
+                 for at in range(begin, begin + found.length, BLOCK_LEN)
+                 for member in members - view.holders[key]]
 
 
 async def _open_box_of(view: LogView, keys: BoxKeys, member: Member,

@@ -61,7 +61,7 @@ class RealPool:
         while not self._is_served():
             assert self._process.poll() is None, self._log.read_text()
             assert time.monotonic() < until, self._log.read_text()
-            time.sleep(0.02)
+            threading.Event().wait(0.02)
 
     def _is_served(self) -> bool:
         try:
@@ -223,7 +223,8 @@ def test_killed_again_and_again(pool: RealPool) -> None:
         writer = Writer(pool.mountpoint, model, SEED * 1_000 + loop)
         thread = threading.Thread(target=writer.run)
         thread.start()
-        time.sleep(source.uniform(*LIFE_S))
+        # The writer goes on until the mount dies under it.
+        thread.join(source.uniform(*LIFE_S))
         pool.kill()
         thread.join(60)
         assert not thread.is_alive()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import trio
 
-from ecfs.base.units import MIB
+from ecfs.base.units import BLOCK_LEN, MIB
 from ecfs.formats import KIND_CONTENT, KIND_METADATA, column_name
 from ecfs.repair import ScrubReport, scrub
 from ecfs.repair.walking import segments_of
@@ -141,9 +141,16 @@ class Lab:
             for name, data in self.columns[target].items():
                 if name in live:
                     assert name in now, f"{name} is gone from target {target}"
-                    assert now[name] == data, f"{name} of target {target} differs"
+                    assert now[name] == data, (
+                        f"{name} of target {target} differs in the blocks "
+                        f"{_different_blocks(now[name], data)} ({len(now[name])}, {len(data)})")
                     compared += 1
         assert compared or not targets
+
+
+def _different_blocks(one: bytes, two: bytes) -> list[int]:
+    return [number for number in range(-(-max(len(one), len(two)) // BLOCK_LEN))
+            if one[number * BLOCK_LEN :][:BLOCK_LEN] != two[number * BLOCK_LEN :][:BLOCK_LEN]]
 
 
 async def scrub_twice(opening: Opening) -> ScrubReport:
