@@ -6,7 +6,7 @@ header names, and the target gives back what was written.
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -35,12 +35,15 @@ class Mended:
     mended: tuple[int, ...]
 
 
-async def mend_stripe(store: StripeStore, ref: StripeRef, *, note: bool = False) -> Mended:
+async def mend_stripe(store: StripeStore, ref: StripeRef, *,
+                      known: Collection[int] = ()) -> Mended:
     """Check all shards of a stripe whose targets are there and rewrite the bad ones.
 
+    Each fault is recorded, but those of columns that are `known`, for who found them has done so.
     Unreadable when too few are good. A target that does not take its shard is not an error here.
     """
-    examination = await store.examine(ref, note=note)
+    examination = await store.examine(ref, note=False)
+    store.note(ref, [fault for fault in examination.faults if fault.column not in known])
     bad = tuple(sorted({fault.column for fault in examination.faults}))
     if not bad:
         return Mended((), ())
@@ -117,7 +120,8 @@ class MendingQueue:
     """Stripes that reads found damaged, each once, in order; and targets that catch up."""
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[tuple[int, int, int], StripeRef] = OrderedDict()
+        self._waiting: OrderedDict[tuple[int, int, int], tuple[StripeRef, set[int]]] = (
+            OrderedDict())
         self._wake = trio.Event()
         self._idle = trio.Event()
         self.mended_count = 0
@@ -126,12 +130,14 @@ class MendingQueue:
     def report(self, ref: StripeRef, faults: Sequence[ShardFault]) -> None:
         """A read met damage. Past the queue's bound it is left to the next scrub."""
         key = (ref.segment.id, ref.segment.epoch, ref.offset)
+        columns = {fault.column for fault in faults}
         if key in self._waiting:
+            self._waiting[key][1].update(columns)
             return
         if len(self._waiting) >= MENDING_QUEUE_LEN_MAX:
             self.dropped_count += 1
             return
-        self._waiting[key] = ref
+        self._waiting[key] = ref, columns
         self._idle = trio.Event()
         self._wake.set()
 
@@ -162,10 +168,10 @@ class MendingQueue:
 
     async def _drain(self, volume: Volume) -> None:
         while self._waiting:
-            key, ref = next(iter(self._waiting.items()))
+            key, (ref, known) = next(iter(self._waiting.items()))
             if not volume.read_only:
                 try:
-                    done = await mend_stripe(volume.store, ref)
+                    done = await mend_stripe(volume.store, ref, known=known)
                     self.mended_count += len(done.mended)
                 except EcfsError as error:
                     _log.warning("segment %x offset %x: %s", ref.segment.id, ref.offset, error)

@@ -95,7 +95,7 @@ class _Scrubber:
         report.stripes_count += 1
         report.checked_len += ref.record_len * len(ref.segment.columns)
         try:
-            done = await mend_stripe(volume.store, ref, note=True)
+            done = await mend_stripe(volume.store, ref)
         except Unreadable as error:
             if is_live:
                 await self._rescue(ref, error)

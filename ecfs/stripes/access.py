@@ -103,14 +103,14 @@ class StripeAccess:
         geometry = ref.geometry
         result = await self._drive(ref, read_steps(
             ref, self.opener(ref), self.code(geometry), units, self.usable(ref)))
-        self._note(ref, result.faults)
+        self.note(ref, result.faults)
         return result
 
     async def examine(self, ref: StripeRef, *, note: bool = True) -> Examination:
         """Read and check all shards of a stripe in full."""
         result = await self._drive(ref, examine_steps(ref, self.opener(ref), self.usable(ref)))
         if note:
-            self._note(ref, result.faults)
+            self.note(ref, result.faults)
         return result
 
     async def read_directory(self, ref: StripeRef) -> tuple[StripeHead, bytes]:
@@ -130,7 +130,7 @@ class StripeAccess:
                 fetches = steps.send([self._fetch_sync(ref, fetch) for fetch in fetches])
         except StopIteration as stop:
             result: Read = stop.value
-        self._note(ref, result.faults)
+        self.note(ref, result.faults)
         return result
 
     def _fetch_sync(self, ref: StripeRef, fetch: Fetch) -> Reply:
@@ -169,7 +169,8 @@ class StripeAccess:
                 return [error]
         return await run_jobs(jobs, deadline_s=TARGET_DEADLINE_S)
 
-    def _note(self, ref: StripeRef, faults: Iterable[ShardFault]) -> None:
+    def note(self, ref: StripeRef, faults: Iterable[ShardFault]) -> None:
+        """Record the evidence of each fault against its target."""
         for fault in faults:
             member = self.fleet.get(ref.segment.columns[fault.column])
             if member is not None and member.behind and fault.missing:

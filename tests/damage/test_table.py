@@ -21,6 +21,8 @@ async def heal(lab: Lab, hurt: dict[int, Damaging]) -> None:
     async with lab.open() as opening:
         await lab.check_contents(opening)
         _check_told(opening, hurt, gone)
+        # What was read ahead may still be on its way.
+        await lab.pause()
         await opening.mending.drained()
         await check_read_is_healed(lab, opening)
         await scrub_twice(opening)
