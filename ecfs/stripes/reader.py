@@ -69,12 +69,10 @@ def read_steps(ref: StripeRef, opener: StripeOpener, code: Code, units: list[Uni
     parts: dict[int, Buffer] = {}
     for column, reply in zip(wanted, replies, strict=True):
         low, high = ranges[column]
-        if isinstance(reply, TargetError):
-            faults.append(_fault_of(column, reply))
-        elif len(reply) != high - low:
-            faults.append(ShardFault(column, "column ends before this shard", True))
-        else:
+        if isinstance(reply, bytes) and len(reply) == high - low:
             parts[column] = reply
+        else:
+            faults.append(_fault_of(column, reply))
     data = bytearray(sum(unit.length for unit in units))
     complete, bad = _open_units(opener, units, parts, ranges, data)
     faults += [ShardFault(column, "unit does not open", False) for column in bad]
@@ -110,6 +108,8 @@ def _read_ranges(ref: StripeRef, opener: StripeOpener, code: Code, units: list[U
         for column, reply in zip(batch, replies, strict=True):
             if isinstance(reply, bytes) and len(reply) == high - low:
                 good[column] = reply
+            else:
+                faults.append(_fault_of(column, reply))
     if len(good) < ref.geometry.data:
         return None
     made = rebuild_bodies(code, good, lacking, high - low)
@@ -215,5 +215,8 @@ def _open_units(opener: StripeOpener, units: list[Unit], parts: dict[int, Buffer
     return complete, sorted(bad)
 
 
-def _fault_of(column: int, error: TargetError) -> ShardFault:
-    return ShardFault(column, str(error), error.fault is Fault.MISSING)
+def _fault_of(column: int, reply: Reply) -> ShardFault:
+    """What is wrong with a reply that is no error but too short, or an error."""
+    if isinstance(reply, TargetError):
+        return ShardFault(column, str(reply), reply.fault is Fault.MISSING)
+    return ShardFault(column, "column ends before this shard", True)
