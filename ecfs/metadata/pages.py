@@ -115,7 +115,6 @@ class PageStore:
         self.map = PageMap()
         self.damage: Damage | None = None
         self.frozen: list[Batch] = []
-        self.overlay_delta_len = 0
 
     def read(self, page: int) -> bytes:
         """The page as SQLite sees it. Damage when no stripe yields it."""
@@ -172,7 +171,6 @@ class PageStore:
             return
         deltas = [self._delta(page, data) for page, data in sorted(self._batch.items())]
         self.overlay.update(self._batch)
-        self.overlay_delta_len += sum(len(delta.data) for delta in deltas)
         self.page_count = self._batch_count
         self._cut()
         self.frozen.append(Batch(tuple(deltas), self.page_count))
@@ -195,7 +193,6 @@ class PageStore:
         for delta in deltas:
             before = self.committed(delta.page) if delta.based else None
             self.overlay[delta.page] = decode_delta(delta, before)
-            self.overlay_delta_len += len(delta.data)
         self.page_count = page_count
         self._cut()
 
@@ -219,7 +216,6 @@ class PageStore:
                 self.remember(page, data)
             elif page in self._clean:
                 self._clean.pop(page)
-        self.overlay_delta_len = 0
 
 
 def encode_delta(page: int, before: bytes | None, after: bytes) -> PageDelta:

@@ -10,7 +10,11 @@ from dataclasses import dataclass, field
 import trio
 
 from ecfs.base.errors import AppendRefused, Damage
-from ecfs.base.limits import CHECKPOINT_OVERLAY_PAGES_MAX, STRIPE_PAYLOAD_MAX
+from ecfs.base.limits import (
+    CHECKPOINT_DELTA_LEN_MAX,
+    CHECKPOINT_OVERLAY_PAGES_MAX,
+    STRIPE_PAYLOAD_MAX,
+)
 from ecfs.base.units import BLOCK_LEN, MIB
 from ecfs.formats import (
     KIND_METADATA,
@@ -77,7 +81,13 @@ class Checkpointer:
 
     def due(self) -> bool:
         """Whether so much changed since the last checkpoint that one is due."""
-        return len(self._pages.overlay) > CHECKPOINT_OVERLAY_PAGES_MAX
+        return (len(self._pages.overlay) > CHECKPOINT_OVERLAY_PAGES_MAX
+                or self._log_len() > CHECKPOINT_DELTA_LEN_MAX)
+
+    def _log_len(self) -> int:
+        """Bytes of records, padding included, since the newest checkpoint of this epoch."""
+        tip, root = self._committer.tip, self.root_tip
+        return tip.offset + tip.length - (0 if root is None else root.offset + root.length)
 
     def is_behind(self) -> bool:
         """Whether records follow the newest checkpoint."""
