@@ -1,9 +1,10 @@
 """Putting claims and commit records right on targets that hold them wrong or not at all."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from ecfs.base.errors import Fault, ReadOnly, TargetError
+from ecfs.base.errors import Fault, Fenced, ReadOnly, TargetError
 from ecfs.base.limits import TARGET_DEADLINE_S, TARGET_SYNC_DEADLINE_S
 from ecfs.base.units import BLOCK_LEN
 from ecfs.formats import BoxKeys, CheckpointPointer, claim_name, commits_name, record_hash
@@ -27,7 +28,9 @@ class _Patch:
 class LogMender:
     """Mends the claim of one epoch and the records before and in it. `keys` are the records'.
 
-    No record may be appended meanwhile: the caller sees to that.
+    No record may be appended meanwhile: the caller sees to that. Files of later epochs are another
+    writer's and are never touched, and a target on which `fenced` finds that writer's claim is
+    left alone: what looks torn there may be a record on its way.
     """
 
     fleet: Fleet
@@ -35,6 +38,7 @@ class LogMender:
     keys: BoxKeys
     epoch: int
     claim: bytes
+    fenced: Callable[[Target], Fenced | None]
 
     async def mend(self, members: tuple[bytes, ...],
                    start: CheckpointPointer) -> tuple[int, int]:
@@ -85,6 +89,8 @@ class LogMender:
         covered = []
         for key in needed:
             found = view.records[key]
+            if found.commit.epoch > self.epoch:
+                continue
             covered.append((found.commit.epoch, found.offset, found.offset + found.length))
             if member.id not in view.holders[key]:
                 data = await self._bytes_of(found, view.holders[key])
@@ -93,7 +99,7 @@ class LogMender:
         for bad_member, epoch, offset in view.bad:
             inside = any(epoch == at_epoch and low <= offset < high
                          for at_epoch, low, high in covered)
-            if bad_member == member.id and not inside:
+            if bad_member == member.id and not inside and epoch <= self.epoch:
                 # Past the records the file is preallocated zeros, and is to be that again.
                 patches.append(_Patch(epoch, offset, bytes(BLOCK_LEN)))
         return patches
@@ -115,6 +121,7 @@ class LogMender:
 
     async def _apply(self, member: Member, patches: list[_Patch]) -> bool:
         def write(target: Target) -> None:
+            self._check_free(target)
             for patch in patches:
                 name = commits_name(patch.epoch)
                 target.forget(name)
@@ -146,6 +153,7 @@ class LogMender:
         name = claim_name(self.epoch)
 
         def check(target: Target) -> bool:
+            self._check_free(target)
             try:
                 if target.read(name, 0, BLOCK_LEN + 1) == self.claim:
                     return False
@@ -161,6 +169,12 @@ class LogMender:
                                               deadline_s=TARGET_SYNC_DEADLINE_S))
         except TargetError:
             return False
+
+    def _check_free(self, target: Target) -> None:
+        """AWAY when another writer has claimed this target."""
+        fenced = self.fenced(target)
+        if fenced is not None:
+            raise TargetError(Fault.AWAY, f"{target.path}: {fenced}")
 
 
 def _worth_keeping(view: LogView) -> list[tuple[int, int]]:

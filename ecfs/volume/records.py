@@ -292,6 +292,12 @@ class RecordWriter:
         target.write(name, offset, [record])
         target.sync(name)
 
+    async def find_fence(self) -> Fenced | None:
+        """Ask every member now whether other claims keep this writer from its quorum."""
+        fences = [result for result in (await self._on_members(self.check_claims)).values()
+                  if result is not None]
+        return fences[0] if fences and len(self._members) - len(fences) < self._quorum else None
+
     def check_claims(self, target: Target) -> Fenced | None:
         """The claims of a target, listed now: Fenced if an authentic one of our epoch or a later
         one is not ours. Junk under a claim's name fences nobody."""
