@@ -131,16 +131,16 @@ class _Scrubber:
         await self._on_columns(entry, check)
 
     async def _scrub_lengths(self, entry: SegmentEntry) -> None:
-        """A column that goes on past its segment's end is cut there."""
+        """A column that goes on past its segment's end is cut there. No finding: an honest target
+        has what was written before a crash and never acknowledged."""
         if entry.id in self._volume.store.open_segment_ids():
             return
 
         def check(target: Target, column: int) -> bool:
-            if target.size(name) <= entry.length:
-                return False
-            target.truncate(name, entry.length)
-            target.sync(name)
-            return True
+            if target.size(name) > entry.length:
+                target.truncate(name, entry.length)
+                target.sync(name)
+            return False
 
         name = column_name(entry.epoch, entry.id)
         await self._on_columns(entry, check)
@@ -166,8 +166,8 @@ class _Scrubber:
                 self._report.bad_count += 1
                 self._report.mended_count += 1
                 volume.journal.record(Event(
-                    EventKind.HEADER_BAD, f"{column_name(entry.epoch, entry.id)}: header or length "
-                    "was wrong and was put right", target=target_id, segment=entry.id))
+                    EventKind.HEADER_BAD, f"{column_name(entry.epoch, entry.id)}: header was "
+                    "wrong and was put right", target=target_id, segment=entry.id))
 
     def _say(self) -> None:
         report = self._report
