@@ -74,6 +74,7 @@ class Kernel:
                 await self._do(task, op)
                 self._trace.say("op", f"{op.text()}: done")
             except EcfsError as error:
+                await _if_alive()
                 if self._strict and isinstance(error, (Damage, Bug)):
                     raise Failure(f"{op.text()}: {type(error).__name__}: {error}") from error
                 name = errno.errorcode.get(error.errno, str(error.errno))
@@ -143,6 +144,7 @@ class Kernel:
                 try:
                     await self._requests.write(opened.fh, start + at, piece)
                 except EcfsError:
+                    await _if_alive()
                     self._history.unwritten(opened.node)
                     raise
 
@@ -252,6 +254,7 @@ class Kernel:
         try:
             await function(*args)
         except EcfsError:
+            await _if_alive()
             self._history.names_unchanged()
             raise
         self._history.names_changed()
@@ -309,3 +312,9 @@ class Kernel:
 
     def _lock(self, inode: InodeId) -> trio.Lock:
         return self._locks.setdefault(inode, trio.Lock())
+
+
+async def _if_alive() -> None:
+    """End here when the machine has died: what failed then failed for nobody, and may have been
+    done."""
+    await trio.lowlevel.checkpoint_if_cancelled()

@@ -84,6 +84,8 @@ class World:
 
     def judge(self, machine: Machine, event: Event) -> None:
         """Look at an event; the first that must not be is the world's failure."""
+        if machine.power.is_out:
+            return
         self.trace.say(f"event {event.kind}", f"{machine.name}: {event.text()}")
         try:
             check_event(event, machine.disks, self.ids)
