@@ -38,6 +38,7 @@ from ecfs.targets import Target
 SCAN_LEN_MAX = 512 * MIB
 SCAN_CHUNK_LEN = 4 * MIB
 EPOCHS_READ_MAX = 64
+UNREADABLE_BLOCKS_MAX = 256
 _ZEROS = bytes(64 * KIB)
 
 TargetWork = Callable[[Target], Any]
@@ -182,7 +183,13 @@ def _scan_file(target: Target, epoch: int, start: int, budget: int, scan: _Scan,
     zeros = bytes(BLOCK_LEN)
     while at - start < budget:
         if at - window_at + BLOCK_LEN > len(window):
-            window, window_at = target.read(name, at, SCAN_CHUNK_LEN), at
+            read = _read_past_errors(target, name, at, scan)
+            if read is None:
+                scan.bad.append((epoch, at))
+                at += BLOCK_LEN
+                window, window_at = b"", at
+                continue
+            window, window_at = read, at
             if not window:
                 break
         inside = at - window_at
@@ -207,6 +214,18 @@ def _scan_file(target: Target, epoch: int, start: int, budget: int, scan: _Scan,
             scan.bad.append((epoch, at))
             at += BLOCK_LEN
     return at - start
+
+
+def _read_past_errors(target: Target, name: str, at: int, scan: _Scan) -> bytes | None:
+    """A window of a record file, or a short one up to a sector that cannot be read; None: the block
+    at `at` is such a one. TargetError when there are too many."""
+    for length in (SCAN_CHUNK_LEN, BLOCK_LEN):
+        try:
+            return target.read(name, at, length)
+        except TargetError as error:
+            if error.fault is not Fault.IO or len(scan.bad) >= UNREADABLE_BLOCKS_MAX:
+                raise
+    return None
 
 
 def _next_block(window: bytes, window_at: int, inside: int) -> int:
