@@ -14,6 +14,7 @@ class EventKind(StrEnum):
     HEADER_BAD = "header-bad"
     LABEL_BAD = "label-bad"
     RECORD_BAD = "record-bad"
+    RECORD_TORN = "record-torn"
     CLAIM_BAD = "claim-bad"
     TARGET_AWAY = "target-away"
     TARGET_BACK = "target-back"

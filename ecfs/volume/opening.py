@@ -33,7 +33,14 @@ from ecfs.volume.environment import Environment, OpenOptions, Secret
 from ecfs.volume.locate import Located, look_everywhere, require, unlock
 from ecfs.volume.opened import Freshness, Opened
 from ecfs.volume.records import LogView, read_log
-from ecfs.volume.recovery import Chain, MetadataTable, adopt, load_map, replay
+from ecfs.volume.recovery import (
+    Chain,
+    MetadataTable,
+    adopt,
+    bad_records,
+    load_map,
+    replay,
+)
 
 EPOCH_JUMP_MAX = 1 << 20
 MEMBERSHIPS_FOLLOWED_MAX = 4
@@ -230,10 +237,11 @@ async def _read(opened: Opened, options: OpenOptions) -> None:
     opened.chain = adopt(view, drop_tail=options.drop_tail)
     if opened.chain is not None:
         opened.clean = opened.chain.tip.commit.clean
-        for member, epoch, offset in view.bad:
+        for bad in bad_records(view):
             opened.journal.record(Event(
-                EventKind.RECORD_BAD, f"commits.{epoch:x} has a bad record at {offset:x}",
-                target=member, offset=offset))
+                EventKind.RECORD_BAD if bad.acknowledged else EventKind.RECORD_TORN,
+                f"commits.{bad.epoch:x} has no good record at {bad.offset:x}",
+                target=bad.member, offset=bad.offset))
         if opened.chain.dropped:
             opened.journal.record(Event(
                 EventKind.TAIL_DROPPED,
