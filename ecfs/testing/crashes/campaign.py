@@ -18,8 +18,8 @@ from ecfs.testing.crashes.units import Recordings, Unit, recovery_of, units
 
 PER_BATCH = 6
 RECOVERY_EVERY = 9
-HEALED_OF = 10
-KEPT_OF = 3
+HEALED_OF = 14
+KEPT_OF = 4
 FINDINGS_MAX = 40
 
 
@@ -189,7 +189,7 @@ def choices(pool: Any, run: Run, state: State) -> tuple[Chosen, int]:
     possible = away_choices(pool, run.start.suspects)
     if possible and next(dice) % 2:
         away = possible[next(dice) % len(possible)]
-    keeps = next(dice) % KEPT_OF == 0 or bool(away)
+    keeps = next(dice) % KEPT_OF == 0
     away_then = frozenset[str]()
     later = away_choices(pool, run.start.suspects | away)
     if keeps and later and next(dice) % 3 == 0:
