@@ -36,6 +36,7 @@ class EventKind(StrEnum):
     TAIL_DROPPED = "tail-dropped"
     METADATA_DAMAGED = "metadata-damaged"
     COLUMN_ABANDONED = "column-abandoned"
+    COLUMN_CUT = "column-cut"
     CHECKPOINT = "checkpoint"
     MOUNTED = "mounted"
     UNMOUNTED = "unmounted"

@@ -114,6 +114,17 @@ def test_a_straggler_is_ignored_however_long_its_branch() -> None:
     assert chain is not None and chain.tip == later
 
 
+def test_a_dead_end_of_a_younger_epoch_does_not_hide_what_was_built_later() -> None:
+    """A writer adopted the record of epoch 1 without having seen the lone first one of epoch 2."""
+    log, made = run_of(4)
+    adopted = log.add()
+    log.add(after=made[3], epoch=2)
+    newest = log.add(after=adopted, epoch=3)
+    chain = adopt(log.view(), drop_tail=False)
+    assert chain is not None and chain.records == (*made, adopted, newest)
+    assert chain.dropped == ()
+
+
 def test_an_epoch_that_adopted_the_straggler_keeps_it() -> None:
     log, made = run_of(4)
     last = log.add()
