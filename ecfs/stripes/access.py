@@ -188,7 +188,8 @@ class StripeAccess:
             if fault.fenced or (member is not None and member.behind and fault.missing):
                 # Given back by who took over, or never acknowledged: its absence accuses nobody.
                 continue
-            kind = EventKind.SHARD_MISSING if fault.missing else EventKind.SHARD_BAD
+            kind = (EventKind.SHARD_MISSING if fault.missing else
+                    EventKind.TARGET_SLOW if fault.late else EventKind.SHARD_BAD)
             column = fault.column
             self.journal.record(Event(
                 kind, f"segment {ref.segment.id:x} offset {ref.offset:x} column {column}: "
