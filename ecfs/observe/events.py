@@ -39,6 +39,9 @@ class EventKind(StrEnum):
     CHECKPOINT = "checkpoint"
     MOUNTED = "mounted"
     UNMOUNTED = "unmounted"
+    REFUSED = "refused"
+    FORCED = "forced"
+    AUDIT_MISSING = "audit-missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +99,22 @@ CRITICAL_KINDS = frozenset({
     EventKind.CLAIMED, EventKind.FENCED, EventKind.ROLLBACK_REFUSED, EventKind.ROLLBACK_ACCEPTED,
     EventKind.FORK_REFUSED, EventKind.READ_ONLY, EventKind.REBUILT, EventKind.REPAIRED,
     EventKind.TAIL_DROPPED, EventKind.METADATA_DAMAGED, EventKind.STRIPE_UNREADABLE,
-    EventKind.MOUNTED, EventKind.UNMOUNTED,
+    EventKind.MOUNTED, EventKind.UNMOUNTED, EventKind.REFUSED, EventKind.FORCED,
+    EventKind.AUDIT_MISSING,
 })
 """Audited and synced before `Journal.record` returns."""
 
-AUDITED_KINDS = EVIDENCE_KINDS | CRITICAL_KINDS
+REPAIR_KINDS = frozenset({
+    EventKind.SHARD_MENDED, EventKind.RESILVERED, EventKind.TARGET_BACK,
+})
+"""What was put right by itself: audited, but not synced at once."""
+
+AUDITED_KINDS = EVIDENCE_KINDS | CRITICAL_KINDS | REPAIR_KINDS
 """What goes to the audit log; all other kinds are only counted, kept and logged."""
 
 UNTHINNED_KINDS = frozenset({
     EventKind.CLAIMED, EventKind.FENCED, EventKind.ROLLBACK_ACCEPTED, EventKind.TAIL_DROPPED,
-    EventKind.REBUILT,
+    EventKind.REBUILT, EventKind.FORCED, EventKind.AUDIT_MISSING,
 })
 """Acts of a writer or of a person, rare by nature: never left out of a log."""
 

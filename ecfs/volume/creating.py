@@ -1,7 +1,7 @@
 """Making a pool: labels first, then an empty file system through the ordinary way of writing."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -32,6 +32,7 @@ from ecfs.formats import (
     labels_among,
 )
 from ecfs.keys import MasterKey, SlotKind, make_slot, recovery_key_text
+from ecfs.observe import Event, EventKind
 from ecfs.targets import Target
 from ecfs.volume.anchor import PathMemory
 from ecfs.volume.claiming import HostLock
@@ -51,7 +52,7 @@ class PoolMade:
     metadata_geometry: Geometry
     quorum: Quorum
     warnings: tuple[str, ...]
-    recovery_key: str | None
+    recovery_key: str | None = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """`ecfs.mkfs/1`."""
@@ -144,6 +145,8 @@ def lay_out(order: PoolOrder, environment: Environment) -> tuple[PoolMade, list[
     try:
         for target in targets:
             _check_unused(target, environment)
+        if order.force:
+            _note_force(order, environment)
         for target in targets:
             _clear(target, force=order.force)
         return _write_labels(order, environment, targets), [target.path for target in targets]
@@ -152,6 +155,14 @@ def lay_out(order: PoolOrder, environment: Environment) -> tuple[PoolMade, list[
     finally:
         for target in targets:
             target.close()
+
+
+def _note_force(order: PoolOrder, environment: Environment) -> None:
+    """Who overrode the refusal leaves a trace before anything is gone."""
+    journal = environment.journal()
+    journal.record(Event(EventKind.FORCED, "mkfs --force: what is in "
+                         f"{', '.join(order.paths)} gives way to a new pool"))
+    journal.close()
 
 
 def remember(order: PoolOrder, made: PoolMade, environment: Environment) -> None:
