@@ -42,6 +42,7 @@ from ecfs.observe.auditchain import (
 )
 from ecfs.observe.events import Event
 
+AUDIT_LOG_NAME = "audit.jsonl"
 AUDIT_LOG_ID_LEN = 16
 AUDIT_HASH_LEN = 32
 _TAIL_LEN = 3 * AUDIT_LINE_LEN_MAX

@@ -72,7 +72,9 @@ def walk(path: str) -> Iterator[AuditLine]:
     link = before = _base(files)
     last: AuditLine | None = None
     last_raw = junk = b""
-    for line in _lines([*files, path]):
+    # A crash in the middle of a rotation leaves old files only.
+    present = [*files, path] if not files or os.path.lexists(path) else files
+    for line in _lines(present):
         record = parsed(line) if line.endswith(b"\n") else None
         torn = record.get("torn") if record is not None else None
         if torn is not None and torn == hash_of((junk or last_raw).removesuffix(b"\n")):

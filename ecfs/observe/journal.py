@@ -19,13 +19,17 @@ from ecfs.observe.events import (
     CRITICAL_KINDS,
     IO_KINDS,
     LABEL_KINDS,
-    QUIET_KINDS,
+    SEVERITIES,
     TAG_KINDS,
     UNTHINNED_KINDS,
     ErrorCounts,
     Event,
     EventKind,
+    Severity,
 )
+
+_LEVELS = {Severity.INFO: logging.INFO, Severity.WARNING: logging.WARNING,
+           Severity.ERROR: logging.ERROR, Severity.ALARM: logging.CRITICAL}
 
 
 class _Thinning:
@@ -76,7 +80,7 @@ class Journal:
         if audit is not None and event.kind in AUDITED_KINDS:
             self._write_audit(audit, event, left_out_count)
         if self._logger is not None:
-            level = logging.INFO if event.kind in QUIET_KINDS else logging.WARNING
+            level = _LEVELS[SEVERITIES[event.kind]]
             more = f" ({left_out_count} more of this kind left out)" if left_out_count else ""
             self._logger.log(level, "%s%s", event.text(), more)
 

@@ -36,7 +36,7 @@ _TEXTS = {
         "the log was cut, rewritten, or put back from an older copy"),
     AuditMatch.OTHER_LOG: (
         "commit {seq} was written on this machine ({host}) with another log; if another user or "
-        "state directory mounted the pool here, look there with --state-dir, else the log was "
+        "state directory mounted the pool here, look there (XDG_STATE_HOME), else the log was "
         "taken away"),
     AuditMatch.OTHER_CLIENT: (
         "commit {seq} was written by another client ({host}, writer {writer}); only its log can be "

@@ -145,8 +145,6 @@ def lay_out(order: PoolOrder, environment: Environment) -> tuple[PoolMade, list[
     try:
         for target in targets:
             _check_unused(target, environment)
-        if order.force:
-            _note_force(order, environment)
         for target in targets:
             _clear(target, force=order.force)
         return _write_labels(order, environment, targets), [target.path for target in targets]
@@ -157,11 +155,11 @@ def lay_out(order: PoolOrder, environment: Environment) -> tuple[PoolMade, list[
             target.close()
 
 
-def _note_force(order: PoolOrder, environment: Environment) -> None:
-    """Who overrode the refusal leaves a trace before anything is gone."""
+def note_force(order: PoolOrder, environment: Environment) -> None:
+    """Who overrides the refusal to make a pool over another one leaves a trace before that."""
     journal = environment.journal()
     journal.record(Event(EventKind.FORCED, "mkfs --force: what is in "
-                         f"{', '.join(order.paths)} gives way to a new pool"))
+                         f"{', '.join(order.paths)} is to give way to a new pool"))
     journal.close()
 
 

@@ -115,7 +115,9 @@ async def open_pool(paths: Iterable[str], secret: Secret, environment: Environme
     except BaseException as error:
         if isinstance(error, (Refusal, Damage)) and not isinstance(error, (RolledBack, Forked)):
             # Those are events of their own, with what was expected and what was found.
-            journal.record(Event(EventKind.REFUSED, f"{error} [{error.id}]"))
+            kind = (EventKind.METADATA_DAMAGED if isinstance(error, Unreadable)
+                    else EventKind.REFUSED)
+            journal.record(Event(kind, f"{error} [{error.id}]"))
         journal.close()
         raise
 
