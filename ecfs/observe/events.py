@@ -63,6 +63,7 @@ SEVERITIES = {
     EventKind.HEADER_BAD: Severity.WARNING,
     EventKind.LABEL_BAD: Severity.WARNING,
     EventKind.RECORD_BAD: Severity.WARNING,
+    EventKind.RECORD_TORN: Severity.INFO,
     EventKind.CLAIM_BAD: Severity.WARNING,
     EventKind.TARGET_AWAY: Severity.ERROR,
     EventKind.TARGET_BACK: Severity.INFO,
@@ -85,6 +86,7 @@ SEVERITIES = {
     EventKind.TAIL_DROPPED: Severity.ERROR,
     EventKind.METADATA_DAMAGED: Severity.ALARM,
     EventKind.COLUMN_ABANDONED: Severity.WARNING,
+    EventKind.COLUMN_CUT: Severity.INFO,
     EventKind.CHECKPOINT: Severity.INFO,
     EventKind.MOUNTED: Severity.INFO,
     EventKind.UNMOUNTED: Severity.INFO,
@@ -155,9 +157,10 @@ CRITICAL_KINDS = frozenset({
 """Audited and synced before `Journal.record` returns."""
 
 REPAIR_KINDS = frozenset({
-    EventKind.SHARD_MENDED, EventKind.RESILVERED, EventKind.TARGET_BACK,
+    EventKind.SHARD_MENDED, EventKind.RESILVERED, EventKind.TARGET_BACK, EventKind.RECORD_TORN,
+    EventKind.COLUMN_CUT,
 })
-"""What was put right by itself: audited, but not synced at once."""
+"""What was put right by itself, and what accuses nobody: audited, but not synced at once."""
 
 AUDITED_KINDS = EVIDENCE_KINDS | CRITICAL_KINDS | REPAIR_KINDS
 """What goes to the audit log; all other kinds are only counted, kept and logged."""
