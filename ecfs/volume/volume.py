@@ -257,8 +257,8 @@ class Volume:
             return
         fence = await self.writer.find_fence()
         if fence is not None:
-            self.committer.failure = fence
             self.note_failure(fence)
+            self.committer.failure = fence
 
     def note_failure(self, error: EcfsError) -> None:
         """Something in the background failed; says so, unless the commit that failed has."""
