@@ -3,6 +3,7 @@
 Pure over a `LogView`, but for loading the page map, which reads metadata stripes.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -131,6 +132,38 @@ def adopt(view: LogView, *, drop_tail: bool) -> Chain | None:
             "can be reached. Bring back more targets; to give up what came after, run "
             "`ecfs fsck -y`")
     return chain
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """A place in a member's record file that does not hold what it should. `acknowledged`: the
+    member said that it held the record; else it may be what a crash tore, and accuses nobody."""
+
+    member: bytes
+    epoch: int
+    offset: int
+    acknowledged: bool
+
+
+def bad_records(view: LogView) -> list[BadRecord]:
+    """What is bad in the files of members, once for each record.
+
+    Each record names the members that missed the one before; so the last one of an epoch is never
+    known to have been acknowledged by a member that does not have it.
+    """
+    by_epoch: dict[int, list[Found]] = {}
+    for (epoch, _), found in sorted(view.records.items()):
+        by_epoch.setdefault(epoch, []).append(found)
+    result: dict[tuple[bytes, int, int], BadRecord] = {}
+    for member, epoch, at in view.bad:
+        known = by_epoch.get(epoch, [])
+        index = bisect_right(known, at, key=lambda found: found.offset) - 1
+        inside = index >= 0 and at < known[index].offset + known[index].length
+        offset = known[index].offset if inside else at
+        after = view.records.get((epoch, known[index].commit.seq + 1)) if inside else None
+        result[member, epoch, offset] = BadRecord(
+            member, epoch, offset, after is not None and member not in after.commit.missed)
+    return list(result.values())
 
 
 @dataclass(slots=True)
