@@ -34,6 +34,7 @@ from ecfs.formats import (
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member, run_jobs
 from ecfs.targets import Target
+from ecfs.volume.recordfiles import other_record, read_past_errors
 
 SCAN_LEN_MAX = 512 * MIB
 SCAN_CHUNK_LEN = 4 * MIB
@@ -183,13 +184,13 @@ def _scan_file(target: Target, epoch: int, start: int, budget: int, scan: _Scan,
     zeros = bytes(BLOCK_LEN)
     while at - start < budget:
         if at - window_at + BLOCK_LEN > len(window):
-            read = _read_past_errors(target, name, at, scan)
-            if read is None:
+            read = read_past_errors(target, name, at, SCAN_CHUNK_LEN)
+            if read is None and len(scan.bad) < UNREADABLE_BLOCKS_MAX:
                 scan.bad.append((epoch, at))
                 at += BLOCK_LEN
                 window, window_at = b"", at
                 continue
-            window, window_at = read, at
+            window, window_at = read or b"", at
             if not window:
                 break
         inside = at - window_at
@@ -216,18 +217,6 @@ def _scan_file(target: Target, epoch: int, start: int, budget: int, scan: _Scan,
     return at - start
 
 
-def _read_past_errors(target: Target, name: str, at: int, scan: _Scan) -> bytes | None:
-    """A window of a record file, or a short one up to a sector that cannot be read; None: the block
-    at `at` is such a one. TargetError when there are too many."""
-    for length in (SCAN_CHUNK_LEN, BLOCK_LEN):
-        try:
-            return target.read(name, at, length)
-        except TargetError as error:
-            if error.fault is not Fault.IO or len(scan.bad) >= UNREADABLE_BLOCKS_MAX:
-                raise
-    return None
-
-
 def _next_block(window: bytes, window_at: int, inside: int) -> int:
     """The first block from `inside` on that is not all zeros, or the end of the window."""
     for length in (len(_ZEROS), BLOCK_LEN):
@@ -241,7 +230,8 @@ class RecordWriter:
     """Appends records of one epoch. A record counts where it is synced and no claim fences us."""
 
     def __init__(self, fleet: Fleet, members: tuple[bytes, ...], quorum: int, epoch: int,
-                 claim: bytes, claim_keys: BoxKeys, journal: Journal) -> None:
+                 claim: bytes, claim_keys: BoxKeys, journal: Journal, *,
+                 keys: BoxKeys) -> None:
         self._fleet = fleet
         self._groups: tuple[tuple[bytes, ...], ...] = (members,)
         self._members = members
@@ -249,6 +239,7 @@ class RecordWriter:
         self._epoch = epoch
         self._claim = claim
         self._claim_keys = claim_keys
+        self._keys = keys
         self._journal = journal
         self._allocated: dict[bytes, int] = {}
         self.offset = 0
@@ -294,6 +285,9 @@ class RecordWriter:
 
     def _append_one(self, target: Target, offset: int, record: bytes) -> Fenced | None:
         """Runs in the target's lane."""
+        if other_record(target, self._epoch, offset, record, self._keys):
+            return Fenced("a copy of this client has written to the pool since; this mount is "
+                          "read-only now. Unmount it")
         try:
             self._write(target, offset, record)
         except TargetError:
