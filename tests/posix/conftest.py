@@ -71,13 +71,15 @@ MOUNTERS: dict[str, Mounter] = {
     "memory-pyfuse3": lambda: memory_mount("pyfuse3"),
 }
 # The second transport is an independent check of the first, not a second product.
-PYFUSE3_MODULES = ("test_differential.py", "test_files.py")
+PYFUSE3_MODULES = ("test_differential.py", "test_files.py", "test_fallbacks.py")
+PYFUSE3_ONLY_MODULES = ("test_fallbacks.py",)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run the tests over pyfuse3 only where the transports could differ."""
     left_out = [item for item in items
-                if "memory-pyfuse3" in item.name and item.path.name not in PYFUSE3_MODULES]
+                if ("memory-pyfuse3" in item.name and item.path.name not in PYFUSE3_MODULES)
+                or ("memory-pyfuse3" not in item.name and item.path.name in PYFUSE3_ONLY_MODULES)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 
