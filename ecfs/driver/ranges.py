@@ -50,6 +50,8 @@ class RangeRequests:
             raise NoSpace(f"there is no room for {length} bytes")
         if not mode & KEEP_SIZE and offset + length > size:
             await self._change(inode, Change(size=offset + length))
+        elif not zeroes:
+            await self._change(inode, Change(mtime_now=True))
         if kill_privileges:
             self._drop_privileges(inode)
 

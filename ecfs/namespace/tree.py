@@ -293,8 +293,8 @@ class Tree(TreeView):
         """Remove one. ENODATA, ENOTSUP."""
         attributes = self.attributes(inode)
         with self._database.change():
-            xattrs.remove(self._tables, inode, name)
-            self._store(attributes.with_links(attributes.nlink, self._clock.wall_ns()))
+            if xattrs.remove(self._tables, inode, name):
+                self._store(attributes.with_links(attributes.nlink, self._clock.wall_ns()))
 
     # --- orphans ---
 

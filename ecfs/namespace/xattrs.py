@@ -81,11 +81,13 @@ def put_acl(tables: TreeTables, old: Attributes, name: bytes, value: bytes) -> i
     return old.mode & ~0o777 | acl.mode_bits()
 
 
-def remove(tables: TreeTables, inode: InodeId, name: bytes) -> None:
-    """Remove an attribute, inside a change. Raises FsError: ENODATA, or as `check_name`.
+def remove(tables: TreeTables, inode: InodeId, name: bytes) -> bool:
+    """Remove an attribute, inside a change; whether anything did. ENODATA, or as `check_name`.
 
     An ACL that is not there is what the mode says already.
     """
     check_name(name)
-    if not tables.delete_xattr(inode, name) and name not in acls.NAMES:
+    removed = tables.delete_xattr(inode, name)
+    if not removed and name not in acls.NAMES:
         raise FsError(errno.ENODATA)
+    return removed
