@@ -6,10 +6,12 @@ contain it was rolled back or forked.
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from ecfs.base.errors import Refusal
+
+_ANCHOR_LEN_MAX = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +39,15 @@ class AnchorFile:
         """The anchor, None before the first commit. Refusal when it cannot be read: not having it
         would silently give up the protection against rollback."""
         try:
-            text = self._path.read_text(encoding="ascii")
+            with open(self._path, "rb") as file:
+                content = file.read(_ANCHOR_LEN_MAX + 1)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise Refusal(f"the anchor {self._path} cannot be read: {error.strerror}") from error
         try:
-            return Anchor(**json.loads(text))
-        except (ValueError, TypeError) as error:
+            return _parsed(content)
+        except (ValueError, TypeError, RecursionError) as error:
             raise Refusal(
                 f"the anchor {self._path} is damaged. Without it nobody can tell whether the pool "
                 "was rolled back; remove it only if you are sure that it was not") from error
@@ -67,6 +70,17 @@ class AnchorFile:
                 os.close(folder)
 
 
+def _parsed(content: bytes) -> Anchor:
+    """ValueError or TypeError unless every field is there and of its type."""
+    if len(content) > _ANCHOR_LEN_MAX:
+        raise ValueError("too long for an anchor")
+    anchor = Anchor(**json.loads(content.decode("ascii")))
+    for part in fields(Anchor):
+        if type(getattr(anchor, part.name)) is not part.type:
+            raise TypeError(f"{part.name} is not of type {part.type}")
+    return anchor
+
+
 class PathMemory:
     """Which pool was seen last at a target path: a substituted pool is noticed before use."""
 
@@ -77,7 +91,7 @@ class PathMemory:
         """Target path -> pool id in hex."""
         try:
             value = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return {str(path): str(pool) for path, pool in value.items()} if isinstance(
             value, dict) else {}
