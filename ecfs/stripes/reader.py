@@ -25,11 +25,15 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class ShardFault:
-    """One shard of a stripe that could not be used. `missing`: absent rather than wrong."""
+    """One shard of a stripe that could not be used. `missing`: absent rather than wrong; `fenced`:
+    absent since another writer has claimed the target, and may have given it back; `late`: the
+    target did not answer, which says nothing of the shard."""
 
     column: int
     reason: str
     missing: bool
+    fenced: bool = False
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,5 +222,7 @@ def _open_units(opener: StripeOpener, units: list[Unit], parts: dict[int, Buffer
 def _fault_of(column: int, reply: Reply) -> ShardFault:
     """What is wrong with a reply that is no error but too short, or an error."""
     if isinstance(reply, TargetError):
-        return ShardFault(column, str(reply), reply.fault is Fault.MISSING)
+        return ShardFault(column, str(reply), reply.fault in (Fault.MISSING, Fault.FENCED),
+                          reply.fault is Fault.FENCED,
+                          reply.fault in (Fault.TIMEOUT, Fault.AWAY))
     return ShardFault(column, "column ends before this shard", True)

@@ -18,7 +18,8 @@ from ecfs.volume.locate import (
 )
 from ecfs.volume.membership import exchange_member
 from ecfs.volume.mending import mend_labels, mend_records
-from ecfs.volume.opening import Freshness, claimer_of
+from ecfs.volume.opened import Freshness
+from ecfs.volume.opening import claimer_of
 from ecfs.volume.records import on_online
 from ecfs.volume.space import VolumeSpace
 from ecfs.volume.status import PoolStatus, TargetStatus

@@ -267,6 +267,17 @@ async def test_examine_names_every_fault_once() -> None:
     assert await read_all(world, stripe) == EXTENTS
 
 
+async def test_a_target_that_does_not_answer_has_no_bad_shard() -> None:
+    """It is late; nothing is known of what it holds."""
+    world = World(Geometry(4, 2), 6)
+    stripe = await durable(world)
+    world.fail_one(2, Fault.TIMEOUT, "read")
+    await world.store.examine(stripe.ref)
+    count = world.journal.count
+    assert count(EventKind.TARGET_SLOW) == 1
+    assert count(EventKind.SHARD_BAD) == count(EventKind.SHARD_MISSING) == 0
+
+
 async def test_a_rotten_header_is_a_fault_though_the_body_is_good() -> None:
     world = World(Geometry(2, 2), 4)
     stripe = await durable(world)
