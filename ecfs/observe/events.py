@@ -141,11 +141,12 @@ TAG_KINDS = frozenset({
 })
 LABEL_KINDS = frozenset({
     EventKind.LABEL_BAD, EventKind.CLAIM_BAD, EventKind.TARGET_FOREIGN, EventKind.TARGET_CLONE,
-    EventKind.TARGET_STALE,
 })
 
-EVIDENCE_KINDS = IO_KINDS | TAG_KINDS | LABEL_KINDS | {EventKind.COLUMN_ABANDONED}
-"""Failed checks: audited, but one line of them may be lost in a crash, and floods are thinned."""
+EVIDENCE_KINDS = IO_KINDS | TAG_KINDS | LABEL_KINDS | {
+    EventKind.COLUMN_ABANDONED, EventKind.TARGET_STALE}
+"""Failed checks, and what may explain them (a target that was away is stale, which is no error of
+its own): audited, but one line of them may be lost in a crash, and floods are thinned."""
 
 CRITICAL_KINDS = frozenset({
     EventKind.CLAIMED, EventKind.FENCED, EventKind.ROLLBACK_REFUSED, EventKind.ROLLBACK_ACCEPTED,
