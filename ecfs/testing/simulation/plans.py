@@ -130,7 +130,7 @@ def draw_contest(seed: int) -> Contest:
     data, parity, count = source.choice(CONTEST_GEOMETRIES)
     kind = source.choice(("crowd", "crowd", "crowd", "restored", "cloned"))
     lies: list[tuple[int, str]] = []
-    if quorum_for(count, parity).liars and source.random() < 0.4:
+    if kind != "cloned" and quorum_for(count, parity).liars and source.random() < 0.4:
         disk = source.randrange(count)
         lies = [(disk, lie) for lie in source.sample(LIE_NAMES, source.choice((1, 2)))]
     delay_s = source.choice((0.0, 0.01, 0.1)) if kind == "crowd" else 0.0
