@@ -46,26 +46,30 @@ async def mend_labels(volume: Volume) -> tuple[int, int]:
 def _is_labelled(mac: LabelMac, target: Target) -> bool:
     """Whether the newest labels of a target are right in every byte. Runs in its lane."""
     names = labels_among(target.list_names())[:LABELS_KEPT]
-    return bool(names) and all(_is_authentic(mac, target, name, rotten=False)
-                               for _, _, name in names)
+    return bool(names) and all(_is_authentic(mac, target, found, rotten=False)
+                               for found in names)
 
 
 def _remove_junk(mac: LabelMac, target: Target) -> None:
     """What has a label's name and is none would hide the labels behind it. Runs in the lane."""
-    for _, _, name in labels_among(target.list_names()):
-        if not _is_authentic(mac, target, name, rotten=True):
-            target.remove(name)
+    for found in labels_among(target.list_names()):
+        if not _is_authentic(mac, target, found, rotten=True):
+            target.remove(found[2])
 
 
-def _is_authentic(mac: LabelMac, target: Target, name: str, *, rotten: bool) -> bool:
+def _is_authentic(mac: LabelMac, target: Target, found: tuple[int, int, str], *,
+                  rotten: bool) -> bool:
+    """Whether a file is the label that its name says, also if it is `rotten`."""
+    epoch, generation, name = found
     target.forget(name)
     try:
         signed = decode_label(target.read(name, 0, LABEL_LEN_MAX + 1))
-        check_label(signed, mac)
+        label = check_label(signed, mac)
     except (Damage, UnknownFormat):
         return False
     except TargetError as error:
         if error.fault is not Fault.UNSAFE:
             raise
         return False
-    return rotten or not signed.was_rotten
+    return (label.epoch, label.generation) == (epoch, generation) and (
+        rotten or not signed.was_rotten)
