@@ -1,5 +1,6 @@
 """The words after `-o`: ours, the kernel's, and those that mount(8) keeps for itself."""
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +31,7 @@ class MountWish:
     allow_other: bool = False
     accept_rollback: bool = False
     anchor_always: bool = False
+    anchor_dir: str | None = None
     block_cache_len: int | None = None
     write_back_len: int | None = None
     kernel_words: tuple[str, ...] = ()
@@ -86,6 +88,8 @@ def _own_word(name: str, value: str) -> dict[str, Any] | None:
         return flags.get(name)
     if name == "anchor" and value in ("always", "lazy"):
         return {"anchor_always": value == "always"}
+    if name == "anchor_dir":
+        return {"anchor_dir": os.path.abspath(value)}
     if name == "cache":
         return {"block_cache_len": _length(name, value)}
     if name == "write_back":
