@@ -18,7 +18,7 @@ from ecfs.base.errors import (
 )
 from ecfs.base.limits import LABEL_LEN_MAX, TARGET_DEADLINE_S
 from ecfs.formats import Label, SignedLabel, check_label, decode_label, labels_among
-from ecfs.keys import MasterKey, open_slots
+from ecfs.keys import KeySlot, MasterKey, open_slots
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.sealing import keyed_hash
 from ecfs.targets import AnyLane, Target, run_all
@@ -154,11 +154,7 @@ def unlock(sightings: list[Sighting], secret: Secret, pinned: dict[str, str],
     """
     pool_id = _choose_pool(sightings, pinned)
     ours = [sighting for sighting in sightings if sighting.pool_id == pool_id]
-    slots = []
-    for sighting in ours:
-        for signed in sighting.labels:
-            slots += [slot for slot in signed.label.slots if slot not in slots]
-    master = open_slots(slots, secret.value, secret.slot_kind, pool_id)
+    master = open_slots(_slots_by_votes(ours), secret.value, secret.slot_kind, pool_id)
     commitment = master.commitment(pool_id)
     mac = label_mac(master)
     authentic: dict[bytes, list[tuple[Label, Sighting]]] = {}
@@ -179,6 +175,15 @@ def unlock(sightings: list[Sighting], secret: Secret, pinned: dict[str, str],
     best = max((label for label, _ in single.values()),
                key=lambda label: (label.epoch, label.generation))
     return _located(pool_id, master, best, single, sightings, messages)
+
+
+def _slots_by_votes(sightings: list[Sighting]) -> list[KeySlot]:
+    """All slots, those that most targets show first: only so many are tried, and a few targets
+    that lie must not use that up with junk."""
+    votes: Counter[KeySlot] = Counter()
+    for sighting in sightings:
+        votes.update({slot for signed in sighting.labels for slot in signed.label.slots})
+    return [slot for slot, _ in votes.most_common()]
 
 
 def _choose_pool(sightings: list[Sighting], pinned: dict[str, str]) -> bytes:

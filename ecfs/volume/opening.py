@@ -89,7 +89,7 @@ async def _open_pool(paths: Iterable[str], secret: Secret, environment: Environm
     quorum = quorum_of(label)
     opened = Opened(environment, journal, located, fleet, quorum,
                     HostLock(environment.run_dir, located.pool_id),
-                    AnchorFile(environment.state_dir, located.pool_id),
+                    AnchorFile(environment.state_dir, located.pool_id, chosen=options.anchor_dir),
                     environment.entropy.token(16), kdf_s=kdf_s, started_ns=started_ns)
     try:
         await _open(opened, options, writable)
@@ -121,6 +121,8 @@ def _fleet(located: Located, environment: Environment, journal: Journal) -> Flee
 
 async def _open(opened: Opened, options: OpenOptions, writable: bool) -> None:
     quorum = opened.quorum
+    # An anchor that cannot be used is refused before anything is written.
+    opened.anchor_file.load()
     if not writable:
         opened.read_only = "the pool has features that this program can only read"
     elif options.read_only:
