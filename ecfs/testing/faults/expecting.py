@@ -157,15 +157,7 @@ def _judge_stripe(site: Site, disks: Disks, number: int, bad: set[int],
         result.may_fail = f"metadata stripe {number} lost {len(gone)} shards"
     if beyond:
         result.lost |= stripe.paths
-    if not beyond or _some_header(site, disks, stripe, result.missing):
-        result.named |= bad - result.missing
-
-
-def _some_header(site: Site, disks: Disks, stripe: StripePlace, missing: set[int]) -> bool:
-    """Whether one target that is there has the stripe's header, by which shards can be judged."""
-    return any(intact(site, disks, target, stripe.column, stripe.offset,
-                      stripe.offset + stripe.head_len)
-               for target in stripe.targets if target not in missing)
+    result.named |= bad - result.missing
 
 
 # -- records and quorums ------------------------------------------------------------------------
