@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from ecfs.base.limits import COLUMN_HEADER_LEN
 from ecfs.testing.faults.disk import Disk, Disks
-from ecfs.testing.faults.site import Site, StripePlace, is_metadata, labels_of
+from ecfs.testing.faults.site import Site, is_metadata, labels_of
 
 CODEWORD_LEN = 255
 CORRECTED_MAX = 16
