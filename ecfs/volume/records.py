@@ -106,15 +106,13 @@ async def read_log(fleet: Fleet, members: Iterable[bytes], keys: BoxKeys, *, epo
         view.epochs.update(result.epochs)
         view.bad += [(member.id, at_epoch, at) for at_epoch, at in result.bad]
         for box in result.boxes:
-            key = by_hash.get(box.hash)
-            if key is None:
-                key = await _open_box_of(view, keys, member, box)
-                if key is None:
-                    # Every block of it: each is to be zeros again.
-                    view.bad += [(member.id, box.epoch, at) for at in range(
-                        box.offset, box.offset + box.length, BLOCK_LEN)]
-                    continue
-                by_hash[box.hash] = key
+            key = by_hash.get(box.hash) or await _open_box_of(view, keys, member, box)
+            if key is None or key[0] != box.epoch:
+                # Every block of it: each is to be zeros again.
+                view.bad += [(member.id, box.epoch, at) for at in range(
+                    box.offset, box.offset + box.length, BLOCK_LEN)]
+                continue
+            by_hash[box.hash] = key
             places.setdefault(key, {}).setdefault(box.offset, set()).add(member.id)
     for key, members_at in places.items():
         _settle_place(view, key, members_at)
