@@ -23,7 +23,8 @@ SECRET_WORDS = ("passfile", "keyfile", "extpass")
 TRANSPORTS = ("raw", "pyfuse3")
 OWN_WORDS = (
     *("ro", "rw", "allow_other", "accept_rollback", "anchor=always", "anchor=lazy"),
-    *("cache=", "write_back=", "log_file=", "transport=raw", "transport=pyfuse3"),
+    *("cache=", "write_back=", "log_file=", "transport=raw", "transport=pyfuse3",
+      "anchor_dir="),
 )
 CACHE_LEN_MIN = 1 * MIB
 

@@ -27,6 +27,7 @@ from ecfs.stripes.reader import (
     Read,
     Reply,
     ShardFault,
+    StripeLost,
     examine_steps,
     read_steps,
 )
@@ -63,7 +64,7 @@ class StripeAccess:
         self.fleet = fleet
         self.journal = journal
         self._codes: dict[Geometry, Code] = {}
-        self._openers: OrderedDict[tuple[int, int, int, bytes], StripeOpener] = OrderedDict()
+        self._openers: OrderedDict[tuple[int, int, int, bytes, bytes], StripeOpener] = OrderedDict()
         self.on_fault: Callable[[StripeRef, Sequence[ShardFault]], None] = (
             lambda ref, faults: None)
         self.is_fenced: Callable[[Target], bool] = lambda target: False
@@ -97,7 +98,7 @@ class StripeAccess:
 
     def opener(self, ref: StripeRef) -> StripeOpener:
         """Keys of a stripe, from a bounded cache."""
-        key = (ref.segment.id, ref.segment.epoch, ref.offset, ref.salt)
+        key = (ref.segment.id, ref.segment.epoch, ref.offset, ref.salt, ref.digest)
         found = self._openers.get(key)
         if found is None:
             keys = self.identity.master.segment(ref.segment.id, ref.segment.epoch)
@@ -116,15 +117,23 @@ class StripeAccess:
 
     async def read(self, ref: StripeRef, units: list[Unit]) -> Read:
         """Read units of a stripe; the damage met is part of the result."""
-        geometry = ref.geometry
-        result = await self._drive(ref, read_steps(
-            ref, self.opener(ref), self.code(geometry), units, self.usable(ref)))
+        try:
+            result = await self._drive(ref, read_steps(
+                ref, self.opener(ref), self.code(ref.geometry), units, self.usable(ref)))
+        except StripeLost as lost:
+            self.note(ref, lost.faults)
+            raise
         self.note(ref, result.faults)
         return result
 
     async def examine(self, ref: StripeRef, *, note: bool = True) -> Examination:
-        """Read and check all shards of a stripe in full."""
-        result = await self._drive(ref, examine_steps(ref, self.opener(ref), self.usable(ref)))
+        """Read and check all shards of a stripe in full. StripeLost, which is noted likewise."""
+        try:
+            result = await self._drive(ref, examine_steps(ref, self.opener(ref), self.usable(ref)))
+        except StripeLost as lost:
+            if note:
+                self.note(ref, lost.faults)
+            raise
         if note:
             self.note(ref, result.faults)
         return result
@@ -146,6 +155,9 @@ class StripeAccess:
                 fetches = steps.send([self._fetch_sync(ref, fetch) for fetch in fetches])
         except StopIteration as stop:
             result: Read = stop.value
+        except StripeLost as lost:
+            self.note(ref, lost.faults)
+            raise
         self.note(ref, result.faults)
         return result
 
