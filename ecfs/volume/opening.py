@@ -113,6 +113,8 @@ def _fleet(located: Located, environment: Environment, journal: Journal) -> Flee
             member.state = MemberState.ONLINE
             label = located.labels[entry.id]
             member.generation = (label.epoch, label.generation)
+            # Before anything is read: what it never got is no fault of its own.
+            member.behind = member.generation < (located.label.epoch, located.label.generation)
         else:
             member.reason = located.absent.get(entry.id, "")
         members.append(member)

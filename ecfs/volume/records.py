@@ -34,10 +34,12 @@ from ecfs.formats import (
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member, run_jobs
 from ecfs.targets import Target
+from ecfs.volume.recordfiles import other_record, read_past_errors
 
 SCAN_LEN_MAX = 512 * MIB
 SCAN_CHUNK_LEN = 4 * MIB
 EPOCHS_READ_MAX = 64
+UNREADABLE_BLOCKS_MAX = 256
 _ZEROS = bytes(64 * KIB)
 
 TargetWork = Callable[[Target], Any]
@@ -180,7 +182,13 @@ def _scan_file(target: Target, epoch: int, start: int, budget: int, scan: _Scan,
     zeros = bytes(BLOCK_LEN)
     while at - start < budget:
         if at - window_at + BLOCK_LEN > len(window):
-            window, window_at = target.read(name, at, SCAN_CHUNK_LEN), at
+            read = read_past_errors(target, name, at, SCAN_CHUNK_LEN)
+            if read is None and len(scan.bad) < UNREADABLE_BLOCKS_MAX:
+                scan.bad.append((epoch, at))
+                at += BLOCK_LEN
+                window, window_at = b"", at
+                continue
+            window, window_at = read or b"", at
             if not window:
                 break
         inside = at - window_at
@@ -220,7 +228,8 @@ class RecordWriter:
     """Appends records of one epoch. A record counts where it is synced and no claim fences us."""
 
     def __init__(self, fleet: Fleet, members: tuple[bytes, ...], quorum: int, epoch: int,
-                 claim: bytes, claim_keys: BoxKeys, journal: Journal) -> None:
+                 claim: bytes, claim_keys: BoxKeys, journal: Journal, *,
+                 keys: BoxKeys) -> None:
         self._fleet = fleet
         self._groups: tuple[tuple[bytes, ...], ...] = (members,)
         self._members = members
@@ -228,6 +237,7 @@ class RecordWriter:
         self._epoch = epoch
         self._claim = claim
         self._claim_keys = claim_keys
+        self._keys = keys
         self._journal = journal
         self._allocated: dict[bytes, int] = {}
         self.offset = 0
@@ -273,6 +283,9 @@ class RecordWriter:
 
     def _append_one(self, target: Target, offset: int, record: bytes) -> Fenced | None:
         """Runs in the target's lane."""
+        if other_record(target, self._epoch, offset, record, self._keys):
+            return Fenced("a copy of this client has written to the pool since; this mount is "
+                          "read-only now. Unmount it")
         try:
             self._write(target, offset, record)
         except TargetError:

@@ -186,7 +186,7 @@ class Volume:
         opened = self.opened
         keys = partial(box_keys, opened.master, self.pool_id)
         writer = RecordWriter(self.fleet, opened.label.members, self.quorum.commit, opened.epoch,
-                              opened.claim, keys("claim"), self.journal)
+                              opened.claim, keys("claim"), self.journal, keys=keys("commit"))
         await writer.create_files()
         committer = Committer(
             database=self.database, pages=self.pages, writer=writer, keys=keys("commit"),
