@@ -60,7 +60,8 @@ def _check(database: Path, number: int) -> None:
         found = connection.execute("PRAGMA integrity_check").fetchall()
         require(found == [("ok",)], f"integrity: {found[:3]}")
         newest = connection.execute("SELECT max(n) FROM t").fetchone()[0]
-        require(newest >= number, f"{database.name}: row {number} was committed, {newest} is the newest")
+        require(newest >= number,
+                f"{database.name}: row {number} was committed, {newest} is the newest")
     finally:
         connection.close()
 
