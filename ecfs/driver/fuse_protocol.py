@@ -3,10 +3,13 @@
 Only what this driver speaks. All integers are in the machine's byte order, as the kernel has them.
 """
 
+import errno
 import struct
 from enum import IntEnum
 from typing import Final
 
+from ecfs.base.errors import FsError
+from ecfs.base.ids import InodeId
 from ecfs.base.units import NS_PER_S
 
 MAJOR, MINOR, MINOR_MIN = 7, 39, 33
@@ -143,6 +146,26 @@ DIRENT = struct.Struct("=QQII")
 NOTIFY_INVAL_INODE = 2
 INVAL_INODE_OUT = struct.Struct("=Qqq")
 
+UNANSWERED = frozenset({Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT, Opcode.DESTROY})
+"""Requests for whose answer the kernel does not wait, an error neither."""
+
+BODY_LEN_MIN = {
+    Opcode.FORGET: FORGET_IN.size, Opcode.SETATTR: SETATTR_IN.size, Opcode.MKNOD: MKNOD_IN.size,
+    Opcode.MKDIR: MKDIR_IN.size, Opcode.RENAME: RENAME_IN.size, Opcode.LINK: LINK_IN.size,
+    Opcode.OPEN: OPEN_IN.size, Opcode.READ: READ_IN.size, Opcode.WRITE: WRITE_IN.size,
+    Opcode.RELEASE: HANDLE_IN.size, Opcode.FSYNC: HANDLE_IN.size,
+    Opcode.SETXATTR: SETXATTR_IN.size, Opcode.GETXATTR: GETXATTR_IN.size,
+    Opcode.LISTXATTR: GETXATTR_IN.size, Opcode.FLUSH: HANDLE_IN.size, Opcode.INIT: INIT_IN.size,
+    Opcode.READDIR: READ_IN.size, Opcode.RELEASEDIR: HANDLE_IN.size,
+    Opcode.FSYNCDIR: HANDLE_IN.size, Opcode.CREATE: CREATE_IN.size,
+    Opcode.BATCH_FORGET: BATCH_FORGET_IN.size, Opcode.FALLOCATE: FALLOCATE_IN.size,
+    Opcode.READDIRPLUS: READ_IN.size, Opcode.RENAME2: RENAME2_IN.size,
+}
+"""Length of the fixed part of a request's body; a shorter one is EINVAL. The others have none."""
+
+INODE_COUNT = 1 << 63
+_NS_MAX = (1 << 63) - 1
+
 WANTED = (Feature.ASYNC_READ | Feature.ATOMIC_O_TRUNC | Feature.EXPORT_SUPPORT
           | Feature.BIG_WRITES | Feature.DO_READDIRPLUS | Feature.READDIRPLUS_AUTO
           | Feature.ASYNC_DIO | Feature.PARALLEL_DIROPS | Feature.MAX_PAGES
@@ -155,12 +178,33 @@ def seconds_and_ns(timeout_s: float) -> tuple[int, int]:
     return divmod(int(timeout_s * NS_PER_S), NS_PER_S)
 
 
+def time_ns(seconds: int, ns: int) -> int:
+    """A time in nanoseconds, clamped to what 64 bits hold (the years 1677 to 2262), as Linux clamps
+    to what a file system can store."""
+    return max(-_NS_MAX, min(seconds * NS_PER_S + ns, _NS_MAX))
+
+
+def inode_of(number: int) -> InodeId:
+    """An inode that a request names beside the one in its header; ESTALE past those we give."""
+    if number >= INODE_COUNT:
+        raise FsError(errno.ESTALE)
+    return InodeId(number)
+
+
 def names(body: memoryview, count: int) -> list[bytes]:
-    """The first `count` NUL-terminated strings of a request; ValueError if there are fewer."""
+    """The first `count` NUL-terminated strings of a request; EINVAL if there are fewer."""
     parts = bytes(body).split(b"\0", count)
     if len(parts) <= count:
-        raise ValueError("a request ends before its names do")
+        raise FsError(errno.EINVAL, "a request ends before its names do")
     return parts[:count]
+
+
+def payload(body: memoryview, start: int, length: int) -> bytes:
+    """The `length` bytes from `start`; EINVAL if the request does not have them."""
+    data = bytes(body[start:start + length])
+    if len(data) != length:
+        raise FsError(errno.EINVAL, "a request ends before its data do")
+    return data
 
 
 assert IN_HEADER.size == 40

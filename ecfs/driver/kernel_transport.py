@@ -9,7 +9,7 @@ from typing import Any
 from ecfs.base.errors import FsError
 from ecfs.base.ids import InodeId
 from ecfs.base.limits import NAME_LEN_MAX, REQUEST_LEN_MAX
-from ecfs.base.units import BLOCK_LEN, NS_PER_S
+from ecfs.base.units import BLOCK_LEN
 from ecfs.driver import fuse_protocol as fuse
 from ecfs.driver.attributes import Change, Stat
 from ecfs.driver.fuse_loop import Answer, Handler, Reply, Request
@@ -104,9 +104,8 @@ class KernelTransport:
 
     def _batch_forget(self, request: Request) -> Answer:
         count, _ = fuse.BATCH_FORGET_IN.unpack_from(request.body)
-        start = fuse.BATCH_FORGET_IN.size
-        return self._forget_all(list(fuse.FORGET_ONE.iter_unpack(
-            request.body[start:start + count * fuse.FORGET_ONE.size])))
+        return self._forget_all(list(fuse.FORGET_ONE.iter_unpack(fuse.payload(
+            request.body, fuse.BATCH_FORGET_IN.size, count * fuse.FORGET_ONE.size))))
 
     async def _forget_all(self, forgotten: list[tuple[int, int]]) -> None:
         for inode, count in forgotten:
@@ -170,7 +169,7 @@ class KernelTransport:
     def _link(self, request: Request) -> Answer:
         inode, = fuse.LINK_IN.unpack_from(request.body)
         name, = fuse.names(request.body[fuse.LINK_IN.size:], 1)
-        return self._linked(InodeId(inode), InodeId(request.inode), name)
+        return self._linked(fuse.inode_of(inode), InodeId(request.inode), name)
 
     async def _linked(self, inode: InodeId, parent: InodeId, name: bytes) -> Reply:
         return self._entry(await self.requests.link(inode, parent, name))
@@ -191,9 +190,9 @@ class KernelTransport:
             parent, flags, _ = fuse.RENAME2_IN.unpack_from(request.body)
             start = fuse.RENAME2_IN.size
         old_name, new_name = fuse.names(request.body[start:], 2)
-        return _emptied(self.requests.rename(InodeId(request.inode), old_name, InodeId(parent),
-                                             new_name, flags, uid=request.uid,
-                                             gid=request.gid))
+        return _emptied(self.requests.rename(
+            InodeId(request.inode), old_name, fuse.inode_of(parent), new_name, flags,
+            uid=request.uid, gid=request.gid))
 
     # --- attributes ---
 
@@ -212,9 +211,9 @@ class KernelTransport:
             mode=mode if valid & SetAttr.MODE else None,
             uid=uid if valid & SetAttr.UID else None, gid=gid if valid & SetAttr.GID else None,
             size=size if valid & SetAttr.SIZE else None,
-            atime_ns=atime * NS_PER_S + atime_ns if valid & SetAttr.ATIME else None,
-            mtime_ns=mtime * NS_PER_S + mtime_ns if valid & SetAttr.MTIME else None,
-            ctime_ns=ctime * NS_PER_S + ctime_ns if valid & SetAttr.CTIME else None,
+            atime_ns=fuse.time_ns(atime, atime_ns) if valid & SetAttr.ATIME else None,
+            mtime_ns=fuse.time_ns(mtime, mtime_ns) if valid & SetAttr.MTIME else None,
+            ctime_ns=fuse.time_ns(ctime, ctime_ns) if valid & SetAttr.CTIME else None,
             atime_now=bool(valid & SetAttr.ATIME_NOW), mtime_now=bool(valid & SetAttr.MTIME_NOW),
             kill_privileges=kills))
 
@@ -235,7 +234,7 @@ class KernelTransport:
         size, flags, extra, _ = fuse.SETXATTR_IN.unpack_from(request.body)
         rest = request.body[fuse.SETXATTR_IN.size:]
         name, = fuse.names(rest, 1)
-        value = bytes(rest[len(name) + 1:len(name) + 1 + size])
+        value = fuse.payload(rest, len(name) + 1, size)
         return _emptied(self.requests.set_xattr(
             InodeId(request.inode), name, value, flags,
             kill_set_group_id=bool(extra & fuse.SETXATTR_ACL_KILL_SGID)))
@@ -257,11 +256,12 @@ class KernelTransport:
 
     def _read(self, request: Request) -> Answer:
         fh, offset, size, _, _, _, _ = fuse.READ_IN.unpack_from(request.body)
+        _check_size(size)
         return self.requests.read(fh, offset, size)
 
     def _write(self, request: Request) -> Answer:
         fh, offset, size, flags, _, _, _ = fuse.WRITE_IN.unpack_from(request.body)
-        data = bytes(request.body[fuse.WRITE_IN.size:fuse.WRITE_IN.size + size])
+        data = fuse.payload(request.body, fuse.WRITE_IN.size, size)
         return self._written(fh, offset, data, bool(flags & fuse.WRITE_IN_KILL_SUIDGID))
 
     async def _written(self, fh: int, offset: int, data: bytes, kill: bool) -> Reply:
@@ -285,6 +285,7 @@ class KernelTransport:
 
     def _readdir(self, request: Request) -> Answer:
         fh, start, size, _, _, _, _ = fuse.READ_IN.unpack_from(request.body)
+        _check_size(size)
         reply = bytearray()
         for name, inode, mode, cookie in self.requests.plain_entries(fh, start):
             entry = dirent(name, inode, mode, cookie)
@@ -295,6 +296,7 @@ class KernelTransport:
 
     def _readdirplus(self, request: Request) -> Answer:
         fh, start, size, _, _, _, _ = fuse.READ_IN.unpack_from(request.body)
+        _check_size(size)
         reply = bytearray()
         for name, found, cookie in self.requests.entries(fh, start):
             attributes = found.attributes
@@ -336,6 +338,12 @@ class KernelTransport:
 def _handle_of(request: Request) -> int:
     fh, = fuse.HANDLE_IN.unpack_from(request.body)
     return int(fh)
+
+
+def _check_size(size: int) -> None:
+    """EINVAL for more than was agreed on at mount, which the kernel never asks for."""
+    if size > REQUEST_LEN_MAX:
+        raise FsError(errno.EINVAL)
 
 
 async def _emptied(action: Coroutine[Any, Any, None]) -> Reply:
