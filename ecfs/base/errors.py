@@ -60,6 +60,7 @@ class Fault(StrEnum):
     TIMEOUT = "timeout"
     UNSAFE = "unsafe"
     AWAY = "away"
+    FENCED = "fenced"
 
 
 class TargetError(EcfsError):
@@ -183,6 +184,12 @@ class Forked(Refusal):
 
     id = "E-FORKED"
     exit_code = 23
+
+
+class AnchorUnusable(Refusal):
+    """What this client remembers of the pool cannot be read, is damaged, or is of another pool."""
+
+    id = "E-ANCHOR"
 
 
 class Fenced(EcfsError):

@@ -167,13 +167,8 @@ def _load(path: Path) -> MountRecord | None:
 
 def _is_well_typed(record: MountRecord) -> bool:
     numbers: tuple[object, ...] = (record.pid, record.process_start)
-    texts: tuple[object, ...] = (
-        record.pool_id,
-        record.boot_id,
-        record.mountpoint,
-        record.socket,
-        *record.targets,
-    )
+    texts: tuple[object, ...] = (record.pool_id, record.boot_id, record.mountpoint, record.socket,
+                                 *record.targets)
     return (
         all(type(number) is int for number in numbers)
         and all(isinstance(text, str) and "\0" not in text for text in texts)

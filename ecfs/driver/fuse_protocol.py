@@ -1,4 +1,4 @@
-"""The kernel's FUSE protocol, 7.33 to 7.38: opcodes, flags and structures of linux/fuse.h.
+"""The kernel's FUSE protocol, 7.33 to 7.39: opcodes, flags and structures of linux/fuse.h.
 
 Only what this driver speaks. All integers are in the machine's byte order, as the kernel has them.
 """
@@ -12,7 +12,7 @@ from ecfs.base.errors import FsError
 from ecfs.base.ids import InodeId
 from ecfs.base.units import NS_PER_S
 
-MAJOR, MINOR, MINOR_MIN = 7, 38, 33
+MAJOR, MINOR, MINOR_MIN = 7, 39, 33
 PAGE_LEN = 4096
 
 
@@ -54,6 +54,10 @@ class Opcode(IntEnum):
     FALLOCATE = 43
     READDIRPLUS = 44
     RENAME2 = 45
+    LSEEK = 46
+    COPY_FILE_RANGE = 47
+    TMPFILE = 51
+    STATX = 52
 
 
 class Feature:
@@ -63,15 +67,18 @@ class Feature:
     ATOMIC_O_TRUNC: Final = 1 << 3
     EXPORT_SUPPORT: Final = 1 << 4
     BIG_WRITES: Final = 1 << 5
+    DONT_MASK: Final = 1 << 6
     DO_READDIRPLUS: Final = 1 << 13
     READDIRPLUS_AUTO: Final = 1 << 14
     ASYNC_DIO: Final = 1 << 15
     WRITEBACK_CACHE: Final = 1 << 16
     PARALLEL_DIROPS: Final = 1 << 18
+    POSIX_ACL: Final = 1 << 20
     MAX_PAGES: Final = 1 << 22
     CACHE_SYMLINKS: Final = 1 << 23
     EXPLICIT_INVAL_DATA: Final = 1 << 25
     HANDLE_KILLPRIV_V2: Final = 1 << 28
+    SETXATTR_EXT: Final = 1 << 29
     INIT_EXT: Final = 1 << 30
 
 
@@ -96,6 +103,7 @@ OPEN_CACHE_DIR = 1 << 3
 OPEN_NOFLUSH = 1 << 5
 OPEN_IN_KILL_SUIDGID = 1 << 0
 WRITE_IN_KILL_SUIDGID = 1 << 2
+SETXATTR_ACL_KILL_SGID = 1 << 0
 
 IN_HEADER = struct.Struct("=IIQQIIIHH")
 OUT_HEADER = struct.Struct("=IiQ")
@@ -123,10 +131,17 @@ READ_IN = struct.Struct("=QQIIQII")
 WRITE_IN = struct.Struct("=QQIIQII")
 WRITE_OUT = struct.Struct("=II")
 STATFS_OUT = struct.Struct("=QQQQQIII28x")
-SETXATTR_IN = struct.Struct("=II")
+SETXATTR_IN = struct.Struct("=IIII")
 GETXATTR_IN = struct.Struct("=II")
 GETXATTR_OUT = struct.Struct("=II")
 FALLOCATE_IN = struct.Struct("=QQQII")
+LSEEK_IN = struct.Struct("=QQII")
+LSEEK_OUT = struct.Struct("=Q")
+COPY_FILE_RANGE_IN = struct.Struct("=QQQQQQQ")
+STATX_VALID = struct.Struct("=QII16x")
+STATX = struct.Struct("=IIQIIIHxxQQQQ" + 4 * "qI4x" + "IIII112x")
+STATX_OUT = struct.Struct(STATX_VALID.format + STATX.format[1:])
+STATX_BASIC, STATX_BTIME = 0x7FF, 0x800
 DIRENT = struct.Struct("=QQII")
 NOTIFY_INVAL_INODE = 2
 INVAL_INODE_OUT = struct.Struct("=Qqq")
@@ -155,7 +170,7 @@ WANTED = (Feature.ASYNC_READ | Feature.ATOMIC_O_TRUNC | Feature.EXPORT_SUPPORT
           | Feature.BIG_WRITES | Feature.DO_READDIRPLUS | Feature.READDIRPLUS_AUTO
           | Feature.ASYNC_DIO | Feature.PARALLEL_DIROPS | Feature.MAX_PAGES
           | Feature.CACHE_SYMLINKS | Feature.EXPLICIT_INVAL_DATA | Feature.HANDLE_KILLPRIV_V2
-          | Feature.INIT_EXT)
+          | Feature.INIT_EXT | Feature.DONT_MASK | Feature.POSIX_ACL | Feature.SETXATTR_EXT)
 
 
 def seconds_and_ns(timeout_s: float) -> tuple[int, int]:
@@ -201,3 +216,6 @@ assert SETATTR_IN.size == 88
 assert READ_IN.size == WRITE_IN.size == 40
 assert STATFS_OUT.size == 80
 assert DIRENT.size == 24
+assert COPY_FILE_RANGE_IN.size == 56
+assert STATX.size == 256
+assert STATX_OUT.size == 288

@@ -6,6 +6,8 @@ A record is a sealed box (see `box`) in `commits.<epoch>`; its payload is a msgp
 |---|---|
 | parent | hash of the record before (BLAKE3 of its whole box), zeros for the first |
 | writer | id of the writer that made it |
+| host | machine that made it, as in its claim; shown, and tells whose audit log is meant |
+| audit | None, or [log id, count, hash]: the head of the writer's audit log, durable before |
 | time_ns | wall clock, shown only |
 | generation | of the newest labels when it was made |
 | page_count | length of the database in pages |
@@ -31,11 +33,13 @@ from ecfs.base.limits import (
 )
 from ecfs.formats.box import OVERHEAD_LEN, BoxHead, BoxKeys, BoxKind, open_box, seal_box
 from ecfs.formats.packing import Fields, checked_ids, checked_numbers, pack, unpack
+from ecfs.observe import AUDIT_HASH_LEN, AUDIT_LOG_ID_LEN, AuditHead
 from ecfs.sealing import HASH_LEN
 
 COMMIT = BoxKind(b"ECFSREC1", "commit", COMMIT_RECORD_LEN_MAX)
 NO_PARENT = bytes(32)
 PAGES_PER_RECORD_MAX = 1 << 16
+HOST_LEN_MAX = 255
 PAGES_MAX = (1 << 32) - 2
 """SQLite's own limit to the length of a database."""
 _METADATA_STRIPES_MAX = 1 << 16
@@ -126,12 +130,16 @@ class Commit:
     more: bool = False
     clean: bool = False
     root: Root | None = field(default=None)
+    host: str = ""
+    audit: AuditHead | None = None
 
 
 def encode_commit(commit: Commit, keys: BoxKeys, fresh: bytes) -> bytes:
     """The record's bytes, padded to one of `COMMIT_PADDING_LENS`."""
     payload = pack({
-        "parent": commit.parent, "writer": commit.writer, "time_ns": commit.time_ns,
+        "parent": commit.parent, "writer": commit.writer, "host": commit.host[:HOST_LEN_MAX],
+        "audit": None if commit.audit is None else [
+            commit.audit.log, commit.audit.count, commit.audit.hash], "time_ns": commit.time_ns,
         "generation": commit.generation, "page_count": commit.page_count,
         "pages": [[delta.page, delta.based, delta.data] for delta in commit.pages],
         "missed": list(commit.missed), "more": commit.more, "clean": commit.clean,
@@ -160,7 +168,20 @@ def decode_commit(data: bytes, keys: BoxKeys) -> tuple[BoxHead, Commit]:
                     fields.items("pages", count_max=PAGES_PER_RECORD_MAX)),
         missed=fields.ids("missed", count_max=MEMBERS_MAX), more=fields.flag("more"),
         clean=fields.flag("clean"),
-        root=_root(fields.part("checkpoint")) if fields.has("checkpoint") else None)
+        root=_root(fields.part("checkpoint")) if fields.has("checkpoint") else None,
+        host=fields.text("host"),
+        audit=_audit(fields.items("audit", count_max=3)) if fields.has("audit") else None)
+
+
+def _audit(row: list[object]) -> AuditHead:
+    if len(row) == 3:
+        log, count, hashed = row
+        if isinstance(log, bytes) and len(log) == AUDIT_LOG_ID_LEN and (
+                isinstance(hashed, bytes) and len(hashed) == AUDIT_HASH_LEN):
+            [number] = checked_numbers([count], "head of an audit log", 1)
+            if 0 < number < 1 << 63:
+                return AuditHead(log, number, hashed)
+    raise Damage("commit has a malformed head of an audit log")
 
 
 def _delta(row: object) -> PageDelta:
