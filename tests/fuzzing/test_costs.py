@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgpack
 import pytest
@@ -44,7 +43,7 @@ from ecfs.formats import (
 )
 from ecfs.formats.envelope import unwrap_corrected
 from ecfs.formats.packing import unpack
-from ecfs.keys import KeySlot
+from ecfs.keys import KdfParameters, KeySlot
 from ecfs.keys import slots as slots_module
 from ecfs.metadata import decode_delta
 from ecfs.observe import Journal
@@ -168,7 +167,7 @@ def test_slots_of_a_few_targets_do_not_use_up_the_runs_of_the_kdf(
 
     honest = decode_label(golden("label")).label.slots[0]
 
-    def chosen(secret: bytes, kdf: Any, salt: bytes) -> bytes:
+    def chosen(secret: bytes, kdf: KdfParameters, salt: bytes) -> bytes:
         runs.append(salt)
         return stretch(secret, kdf, salt) if salt == honest.salt else bytes(32)
 
@@ -182,8 +181,12 @@ def test_slots_of_a_few_targets_do_not_use_up_the_runs_of_the_kdf(
 def test_slots_with_the_dearest_parameters_are_refused_unrun(
         monkeypatch: pytest.MonkeyPatch) -> None:
     runs = []
-    monkeypatch.setattr(slots_module, "_stretch",
-                        lambda secret, kdf, salt: runs.append(salt) or bytes(32))
+
+    def counted(secret: bytes, kdf: KdfParameters, salt: bytes) -> bytes:
+        runs.append(salt)
+        return bytes(32)
+
+    monkeypatch.setattr(slots_module, "_stretch", counted)
     label = decode_label(golden("label")).label
     for memory_kib, passes in ((KDF_MEMORY_CAP_KIB + 1, 1), ((1 << 63) - 1, 1),
                                (KDF_MEMORY_FLOOR_KIB, KDF_PASSES_CAP + 1),
