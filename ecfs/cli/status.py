@@ -65,8 +65,14 @@ def status_lines(report: Json) -> list[str]:
         f"geometry   {geometry.get('data')}+{geometry.get('parity')}",
         f"epoch      {report['epoch']}, commit {report['commit']}",
     ]
+    if "transport" in report:
+        lines.append(f"transport  {report['transport']}")
     if not report.get("authenticated", True):
         lines.append("This is what the labels claim; without the key nothing of it is proven.")
+    audit = report.get("audit")
+    if audit:
+        match = audit["match"].replace("_", " ")
+        lines.append(f"audit log  {plural(audit['count'], 'line')}, {match}")
     lines.append("")
     lines += _table([_target_row(target) for target in report["targets"]])
     damaged = report.get("damaged_paths", [])

@@ -19,7 +19,7 @@ from ecfs.formats import (
 from ecfs.keys import MasterKey
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.sealing import keyed_hash
-from ecfs.stripes.fleet import Fleet
+from ecfs.stripes.fleet import FAULT_KINDS, Fleet
 from ecfs.stripes.layout import Unit
 from ecfs.stripes.reader import (
     Examination,
@@ -188,9 +188,16 @@ class StripeAccess:
             if fault.fenced or (member is not None and member.behind and fault.missing):
                 # Given back by who took over, or never acknowledged: its absence accuses nobody.
                 continue
-            kind = EventKind.SHARD_MISSING if fault.missing else EventKind.SHARD_BAD
             column = fault.column
             self.journal.record(Event(
-                kind, f"segment {ref.segment.id:x} offset {ref.offset:x} column {column}: "
-                f"{fault.reason}", target=ref.segment.columns[column],
+                _kind_of(fault), f"segment {ref.segment.id:x} offset {ref.offset:x} column "
+                f"{column}: {fault.reason}", target=ref.segment.columns[column],
                 segment=ref.segment.id, offset=ref.offset))
+
+
+def _kind_of(fault: ShardFault) -> EventKind:
+    if fault.missing:
+        return EventKind.SHARD_MISSING
+    if fault.fault is None:
+        return EventKind.SHARD_BAD
+    return FAULT_KINDS.get(fault.fault, EventKind.READ_FAILED)

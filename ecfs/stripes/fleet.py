@@ -10,6 +10,8 @@ from ecfs.observe import Event, EventKind, Journal
 from ecfs.targets import AnyLane, Target
 
 PACKED_LEN = RESERVE_LEN_MIN // 4
+FAULT_KINDS = {Fault.UNSAFE: EventKind.TARGET_UNSAFE_FILE, Fault.TIMEOUT: EventKind.TARGET_SLOW}
+"""What some faults of a target are told as, whether it was read or written."""
 
 
 class MemberState(StrEnum):
@@ -121,7 +123,8 @@ class Fleet:
             member.packed, member.full = member.full, True
             self._tell(member)
             return
-        self._journal.record(Event(EventKind.WRITE_FAILED, str(error), target=target_id))
+        kind = FAULT_KINDS.get(error.fault, EventKind.WRITE_FAILED)
+        self._journal.record(Event(kind, str(error), target=target_id))
         self.mark_away(target_id, str(error))
 
     def note_space(self, member: Member, free_len: int) -> None:

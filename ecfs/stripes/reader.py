@@ -25,13 +25,18 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class ShardFault:
-    """One shard of a stripe that could not be used. `missing`: absent rather than wrong; `fenced`:
-    absent since another writer has claimed the target, and may have given it back."""
+    """One shard of a stripe that could not be used. `missing`: absent rather than wrong. `fault`:
+    how the target failed, where it gave an error and no bytes."""
 
     column: int
     reason: str
     missing: bool
-    fenced: bool = False
+    fault: Fault | None = None
+
+    @property
+    def fenced(self) -> bool:
+        """Absent since another writer has claimed the target, and may have given it back."""
+        return self.fault is Fault.FENCED
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,5 +226,5 @@ def _fault_of(column: int, reply: Reply) -> ShardFault:
     """What is wrong with a reply that is no error but too short, or an error."""
     if isinstance(reply, TargetError):
         return ShardFault(column, str(reply), reply.fault in (Fault.MISSING, Fault.FENCED),
-                          reply.fault is Fault.FENCED)
+                          reply.fault)
     return ShardFault(column, "column ends before this shard", True)

@@ -6,6 +6,7 @@ Owns who may write and what is durable. Repair is handed to it as an argument; i
 from ecfs.volume.anchor import PathMemory
 from ecfs.volume.claiming import HostLock, box_keys
 from ecfs.volume.creating import PoolMade
+from ecfs.volume.descent import Freshness
 from ecfs.volume.entry import create_pool, open_volume, peek_pool
 from ecfs.volume.environment import Environment, Host, OpenOptions, PoolOrder, Secret
 from ecfs.volume.locate import (
@@ -18,7 +19,6 @@ from ecfs.volume.locate import (
 )
 from ecfs.volume.membership import exchange_member
 from ecfs.volume.mending import mend_labels, mend_records
-from ecfs.volume.opened import Freshness
 from ecfs.volume.opening import claimer_of
 from ecfs.volume.records import on_online
 from ecfs.volume.space import VolumeSpace

@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from ecfs.volume.creating import PoolMade, lay_out, remember
+from ecfs.base.errors import ReadOnly
+from ecfs.volume.creating import PoolMade, lay_out, note_force, remember
 from ecfs.volume.environment import Environment, OpenOptions, PoolOrder, Secret
 from ecfs.volume.locate import look_everywhere
 from ecfs.volume.membership import resume_exchange
@@ -44,7 +45,12 @@ async def begin(volume: Volume) -> None:
     await volume.start()
     if volume.committer is None:
         return
-    await resume_exchange(volume)
+    try:
+        await resume_exchange(volume)
+    except ReadOnly as error:
+        # No root may be made meanwhile: its columns are the new target's, its members the old ones.
+        volume.opened.read_only = str(error)
+        return
     tender = Tender(volume)
     volume.background = tender
     volume.nursery.start_soon(tender.run)
@@ -60,6 +66,8 @@ def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 async def create_pool(order: PoolOrder, environment: Environment) -> PoolMade:
     """Make a pool and an empty file system on it. Raises refusals."""
+    if order.force:
+        note_force(order, environment)
     made, paths = await trio.to_thread.run_sync(lay_out, order, environment)
     remember(order, made, environment)
     async with open_volume(paths, order.secret, environment, OpenOptions(fresh=True)) as volume:

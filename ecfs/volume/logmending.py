@@ -11,7 +11,7 @@ from ecfs.formats import BoxKeys, CheckpointPointer, claim_name, commits_name, r
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member
 from ecfs.targets import Target
-from ecfs.volume.records import Found, LogView, read_log
+from ecfs.volume.records import Found, LogView, on_online, read_log
 from ecfs.volume.recovery import Chain, chains
 
 
@@ -66,12 +66,14 @@ class LogMender:
                      chain: Chain, view: LogView) -> None:
         """Before a new epoch rests on an adopted history, a quorum holds each record of it.
 
-        The newest may be on one member only, from a writer that crashed; without this all that the
-        new epoch acknowledges would be lost with that member. Torn tails of a crash go as well.
-        ReadOnly when it cannot be done.
+        The newest may be on one member only, from a writer that crashed, or everywhere but only in
+        the page cache of a writer that was killed before its sync; without this all that the new
+        epoch acknowledges would be lost with that member, or with the power. Torn tails of a crash
+        go as well. ReadOnly when it cannot be done.
         """
         keys = [(found.commit.epoch, found.commit.seq) for found in chain.records]
-        thin = _thin(keys, members, quorum, view)
+        synced = await self._sync(members, {found.commit.epoch for found in chain.records})
+        thin = _thin(keys, synced, quorum, view)
         if chain.tip.commit.clean and not thin and not view.bad:
             return
         await self.mend(members, start)
@@ -79,9 +81,33 @@ class LogMender:
             return
         again = await read_log(self.fleet, members, self.keys, epoch=start.epoch,
                                offset=start.offset)
-        if _thin(keys, members, quorum, again):
+        if _thin(keys, synced, quorum, again):
             raise ReadOnly("the newest commits are on too few targets, and no more of them take "
                            "records now")
+
+    async def holders(self, members: tuple[bytes, ...],
+                      start: CheckpointPointer) -> list[set[bytes]]:
+        """Which of `members` have each of the records from `start` on that are needed."""
+        view = await read_log(self.fleet, members, self.keys, epoch=start.epoch,
+                              offset=start.offset)
+        return [view.holders[key] for key in _worth_keeping(view)]
+
+    async def _sync(self, members: tuple[bytes, ...], epochs: set[int]) -> set[bytes]:
+        """Make the record files of these epochs durable; ids of the members where they are now."""
+        def sync(target: Target) -> None:
+            for epoch in sorted(epochs):
+                try:
+                    target.sync(commits_name(epoch))
+                except TargetError as error:
+                    if error.fault is not Fault.MISSING:
+                        raise
+
+        results = await on_online(self.fleet, sync, TARGET_SYNC_DEADLINE_S)
+        for target_id, result in results.items():
+            if isinstance(result, TargetError):
+                self.fleet.note_write_error(target_id, result)
+        return {target_id for target_id in members
+                if target_id in results and not isinstance(results[target_id], TargetError)}
 
     async def _patches(self, view: LogView, needed: list[tuple[int, int]],
                        member: Member) -> list[_Patch]:
@@ -194,7 +220,6 @@ def _worth_keeping(view: LogView) -> list[tuple[int, int]]:
     return kept
 
 
-def _thin(keys: list[tuple[int, int]], members: tuple[bytes, ...], quorum: int,
-          view: LogView) -> bool:
-    """Whether fewer than a quorum of members hold one of these records."""
-    return any(len(view.holders.get(key, set()) & set(members)) < quorum for key in keys)
+def _thin(keys: list[tuple[int, int]], members: set[bytes], quorum: int, view: LogView) -> bool:
+    """Whether fewer than a quorum of `members` hold one of these records."""
+    return any(len(view.holders.get(key, set()) & members) < quorum for key in keys)

@@ -9,6 +9,7 @@ from ecfs.base.errors import (
     Forked,
     NotAPool,
     ReadOnly,
+    Refusal,
     RolledBack,
     TooFewReachable,
     UnknownFormat,
@@ -26,14 +27,22 @@ from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Identity, Member, MemberState, StripeStore
 from ecfs.volume.adopting import adopted, exchange_left, quorum_of
 from ecfs.volume.anchor import AnchorFile, PathMemory
+from ecfs.volume.auditing import compare_audit, note_audit
 from ecfs.volume.claiming import Claimer, HostLock, box_keys
 from ecfs.volume.committing import Tip
-from ecfs.volume.descent import check_descent, check_downgrade
+from ecfs.volume.descent import check_downgrade, prove_fresh
 from ecfs.volume.environment import Environment, OpenOptions, Secret
 from ecfs.volume.locate import Located, look_everywhere, require, unlock
-from ecfs.volume.opened import Freshness, Opened
+from ecfs.volume.opened import Opened
 from ecfs.volume.records import LogView, read_log
-from ecfs.volume.recovery import Chain, MetadataTable, adopt, load_map, replay
+from ecfs.volume.recovery import (
+    Chain,
+    MetadataTable,
+    adopt,
+    bad_records,
+    load_map,
+    replay,
+)
 
 EPOCH_JUMP_MAX = 1 << 20
 MEMBERSHIPS_FOLLOWED_MAX = 4
@@ -42,9 +51,24 @@ ORDER_EPOCH_SHIFT = 40
 
 async def open_pool(paths: Iterable[str], secret: Secret, environment: Environment,
                     options: OpenOptions) -> Opened:
-    """Everything up to the newest state of the database. Raises refusals; leaves nothing open."""
-    started_ns = environment.clock.monotonic_ns()
+    """Everything up to the newest state of the database. Raises refusals, which are audited;
+    leaves nothing open."""
     journal = environment.journal()
+    try:
+        return await _open_pool(paths, secret, environment, options, journal)
+    except BaseException as error:
+        if isinstance(error, (Refusal, Damage)) and not isinstance(error, (RolledBack, Forked)):
+            # Those are events of their own, with what was expected and what was found.
+            kind = (EventKind.METADATA_DAMAGED if isinstance(error, Unreadable)
+                    else EventKind.REFUSED)
+            journal.record(Event(kind, f"{error} [{error.id}]"))
+        journal.close()
+        raise
+
+
+async def _open_pool(paths: Iterable[str], secret: Secret, environment: Environment,
+                     options: OpenOptions, journal: Journal) -> Opened:
+    started_ns = environment.clock.monotonic_ns()
     memory = PathMemory(environment.state_dir)
     sightings = await look_everywhere(paths, environment)
     before_ns = environment.clock.monotonic_ns()
@@ -58,6 +82,7 @@ async def open_pool(paths: Iterable[str], secret: Secret, environment: Environme
         if all(sighting is not kept for kept in located.sightings.values()):
             sighting.close()
     kdf_s = (environment.clock.monotonic_ns() - before_ns) / NS_PER_S
+    journal.pool_id = located.pool_id
     label = located.label
     writable = check_known(label)
     fleet = _fleet(located, environment, journal)
@@ -69,7 +94,7 @@ async def open_pool(paths: Iterable[str], secret: Secret, environment: Environme
     try:
         await _open(opened, options, writable)
     except BaseException:
-        opened.close()
+        opened.release()
         raise
     memory.note([os.path.realpath(sighting.path) for sighting in located.sightings.values()],
                 located.pool_id)
@@ -230,10 +255,11 @@ async def _read(opened: Opened, options: OpenOptions) -> None:
     opened.chain = adopt(view, drop_tail=options.drop_tail)
     if opened.chain is not None:
         opened.clean = opened.chain.tip.commit.clean
-        for member, epoch, offset in view.bad:
+        for bad in bad_records(view):
             opened.journal.record(Event(
-                EventKind.RECORD_BAD, f"commits.{epoch:x} has a bad record at {offset:x}",
-                target=member, offset=offset))
+                EventKind.RECORD_BAD if bad.acknowledged else EventKind.RECORD_TORN,
+                f"commits.{bad.epoch:x} has no good record at {bad.offset:x}",
+                target=bad.member, offset=bad.offset))
         if opened.chain.dropped:
             opened.journal.record(Event(
                 EventKind.TAIL_DROPPED,
@@ -314,22 +340,13 @@ def _prove_fresh(opened: Opened, options: OpenOptions) -> None:
     """Invariant I3: as new as a read quorum and as the anchor, from which it must descend."""
     chain = opened.chain
     assert chain is not None and opened.view is not None and opened.database is not None
-    quorum = len(opened.view.read) >= opened.quorum.recover
     anchor = opened.anchor_file.load()
-    if anchor is None:
-        opened.freshness = Freshness.QUORUM_ONLY if quorum else Freshness.NOT_PROVEN
-        return
-    check_downgrade(opened.label, anchor)
-    try:
-        check_descent(chain, ContentTables(opened.database), anchor)
-    except (RolledBack, Forked) as error:
-        if not options.accept_rollback:
-            opened.journal.record(Event(
-                EventKind.FORK_REFUSED if isinstance(error, Forked)
-                else EventKind.ROLLBACK_REFUSED, str(error)))
-            raise
-        opened.journal.record(Event(
-            EventKind.ROLLBACK_ACCEPTED, f"accepted by --accept-rollback: {error}",
-            expected=f"{anchor.seq} {anchor.hash}",
-            got=f"{chain.tip.commit.seq} {chain.tip.hash.hex()}"))
-    opened.freshness = Freshness.PROVEN if quorum else Freshness.ANCHOR_ONLY
+    opened.audit = compare_audit(chain.tip.commit, opened.journal,
+                                 host=opened.environment.host.name, anchor=anchor)
+    note_audit(opened.audit, opened.journal)
+    if anchor is not None:
+        check_downgrade(opened.label, anchor)
+    opened.freshness = prove_fresh(
+        chain, ContentTables(opened.database), anchor, opened.journal,
+        has_quorum=len(opened.view.read) >= opened.quorum.recover,
+        accept_rollback=options.accept_rollback)

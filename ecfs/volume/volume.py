@@ -13,19 +13,9 @@ from typing import Protocol
 
 import trio
 
-from ecfs.base.errors import (
-    AppendRefused,
-    Bug,
-    EcfsError,
-    Fenced,
-    NoSpace,
-    ReadOnly,
-)
+from ecfs.base.errors import AppendRefused, Bug, EcfsError, Fenced, NoSpace, ReadOnly
 from ecfs.base.ids import InodeId
-from ecfs.base.limits import (
-    DAMAGED_PATHS_MAX,
-    TRANSACTION_PAGES_MAX,
-)
+from ecfs.base.limits import DAMAGED_PATHS_MAX, TRANSACTION_PAGES_MAX
 from ecfs.base.units import MIB, NS_PER_S
 from ecfs.content import Files
 from ecfs.formats import CheckpointPointer, SegmentEntry, column_name
@@ -33,6 +23,7 @@ from ecfs.namespace import Tree
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member, MemberState, ShardFault, StripeRef, StripeStore
 from ecfs.volume.anchor import Anchor
+from ecfs.volume.auditing import evidence_now, note_unwritable
 from ecfs.volume.checkpointing import Checkpointer
 from ecfs.volume.claiming import box_keys
 from ecfs.volume.committing import Committer, Tip
@@ -202,6 +193,8 @@ class Volume:
             clock=self.environment.clock, entropy=self.environment.entropy, epoch=opened.epoch,
             writer_id=opened.writer, tip=opened.tip, unnoted=opened.unnoted)
         committer.generation = lambda: self.labeller.generation
+        committer.host, committer.audit_head = self.environment.host.name, self.journal.audit_head
+        committer.on_failure = partial(note_unwritable, self.journal)
         self.log_mender = LogMender(self.fleet, self.journal, keys("commit"), opened.epoch,
                                     opened.claim, writer.check_claims)
         if opened.chain is not None and opened.start is not None and opened.view is not None:
@@ -264,15 +257,14 @@ class Volume:
             return
         fence = await self.writer.find_fence()
         if fence is not None:
-            self.committer.failure = fence
             self.note_failure(fence)
+            self.committer.failure = fence
 
     def note_failure(self, error: EcfsError) -> None:
-        """Something in the background failed; says so."""
+        """Something in the background failed; says so, unless the commit that failed has."""
         if isinstance(error, (Fenced, ReadOnly)):
-            self.journal.record(Event(
-                EventKind.FENCED if isinstance(error, Fenced) else EventKind.READ_ONLY,
-                str(error)))
+            if self.committer is None or error is not self.committer.failure:
+                note_unwritable(self.journal, error)
         elif isinstance(error, Bug):
             self.broken = f"a bug in ecfs: {error}"
             _log.critical("%s", self.broken)
@@ -360,10 +352,13 @@ class Volume:
         state = "read_only" if self.read_only else "degraded" if degraded else "healthy"
         seq = (self.committer or self.opened).tip.seq
         label = self.labeller.label
+        evidence = evidence_now(self.committer.newest if self.committer else None,
+                                self.opened.audit, self.journal, self.environment.host.name)
         return PoolStatus(
             self.pool_id.hex(), state, self.opened.freshness.value, self.opened.epoch, seq,
             label.data, label.parity, targets, tuple(self._damaged_paths()),
-            tuple(advise(self.fleet, label, self.read_only, missed)))
+            (*advise(self.fleet, label, self.read_only, missed), *evidence.advice),
+            audit=evidence.to_json(self.journal.audit_head()))
 
     def _target_status(self, member: Member) -> TargetStatus:
         errors = self.journal.errors_of(member.id)

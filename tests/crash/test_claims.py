@@ -296,3 +296,31 @@ async def test_who_was_fenced_finds_out_soon_and_accuses_nobody(hosts: Hosts) ->
         journal = first.volume.journal
         assert journal.count(EventKind.FENCED) == 1
         assert journal.count(EventKind.SHARD_MISSING) == journal.count(EventKind.SHARD_BAD) == 0
+
+
+class Cached(FaultyTarget):
+    """Records stay in the page cache: the process is killed before it can sync them."""
+
+    def sync(self, name: str) -> None:
+        """As `inner`, but for records."""
+        if not name.startswith("commits"):
+            super().sync(name)
+
+
+async def test_what_a_killed_writer_left_in_the_page_cache_is_synced_before_use(
+        hosts: Hosts) -> None:
+    """Else the records that build on it survive the next power cut, and it does not."""
+    ground = hosts.host("one")
+    ground.open_target = lambda path: Cached(hosts.disks.open(path))
+    async with ground.open_and_crash() as opening:
+        await opening.shell.write(b"seen", b"s" * 900)
+        await opening.shell.fsync(b"seen")
+    ground.open_target = hosts.disks.open
+    async with ground.open_and_crash() as opening:
+        assert await opening.shell.read(b"seen") == b"s" * 900
+        await opening.shell.write(b"sure", b"!" * 900)
+        await opening.shell.fsync(b"sure")
+    hosts.disks.crash()
+    async with ground.open() as opening:
+        assert await opening.shell.read(b"sure") == b"!" * 900
+        assert await opening.shell.read(b"seen") == b"s" * 900

@@ -44,6 +44,21 @@ def status_report(targets: tuple[str, ...], **changes: Any) -> Json:
             for index, path in enumerate(targets)
         ],
         "damaged_paths": [],
+        "audit": {
+            "match": "matches",
+            "text": "the log contains the line that commit 71 names",
+            "log": "cd" * 16,
+            "count": 5,
+            "pool": {
+                "commit": 71,
+                "epoch": 3,
+                "writer": "ef" * 16,
+                "host": "here/0123",
+                "log": "cd" * 16,
+                "count": 4,
+                "hash": "01" * 32,
+            },
+        },
         "advice": [],
         **changes,
     }

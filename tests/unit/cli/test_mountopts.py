@@ -1,7 +1,7 @@
 import pytest
 
 from ecfs.base.errors import UsageRefusal
-from ecfs.cli.mountopts import MountWish, parse
+from ecfs.cli.mountopts import OWN_WORDS, MountWish, completed, parse
 from ecfs.cli.secret import SecretSource
 
 
@@ -19,6 +19,18 @@ def test_our_words() -> None:
         block_cache_len=32 << 20,
         write_back_len=64 << 20,
     )
+
+
+def test_the_transport_is_raw_unless_asked_otherwise() -> None:
+    assert parse(()).transport == parse(("transport=pyfuse3,transport=raw",)).transport == "raw"
+    assert parse(("transport=pyfuse3",)).transport == "pyfuse3"
+
+
+def test_the_last_word_is_completed() -> None:
+    assert completed("ro,trans") == ["ro,transport=raw", "ro,transport=pyfuse3"]
+    assert set(OWN_WORDS) < set(completed(""))
+    for word in OWN_WORDS:
+        assert parse((word + "9M" if word.endswith("=") else word,)) is not None
 
 
 def test_the_last_of_two_contrary_words_counts() -> None:
@@ -41,7 +53,9 @@ def test_words_of_the_kernel_are_passed_on() -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["bogus", "ro=1", "anchor=never", "anchor", "cache=", "passfile", "noexec=1", "Ro"]
+    "word",
+    ["bogus", "ro=1", "anchor=never", "transport=nfs", "anchor", "cache=", "passfile", "noexec=1",
+     "Ro"],
 )
 def test_an_unknown_word_is_named(word: str) -> None:
     with pytest.raises(UsageRefusal) as refused:

@@ -149,7 +149,7 @@ def test_only_audited_kinds_reach_the_audit_log(tmp_path: Path, clock: HandClock
     with open(path) as file:
         kinds = [json.loads(line)["kind"] for line in file]
     assert sorted(kinds) == sorted(AUDITED_KINDS)
-    assert EventKind.SHARD_MENDED not in AUDITED_KINDS
+    assert EventKind.CHECKPOINT not in AUDITED_KINDS
     assert EventKind.ROLLBACK_ACCEPTED in CRITICAL_KINDS
     assert AuditLog.verify(path) == len(kinds)
 

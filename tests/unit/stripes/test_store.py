@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from ecfs.base.errors import AppendRefused, Fault, NoSpace, Unreadable
+from ecfs.base.errors import AppendRefused, Fault, NoSpace, TargetError, Unreadable
 from ecfs.base.limits import COLUMN_HEADER_LEN
 from ecfs.erasure import Geometry
 from ecfs.formats import (
@@ -265,6 +265,30 @@ async def test_examine_names_every_fault_once() -> None:
     count = world.journal.count
     assert count(EventKind.SHARD_BAD) == 1 and count(EventKind.SHARD_MISSING) == 1
     assert await read_all(world, stripe) == EXTENTS
+
+
+@pytest.mark.parametrize(("fault", "kind"), [
+    (Fault.IO, EventKind.READ_FAILED), (Fault.TIMEOUT, EventKind.TARGET_SLOW),
+    (Fault.UNSAFE, EventKind.TARGET_UNSAFE_FILE), (Fault.MISSING, EventKind.SHARD_MISSING)])
+async def test_a_call_that_fails_is_no_shard_that_was_changed(
+        fault: Fault, kind: EventKind) -> None:
+    world = World(Geometry(4, 2), 6)
+    stripe = await durable(world)
+    world.fail_one(2, fault, "read")
+    await world.store.examine(stripe.ref)
+    assert world.journal.count(kind) == 1
+    assert world.journal.count(EventKind.SHARD_BAD) == 0
+    errors = world.journal.errors_of(world.ids[2])
+    assert (errors.io, errors.tag) == ((0, 1) if fault is Fault.MISSING else (1, 0))
+
+
+@pytest.mark.parametrize(("fault", "kind"), [
+    (Fault.IO, EventKind.WRITE_FAILED), (Fault.TIMEOUT, EventKind.TARGET_SLOW),
+    (Fault.UNSAFE, EventKind.TARGET_UNSAFE_FILE)])
+async def test_a_write_that_fails_is_told_by_its_fault(fault: Fault, kind: EventKind) -> None:
+    world = World(Geometry(4, 2), 6)
+    world.fleet.note_write_error(world.ids[1], TargetError(fault, "x"))
+    assert world.journal.count(kind) == 1 and world.journal.count(EventKind.TARGET_AWAY) == 1
 
 
 async def test_a_rotten_header_is_a_fault_though_the_body_is_good() -> None:
