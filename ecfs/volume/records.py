@@ -34,7 +34,7 @@ from ecfs.formats import (
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member, run_jobs
 from ecfs.targets import Target
-from ecfs.volume.recordfiles import other_record, read_past_errors
+from ecfs.volume.recordfiles import other_record, punch, read_past_errors, trim
 
 SCAN_LEN_MAX = 512 * MIB
 SCAN_CHUNK_LEN = 4 * MIB
@@ -375,27 +375,13 @@ class RecordWriter:
     async def trim(self) -> None:
         """Give back what was preallocated and never used; for a writer that lets go."""
         name, end = commits_name(self._epoch), self.offset
-        await self._on_members(lambda target: _trim(target, name, end))
+        await self._on_members(lambda target: trim(target, name, end))
 
     async def punch(self, epoch: int, offset: int) -> None:
         """Give back the room of records of this epoch before `offset`; best effort."""
         name = commits_name(epoch)
         if offset:
-            await self._on_members(lambda target: _punch(target, name, offset))
-
-
-def _trim(target: Target, name: str, end: int) -> None:
-    if target.size(name) > end:
-        target.truncate(name, end)
-        target.sync(name)
-
-
-def _punch(target: Target, name: str, length: int) -> None:
-    try:
-        target.punch(name, 0, length)
-    except TargetError as error:
-        if error.fault is not Fault.MISSING:
-            raise
+            await self._on_members(lambda target: punch(target, name, offset))
 
 
 async def on_online(fleet: Fleet, work: TargetWork,

@@ -311,7 +311,7 @@ async def test_junk_claims_hold_up_no_commit() -> None:
     for number in range(5000):
         hostile.create(claim_name((1 << 63) + number), b"junk")
     writer = RecordWriter(fleet_of(honest, hostile), (ID, b"\1" * 16), 1, EPOCH, b"claim",
-                          box_keys("claim"), Journal(TrioClock()))
+                          box_keys("claim"), Journal(TrioClock()), keys=box_keys("commit"))
     await writer.create_files()
     await writer.append(golden("commit-delta"))
     assert hostile.read_count <= CLAIMS_CHECKED_MAX

@@ -1,4 +1,4 @@
-"""A campaign of crash states: units in turn, each distinct state judged once, counted, resumable."""
+"""A campaign of crash states: units in turn, each distinct state judged once; resumable."""
 
 import json
 import os

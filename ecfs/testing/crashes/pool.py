@@ -1,4 +1,4 @@
-"""A small pool in memory, mounted in virtual time: what is the same in every run and every judgment.
+"""A small pool in memory, mounted in virtual time: what is alike in every run and every judgment.
 
 Nothing here lies outside of memory: the client's anchor is kept in a `Client`, its audit log goes
 nowhere, and no lock is taken, for no two mounts of one pool are ever at the same time here.

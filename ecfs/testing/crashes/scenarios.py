@@ -1,4 +1,4 @@
-"""What a pool does while it is recorded: a workload by itself, or with something going on beside it.
+"""What a pool does while it is recorded: a workload by itself, or with something beside it.
 
 A scenario begins with images and an oracle, runs once, and gives back its log.
 """
