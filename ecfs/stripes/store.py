@@ -46,12 +46,13 @@ class Written:
 
 @dataclass(slots=True)
 class _Stream:
-    """The open segment of one kind, and where its next stripe goes."""
+    """The open segment of one kind, where its next stripe goes, and on whom its columns are."""
 
     kind: int
     geometry: Geometry
     segment: SegmentEntry | None = None
     offset: int = 0
+    holders: frozenset[bytes] = frozenset()
     lock: trio.Lock = field(default_factory=trio.Lock)
 
 
@@ -229,7 +230,10 @@ class StripeStore(StripeAccess):
                 continue
             whole = len(segment.columns) == stream.geometry.shards
             takes = self._takes(member, stream.kind)
-            if (member.id in segment.columns and not takes) or (takes and not whole):
+            # One that was away when the segment was opened has no column of it to write to.
+            held = member.id in stream.holders
+            if (held and not takes) or (takes and not held and (
+                    not whole or member.id in segment.columns)):
                 stream.segment = None
 
     # -- segments ----------------------------------------------------------------------------
@@ -283,6 +287,7 @@ class StripeStore(StripeAccess):
         if good == len(asked) and good >= self._needed(segment, stream.kind):
             stream.segment = segment
             stream.offset = COLUMN_HEADER_LEN
+            stream.holders = frozenset(asked)
             self.on_segment(segment, stream.kind)
 
     def _choose(self, stream: _Stream) -> tuple[Geometry, tuple[bytes, ...]]:

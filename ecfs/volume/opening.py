@@ -46,6 +46,7 @@ from ecfs.volume.recovery import (
 
 EPOCH_JUMP_MAX = 1 << 20
 MEMBERSHIPS_FOLLOWED_MAX = 4
+ONLY_READABLE = "the pool has features that this program can only read"
 ORDER_EPOCH_SHIFT = 40
 
 
@@ -89,7 +90,7 @@ async def _open_pool(paths: Iterable[str], secret: Secret, environment: Environm
     quorum = quorum_of(label)
     opened = Opened(environment, journal, located, fleet, quorum,
                     HostLock(environment.run_dir, located.pool_id),
-                    AnchorFile(environment.state_dir, located.pool_id),
+                    AnchorFile(environment.state_dir, located.pool_id, chosen=options.anchor_dir),
                     environment.entropy.token(16), kdf_s=kdf_s, started_ns=started_ns)
     try:
         await _open(opened, options, writable)
@@ -123,8 +124,10 @@ def _fleet(located: Located, environment: Environment, journal: Journal) -> Flee
 
 async def _open(opened: Opened, options: OpenOptions, writable: bool) -> None:
     quorum = opened.quorum
+    # An anchor that cannot be used is refused before anything is written.
+    opened.anchor_file.load()
     if not writable:
-        opened.read_only = "the pool has features that this program can only read"
+        opened.read_only = ONLY_READABLE
     elif options.read_only:
         opened.read_only = "mounted read-only"
     members_online = _members_online(opened)
@@ -158,6 +161,9 @@ async def _follow_members(opened: Opened, options: OpenOptions) -> Chain:
         chain = opened.chain
         if chain is None:
             raise NotAPool("this pool was never finished by mkfs; run `ecfs mkfs --force` again")
+        if not check_known(chain.root) and not opened.read_only:
+            # Labels are written after the checkpoint that first has a feature.
+            opened.read_only = ONLY_READABLE
         before = set(opened.label.members)
         opened.located.label = adopted(named, chain.root)
         members = set(opened.label.members)

@@ -1,4 +1,5 @@
-"""Places in record files: reading past bad sectors, and what lies where a record is to go."""
+"""Places in record files: reading past bad sectors, what lies where a record is to go, and room
+that is not needed. All of it runs in a target's lane."""
 
 from ecfs.base.errors import Damage, Fault, TargetError
 from ecfs.base.limits import COMMIT_RECORD_LEN_MAX
@@ -37,3 +38,19 @@ def other_record(target: Target, epoch: int, offset: int, record: bytes, keys: B
     except (Damage, TargetError):
         return False
     return head.epoch == epoch
+
+
+def trim(target: Target, name: str, end: int) -> None:
+    """Give back what was preallocated behind `end`."""
+    if target.size(name) > end:
+        target.truncate(name, end)
+        target.sync(name)
+
+
+def punch(target: Target, name: str, length: int) -> None:
+    """Give back the first bytes of a record file, which may be gone already."""
+    try:
+        target.punch(name, 0, length)
+    except TargetError as error:
+        if error.fault is not Fault.MISSING:
+            raise

@@ -329,6 +329,7 @@ class Volume:
         await forget_epochs(self.fleet, pointer.epoch)
         if pointer.epoch == self.opened.epoch and self.writer is not None:
             await self.writer.punch(pointer.epoch, pointer.offset)
+        self.store.give_back(released)
         await remove_columns(self.fleet, [column_name(entry.epoch, entry.id)
                                           for entry in released])
         if not self._strays_removed and self.checkpointer is not None:
