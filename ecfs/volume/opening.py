@@ -340,7 +340,9 @@ def _load(opened: Opened, chain: Chain) -> None:
     store.next_segment = max([store.next_segment, *[entry + 1 for entry in known]])
     first, tip = chain.records[0], chain.tip
     opened.tip = Tip(tip.commit.seq, tip.hash, 0, 0)
-    opened.unnoted = tuple(Tip(found.commit.seq, found.hash, 0, 0) for found in chain.records)
+    # The base too: its own hash enters the history with the commit that follows, if one does.
+    opened.unnoted = (Tip(root.base_seq, root.base_hash, 0, 0), *(
+        Tip(found.commit.seq, found.hash, 0, 0) for found in chain.records))
     opened.start = CheckpointPointer(first.commit.epoch, first.commit.seq, first.offset,
                                      chain.checkpoint.hash)
     opened.chunks = dict(enumerate(root.chunks))

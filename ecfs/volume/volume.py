@@ -18,7 +18,7 @@ from ecfs.base.ids import InodeId
 from ecfs.base.limits import DAMAGED_PATHS_MAX, TRANSACTION_PAGES_MAX
 from ecfs.base.units import MIB, NS_PER_S
 from ecfs.content import Files
-from ecfs.formats import CheckpointPointer, SegmentEntry, column_name
+from ecfs.formats import KIND_CONTENT, CheckpointPointer, SegmentEntry, column_name
 from ecfs.namespace import Tree
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member, MemberState, ShardFault, StripeRef, StripeStore
@@ -109,6 +109,7 @@ class Volume:
         self.rejoiner: Rejoiner | None = None
         self._strays_removed = False
         self.files.on_damage = self.note_damage
+        self.store.may_lack = self._may_lack
         if mender is not None:
             self.files.set_mender(mender.report)
             self.store.on_fault = mender.report
@@ -282,6 +283,13 @@ class Volume:
                 self.journal.record(Event(
                     EventKind.TARGET_STALE, f"target {member.name} ({member.path}) may lack what "
                     "was written without it and is compared in full", target=member.id))
+
+    def _may_lack(self, target_id: bytes, ref: StripeRef) -> bool:
+        """What a target missed of content is in a table; of metadata nobody keeps account."""
+        if ref.kind != KIND_CONTENT:
+            return True
+        row = self.files.tables.stripe_at(ref.segment.id, ref.offset)
+        return row is None or self.files.tables.was_missed(target_id, row.id)
 
     # -- checkpoints and space ---------------------------------------------------------------
 
