@@ -60,7 +60,7 @@ class LogMender:
 
     async def secure(self, members: tuple[bytes, ...], quorum: int, start: CheckpointPointer,
                      chain: Chain, view: LogView) -> None:
-        """Before a new epoch rests on an adopted history, a quorum holds each record of it.
+        """SECURE: before a new epoch rests on an adopted history, a quorum holds each record of it.
 
         The newest may be on one member only, from a writer that crashed; without this all that the
         new epoch acknowledges would be lost with that member. Torn tails of a crash go as well.

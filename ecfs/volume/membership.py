@@ -23,7 +23,7 @@ from ecfs.volume.volume import Volume
 
 
 async def exchange_member(volume: Volume, old: Member, new: Member) -> None:
-    """Put `new` in the place of `old` in segments, members and labels. Refusal, ReadOnly.
+    """EXCHANGE: put `new` in the place of `old` in segments, members, labels. Refusal, ReadOnly.
 
     Once begun it is not cancelled; every wait in it has a deadline.
     """

@@ -87,7 +87,8 @@ class _Scan:
 
 async def read_log(fleet: Fleet, members: Iterable[bytes], keys: BoxKeys, *, epoch: int,
                    offset: int) -> LogView:
-    """Everything from `offset` of `commits.<epoch>` on, and all later epochs, of all members."""
+    """READ: everything from `offset` of `commits.<epoch>` on, and all later epochs, of all members.
+    """
     view = LogView()
     asked: list[Member] = [member for target_id in members
                            if (member := fleet.get(target_id)) is not None and member.online]
@@ -268,7 +269,7 @@ class RecordWriter:
                 "read-only until enough are back")
 
     def _append_one(self, target: Target, offset: int, record: bytes) -> Fenced | None:
-        """Runs in the target's lane."""
+        """RECORD, on one member: written, synced, then RECHECK. Runs in the target's lane."""
         try:
             self._write(target, offset, record)
         except TargetError:
@@ -280,6 +281,7 @@ class RecordWriter:
         return self.check_claims(target)
 
     def _write(self, target: Target, offset: int, record: bytes) -> None:
+        """Write and SYNC."""
         name = commits_name(self._epoch)
         end = offset + len(record)
         if end > self._allocated.get(target.path.encode(), 0):
@@ -293,8 +295,8 @@ class RecordWriter:
         target.sync(name)
 
     def check_claims(self, target: Target) -> Fenced | None:
-        """The claims of a target, listed now: Fenced if an authentic one of our epoch or a later
-        one is not ours. Junk under a claim's name fences nobody."""
+        """RECHECK the claims of a target, listed now: Fenced if an authentic one of our epoch or a
+        later one is not ours. Junk under a claim's name fences nobody."""
         for epoch in epochs_among(target.list_names(), CLAIM_PATTERN):
             if epoch < self._epoch:
                 break

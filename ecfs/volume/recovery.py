@@ -92,7 +92,7 @@ def _is_tail_of(found: Found, records: list[Found], by_parent: dict[bytes, list[
 
 
 def adopt(view: LogView, *, drop_tail: bool) -> Chain | None:
-    """The chain to go on from, None for a pool without any record.
+    """ADOPT: the chain to go on from, None for a pool without any record.
 
     TooFewReachable when records past a gap show that something acknowledged is not here.
     """

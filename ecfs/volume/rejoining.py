@@ -82,7 +82,7 @@ class Rejoiner:
         return False
 
     def _prepare(self, target: Target) -> None:
-        """Runs in the target's lane: the claim and the record file of this epoch."""
+        """REJOIN: the claim and the record file of this epoch. Runs in the target's lane."""
         try:
             target.create(claim_name(self.epoch), self.claim)
         except TargetError as error:

@@ -311,6 +311,7 @@ class Volume:
             await self._checkpoint(clean=clean)
 
     async def _checkpoint(self, *, clean: bool) -> None:
+        """CHECKPOINT: root, LABELS, and DELETE once a quorum holds them."""
         checkpointer, committer = self.checkpointer, self.committer
         if checkpointer is None or committer is None:
             raise ReadOnly(self.read_only)
@@ -345,7 +346,7 @@ class Volume:
         return self.labeller.label.checkpoint or self._start
 
     async def _give_back(self, pointer: CheckpointPointer, released: list[SegmentEntry]) -> None:
-        """A quorum holds labels that name the checkpoint: what lies before `pointer` may go."""
+        """DELETE what lies before `pointer`: a quorum holds labels that name the checkpoint."""
         await forget_epochs(self.fleet, pointer.epoch)
         if pointer.epoch == self.opened.epoch and self.writer is not None:
             await self.writer.punch(pointer.epoch, pointer.offset)
