@@ -37,16 +37,28 @@ class Chain:
         return root
 
 
+_Children = dict[bytes, list[Found]]
+"""Records by their parent's hash, those first that are to be followed first."""
+
+
 def chains(view: LogView) -> list[Chain]:
     """Candidates, newest checkpoint first. Each ends as far as its records reach.
 
     From a checkpoint's base each step takes the record that names the one before as its parent; of
-    two, that of the higher epoch: its writer adopted the history that it extends, and the other is
-    a straggler that nobody acknowledged.
+    two, the one on the way to the record of the highest epoch: its writer had read all that older
+    epochs acknowledged, and no older one acknowledges after it. What it did not follow, a straggler
+    or the first record of an epoch that ended there, was acknowledged by nobody. Their own epochs
+    do not tell: who saw only the older of the two went on from that.
     """
-    by_parent: dict[bytes, list[Found]] = {}
-    for found in view.records.values():
-        by_parent.setdefault(found.commit.parent, []).append(found)
+    by_parent: _Children = {}
+    reach: dict[bytes, tuple[int, int]] = {}
+    for found in sorted(view.records.values(), key=lambda found: found.commit.seq, reverse=True):
+        commit = found.commit
+        by_parent.setdefault(commit.parent, []).append(found)
+        reach[found.hash] = max(reach.get(found.hash, (0, 0)), (commit.epoch, commit.seq))
+        reach[commit.parent] = max(reach.get(commit.parent, (0, 0)), reach[found.hash])
+    for steps in by_parent.values():
+        steps.sort(key=lambda found: reach[found.hash], reverse=True)
     checkpoints = sorted((found for found in view.records.values()
                           if found.commit.root is not None),
                          key=lambda found: (found.commit.epoch, found.commit.seq), reverse=True)
@@ -54,7 +66,7 @@ def chains(view: LogView) -> list[Chain]:
             if (chain := _chain_from(checkpoint, by_parent, view)) is not None]
 
 
-def _chain_from(checkpoint: Found, by_parent: dict[bytes, list[Found]],
+def _chain_from(checkpoint: Found, by_parent: _Children,
                 view: LogView) -> Chain | None:
     root = checkpoint.commit.root
     assert root is not None
@@ -64,7 +76,7 @@ def _chain_from(checkpoint: Found, by_parent: dict[bytes, list[Found]],
         steps = [found for found in by_parent.get(parent, ()) if found.commit.seq == seq + 1]
         if not steps:
             break
-        step = max(steps, key=lambda found: found.commit.epoch)
+        step = steps[0]
         records.append(step)
         parent, seq = step.hash, step.commit.seq
     if all(found.hash != checkpoint.hash for found in records):
@@ -80,14 +92,13 @@ def _chain_from(checkpoint: Found, by_parent: dict[bytes, list[Found]],
     return Chain(checkpoint, tuple(records), dropped)
 
 
-def _is_tail_of(found: Found, records: list[Found], by_parent: dict[bytes, list[Found]]) -> bool:
+def _is_tail_of(found: Found, records: list[Found], by_parent: _Children) -> bool:
     """Whether a record belongs to the unfinished step that was cut off the chain's end."""
     parent = records[-1].hash
     while steps := by_parent.get(parent):
-        step = max(steps, key=lambda item: item.commit.epoch)
-        if step.hash == found.hash:
+        if steps[0].hash == found.hash:
             return True
-        parent = step.hash
+        parent = steps[0].hash
     return False
 
 
