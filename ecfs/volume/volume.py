@@ -199,8 +199,9 @@ class Volume:
         self.log_mender = LogMender(self.fleet, self.journal, keys("commit"), opened.epoch,
                                     opened.claim, writer.check_claims)
         if opened.chain is not None and opened.start is not None and opened.view is not None:
-            await self.log_mender.secure(opened.label.members, self.quorum.commit, opened.start,
+            await self.log_mender.secure(opened.groups, self.quorum.commit, opened.start,
                                          opened.chain, opened.view)
+            writer.change_members(*opened.groups)
         self.files.flusher.birth = lambda: committer.tip.seq
         await committer.open_epoch()
         self.checkpointer = Checkpointer(
@@ -300,6 +301,7 @@ class Volume:
             await self._checkpoint(clean=clean)
 
     async def _checkpoint(self, *, clean: bool) -> None:
+        """CHECKPOINT: root, LABELS, and DELETE once a quorum holds them."""
         checkpointer, committer = self.checkpointer, self.committer
         if checkpointer is None or committer is None:
             raise ReadOnly(self.read_only)
@@ -314,7 +316,15 @@ class Volume:
         self._start = start
         self.journal.record(Event(EventKind.CHECKPOINT, f"checkpoint at commit {done.tip.seq}"))
         if len(held & set(self.labeller.label.members)) >= self.quorum.commit:
+            self._settle_members()
             await self._give_back(pointer, done.released)
+
+    def _settle_members(self) -> None:
+        """Labels name the members of the newest checkpoint: if an exchange was cut short, only
+        those count from now on."""
+        if self.writer is not None and len(self.opened.groups) > 1:
+            self.opened.groups = (self.labeller.label.members,)
+            self.writer.change_members(*self.opened.groups)
 
     async def _move_inline(self) -> None:
         try:
@@ -334,7 +344,7 @@ class Volume:
         return self.labeller.label.checkpoint or self._start
 
     async def _give_back(self, pointer: CheckpointPointer, released: list[SegmentEntry]) -> None:
-        """A quorum holds labels that name the checkpoint: what lies before `pointer` may go."""
+        """DELETE what lies before `pointer`: a quorum holds labels that name the checkpoint."""
         await forget_epochs(self.fleet, pointer.epoch)
         if pointer.epoch == self.opened.epoch and self.writer is not None:
             await self.writer.punch(pointer.epoch, pointer.offset)

@@ -8,7 +8,7 @@ import pytest
 
 from ecfs.base.errors import Forked, Refusal, RolledBack, UnknownFormat
 from ecfs.base.units import KIB
-from ecfs.formats import NO_PARENT, Commit, Label
+from ecfs.formats import NO_PARENT, Commit, Label, Root
 from ecfs.metadata import ContentTables, Database
 from ecfs.testing.quick import remember_keys
 from ecfs.volume import OpenOptions
@@ -36,7 +36,10 @@ def anchor_at(seq: int, **changes: Any) -> Anchor:
 def chain_of(*seqs: int) -> Chain:
     records = tuple(Found(Commit(1, seq, NO_PARENT, POOL, 0, 1, 1), hash_of(seq), 0, 4096)
                     for seq in seqs)
-    return Chain(records[0], records, ())
+    base = seqs[0] - 1
+    root = Root(base, hash_of(base), 1, (), (), (), 1, 1, 1, 1, 0, 0, 4, 2, 1, (), (), 1)
+    checkpoint = replace(records[0], commit=replace(records[0].commit, root=root))
+    return Chain(checkpoint, (checkpoint, *records[1:]), ())
 
 
 @pytest.fixture
