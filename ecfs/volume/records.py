@@ -34,13 +34,7 @@ from ecfs.formats import (
 from ecfs.observe import Event, Journal
 from ecfs.stripes import Fleet, Member, run_jobs
 from ecfs.targets import Target
-from ecfs.volume.recordfiles import (
-    bad_claim_kind,
-    other_record,
-    punch,
-    read_past_errors,
-    trim,
-)
+from ecfs.volume.recordfiles import bad_claim_kind, other_record, punch, read_past_errors, trim
 
 SCAN_LEN_MAX = 512 * MIB
 SCAN_CHUNK_LEN = 4 * MIB
