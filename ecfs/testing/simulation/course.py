@@ -110,7 +110,9 @@ class Course:
     def _refused(self, error: EcfsError, chapter: Chapter) -> None:
         self.trace.say("refusal", f"{type(error).__name__}: {error}")
         self.trace.counts[f"refusal {type(error).__name__}"] += 1
-        if not self.plan.beyond and not (isinstance(error, ReadOnly) and self._may_stop(chapter)):
+        if not self.plan.beyond and not (
+                error.errno == errno.ENOSPC
+                or (isinstance(error, ReadOnly) and self._may_stop(chapter))):
             raise Failure(f"within the budget: {type(error).__name__}: {error}") from error
 
     def _may_stop(self, chapter: Chapter) -> bool:
