@@ -41,12 +41,15 @@ async def mend_stripe(store: StripeStore, ref: StripeRef, *,
 
     Each fault is recorded, but those of columns that are `known`, for who found them has done so.
     Unreadable when too few are good. A target that does not take its shard is not an error here.
+    Of a segment that was given back meanwhile nothing is bad.
     """
     try:
         examination = await store.examine(ref, note=False)
     except StripeLost as lost:
         store.note(ref, [fault for fault in lost.faults if fault.column not in known])
         raise
+    if store.is_given_back(ref.segment):
+        return Mended((), ())
     store.note(ref, [fault for fault in examination.faults if fault.column not in known])
     bad = tuple(sorted({fault.column for fault in examination.faults}))
     if not bad:

@@ -35,6 +35,7 @@ from ecfs.stripes.sealed import StripeOpener, StripeRef
 from ecfs.targets import AnyLane, Target, run_all
 
 OPENERS_MAX = 1024
+GIVEN_BACK_COUNT_MAX = 4096
 T = TypeVar("T")
 
 
@@ -67,6 +68,19 @@ class StripeAccess:
         self.on_fault: Callable[[StripeRef, Sequence[ShardFault]], None] = (
             lambda ref, faults: None)
         self.is_fenced: Callable[[Target], bool] = lambda target: False
+        self._given_back: OrderedDict[int, None] = OrderedDict()
+
+    def give_back(self, segments: Iterable[SegmentEntry]) -> None:
+        """The columns of these segments are about to be removed: whoever reads in them now finds
+        nothing, and nobody is to blame for it."""
+        for segment in segments:
+            self._given_back[segment.id] = None
+        while len(self._given_back) > GIVEN_BACK_COUNT_MAX:
+            self._given_back.popitem(last=False)
+
+    def is_given_back(self, segment: SegmentEntry) -> bool:
+        """Whether the columns of a segment were removed a while ago, or are being removed."""
+        return segment.id in self._given_back
 
     def column_header(self, segment: SegmentEntry, column: int) -> bytes:
         """The 4 KiB that a column file of this segment begins with."""
@@ -195,6 +209,8 @@ class StripeAccess:
 
     def note(self, ref: StripeRef, faults: Iterable[ShardFault]) -> None:
         """Record the evidence of each fault against its target."""
+        if self.is_given_back(ref.segment):
+            return
         for fault in faults:
             member = self.fleet.get(ref.segment.columns[fault.column])
             if fault.fenced or (member is not None and member.behind and fault.missing):

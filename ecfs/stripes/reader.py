@@ -90,7 +90,8 @@ def read_steps(ref: StripeRef, opener: StripeOpener, code: Code, units: list[Uni
             faults.append(_fault_of(column, reply))
     data = bytearray(sum(unit.length for unit in units))
     complete, bad = _open_units(opener, units, parts, ranges, data)
-    faults += [ShardFault(column, "unit does not open", False) for column in bad]
+    faults += [ShardFault(column, "unit does not open", _is_hole(parts[column]))
+               for column in bad]
     if complete:
         return Read(data, tuple(faults))
     if not bad:
@@ -170,7 +171,7 @@ def examine_steps(ref: StripeRef, opener: StripeOpener, usable: frozenset[int]) 
                 if record[: ref.head_len] != header:
                     faults.append(ShardFault(column, "header of the record is wrong", False))
             except Damage as damage:
-                faults.append(ShardFault(column, str(damage), False))
+                faults.append(ShardFault(column, str(damage), _is_hole(record)))
         else:
             faults.append(ShardFault(column, "shard record belongs to another stripe", False))
     if header is None or len(bodies) < ref.geometry.data:
@@ -229,6 +230,11 @@ def _open_units(opener: StripeOpener, units: list[Unit], parts: dict[int, Buffer
                 complete = False
         at += unit.length
     return complete, sorted(bad)
+
+
+def _is_hole(data: Buffer) -> bool:
+    """Whether nothing was ever written there, though the column goes on behind it."""
+    return data == bytes(len(data))
 
 
 def _fault_of(column: int, reply: Reply) -> ShardFault:
