@@ -13,7 +13,7 @@ from typing import Protocol
 
 import trio
 
-from ecfs.base.errors import AppendRefused, Bug, EcfsError, Fenced, NoSpace, ReadOnly
+from ecfs.base.errors import AppendRefused, Bug, Damage, EcfsError, Fenced, NoSpace, ReadOnly
 from ecfs.base.ids import InodeId
 from ecfs.base.limits import DAMAGED_PATHS_MAX, TRANSACTION_PAGES_MAX
 from ecfs.base.units import MIB, NS_PER_S
@@ -146,8 +146,15 @@ class Volume:
 
     async def fsync(self, inode: InodeId | None) -> None:
         """Durable on return: the content of one inode (None: of all), and all metadata."""
-        await self.files.flush(inode, inline=inode is not None)
+        lost: Damage | None = None
+        try:
+            await self.files.flush(inode, inline=inode is not None)
+        except Damage as damage:
+            # Of one file, or of some: all others are not to suffer for it.
+            lost = damage
         await self.commit()
+        if lost is not None:
+            raise lost
 
     async def commit(self) -> None:
         """Everything in the open transaction is durable on return."""
@@ -224,10 +231,15 @@ class Volume:
 
     async def close(self) -> None:
         """Make everything durable, write a clean checkpoint, let go. Raises what went wrong."""
+        lost: Damage | None = None
         try:
             await self.look_for_fence()
             if self.committer is not None and not self.read_only:
-                await self.files.flush(None)
+                try:
+                    await self.files.flush(None)
+                except Damage as damage:
+                    _log.error("some of what was written is lost with the metadata: %s", damage)
+                    lost = damage
                 while self.files.reap():
                     await trio.lowlevel.checkpoint()
                 if self.background is not None:
@@ -240,6 +252,8 @@ class Volume:
             self.journal.record(Event(EventKind.UNMOUNTED, "unmounted"))
             self.nursery.cancel_scope.cancel()
             self.opened.close()
+        if lost is not None:
+            raise lost
 
     def save_anchor(self, *, durable: bool) -> None:
         """Remember the newest acknowledged commit outside of the pool."""
