@@ -10,7 +10,7 @@ from ecfs.formats import BoxKeys, CheckpointPointer, claim_name, commits_name, r
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member
 from ecfs.targets import Target
-from ecfs.volume.records import Found, LogView, read_log
+from ecfs.volume.records import Found, LogView, on_online, read_log
 from ecfs.volume.recovery import Chain, chains
 
 
@@ -63,11 +63,12 @@ class LogMender:
         """SECURE: before a new epoch rests on an adopted history, a quorum holds each record of it.
 
         The newest may be on one member only, from a writer that crashed; without this all that the
-        new epoch acknowledges would be lost with that member. Torn tails of a crash go as well.
-        ReadOnly when it cannot be done.
+        new epoch acknowledges would be lost with that member. What was read may not be durable yet:
+        its writer may have been killed before it synced. So all is synced before it counts. Torn
+        tails of a crash go as well. ReadOnly when it cannot be done.
         """
         keys = [(found.commit.epoch, found.commit.seq) for found in chain.records]
-        thin = _thin(keys, members, quorum, view)
+        thin = _thin(keys, members, quorum, view, await self._synced(keys))
         if chain.tip.commit.clean and not thin and not view.bad:
             return
         await self.mend(members, start)
@@ -75,9 +76,34 @@ class LogMender:
             return
         again = await read_log(self.fleet, members, self.keys, epoch=start.epoch,
                                offset=start.offset)
-        if _thin(keys, members, quorum, again):
+        if _thin(keys, members, quorum, again, await self._synced(keys)):
             raise ReadOnly("the newest commits are on too few targets, and no more of them take "
                            "records now")
+
+    async def _synced(self, keys: list[tuple[int, int]]) -> dict[int, set[bytes]]:
+        """By epoch, the targets on which the file of these records is durable as it was read."""
+        epochs = sorted({epoch for epoch, _ in keys})
+
+        def sync(target: Target) -> list[int]:
+            done = []
+            for epoch in epochs:
+                try:
+                    target.sync(commits_name(epoch))
+                except TargetError as error:
+                    if error.fault is Fault.MISSING:
+                        continue
+                    self.journal.record(Event(EventKind.RECORD_BAD, str(error)))
+                else:
+                    done.append(epoch)
+            return done
+
+        durable: dict[int, set[bytes]] = {epoch: set() for epoch in epochs}
+        results = await on_online(self.fleet, sync, TARGET_SYNC_DEADLINE_S)
+        for target_id, result in results.items():
+            if not isinstance(result, TargetError):
+                for epoch in result:
+                    durable[epoch].add(target_id)
+        return durable
 
     async def _patches(self, view: LogView, needed: list[tuple[int, int]],
                        member: Member) -> list[_Patch]:
@@ -180,7 +206,8 @@ def _worth_keeping(view: LogView) -> list[tuple[int, int]]:
     return kept
 
 
-def _thin(keys: list[tuple[int, int]], members: tuple[bytes, ...], quorum: int,
-          view: LogView) -> bool:
-    """Whether fewer than a quorum of members hold one of these records."""
-    return any(len(view.holders.get(key, set()) & set(members)) < quorum for key in keys)
+def _thin(keys: list[tuple[int, int]], members: tuple[bytes, ...], quorum: int, view: LogView,
+          durable: dict[int, set[bytes]]) -> bool:
+    """Whether fewer than a quorum of members hold one of these records, durably."""
+    return any(len(view.holders.get(key, set()) & set(members) & durable[key[0]]) < quorum
+               for key in keys)

@@ -213,3 +213,41 @@ async def test_a_record_that_one_member_held_outlives_it(tmp_path: Path) -> None
                 while opening.volume.status().state != "healthy":
                     await trio.sleep(1)
     shutil.rmtree(hosts.base / "one")
+
+
+@pytest.mark.parametrize("clean", [False, True])
+async def test_records_that_were_only_seen_are_made_durable(tmp_path: Path, clean: bool) -> None:
+    """A writer was killed between writing a record and syncing it, the next one builds on it, and
+    then the power goes."""
+    hosts = Hosts(tmp_path, targets_count=3, geometry=Geometry(2, 1))
+    ground = hosts.host("one")
+    await ground.create()
+    failing: list[bool] = []
+
+    def opener(path: str) -> Target:
+        def plan(call: int, method: str, name: str, offset: int) -> Outcome:
+            return Fault.IO if failing and method == "sync" and name.startswith("commits") else None
+
+        return FaultyTarget(hosts.disks.open(path), plan)
+
+    ground.open_target = opener
+    async with ground.open_and_crash() as opening:
+        await opening.shell.write(b"seen", b"s" * 900)
+        if clean:
+            await opening.shell.fsync(b"seen")
+            await opening.volume.checkpoint()
+        failing.append(True)
+        with pytest.raises(EcfsError):
+            if clean:
+                await opening.volume.checkpoint(clean=True)
+            else:
+                await opening.shell.fsync(b"seen")
+    ground.open_target = hosts.disks.open
+    async with ground.open_and_crash() as opening:
+        assert await opening.shell.read(b"seen") == b"s" * 900
+        await opening.shell.write(b"sure", b"s" * 900)
+        await opening.shell.fsync(b"sure")
+    hosts.disks.crash()
+    async with ground.open() as opening:
+        assert await opening.shell.read(b"seen") == b"s" * 900
+        assert await opening.shell.read(b"sure") == b"s" * 900
