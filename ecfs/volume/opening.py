@@ -54,7 +54,8 @@ class Freshness(StrEnum):
 
 @dataclass(slots=True)
 class Opened:
-    """An opened pool before its tasks run. `epoch` and `claim` are 0 and empty when read-only."""
+    """An opened pool before its tasks run. `epoch` and `claim` are 0 and empty when read-only;
+    `claimed`: the targets that took the claim."""
 
     environment: Environment
     journal: Journal
@@ -66,6 +67,7 @@ class Opened:
     writer: bytes
     epoch: int = 0
     claim: bytes = b""
+    claimed: set[bytes] = field(default_factory=set)
     read_only: str = ""
     freshness: Freshness = Freshness.NOT_PROVEN
     chain: Chain | None = None
@@ -250,6 +252,7 @@ async def _claim(opened: Opened, options: OpenOptions) -> None:
         opened.claim = await claimer.claim(opened.epoch, opened.writer)
     except ReadOnly as error:
         opened.read_only = str(error)
+    opened.claimed = claimer.held
 
 
 async def _read_view(opened: Opened) -> LogView:
@@ -261,12 +264,14 @@ async def _read_view(opened: Opened) -> LogView:
 
 
 async def _read(opened: Opened, options: OpenOptions) -> None:
-    """READ of the protocol: the log as a read quorum holds it, after the claim."""
+    """READ of the protocol: the log as a read quorum that holds our claim has it."""
     view = await _read_view(opened)
     if not view.read:
         require(0, opened.quorum.recover, opened.located)
-    if len(view.read) < opened.quorum.recover and not opened.read_only:
-        opened.read_only = (f"only {len(view.read)} members can be read, {opened.quorum.recover} "
+    # Where our claim is not, an older writer can have a record acknowledged that lands after this.
+    counted = view.read & opened.claimed
+    if len(counted) < opened.quorum.recover and not opened.read_only:
+        opened.read_only = (f"only {len(counted)} members can be read, {opened.quorum.recover} "
                             "are needed to know the newest state")
     opened.view = view
     opened.chain = adopt(view, drop_tail=options.drop_tail)

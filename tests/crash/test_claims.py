@@ -251,3 +251,28 @@ async def test_records_that_were_only_seen_are_made_durable(tmp_path: Path, clea
     async with ground.open() as opening:
         assert await opening.shell.read(b"seen") == b"s" * 900
         assert await opening.shell.read(b"sure") == b"s" * 900
+
+
+async def test_a_member_without_our_claim_does_not_count_as_read(tmp_path: Path) -> None:
+    """What an older writer is about to write there would be acknowledged, and not be seen."""
+    hosts = Hosts(tmp_path, targets_count=3, geometry=Geometry(2, 1))
+    ground = hosts.host("one")
+    await ground.create()
+    full, lost = ground.paths[:2]
+
+    def opener(path: str) -> Target:
+        def plan(call: int, method: str, name: str, offset: int) -> Outcome:
+            if path == full and method == "create" and name.startswith("claim"):
+                return Fault.FULL
+            if path == lost and method == "read" and name.startswith("commits"):
+                return Fault.AWAY
+            return None
+
+        return FaultyTarget(hosts.disks.open(path), plan)
+
+    ground.open_target = opener
+    async with ground.open_and_crash() as opening:
+        assert "only 1 members can be read" in opening.volume.read_only
+    ground.open_target = hosts.disks.open
+    async with ground.open() as opening:
+        assert not opening.volume.read_only
