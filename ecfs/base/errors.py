@@ -60,6 +60,7 @@ class Fault(StrEnum):
     TIMEOUT = "timeout"
     UNSAFE = "unsafe"
     AWAY = "away"
+    FENCED = "fenced"
 
 
 class TargetError(EcfsError):

@@ -197,10 +197,14 @@ class SystemPool:
 
     def __init__(self, volume: "Volume") -> None:
         self._volume = volume
+        self._transport: str | None = None
 
     def status(self) -> Json:
-        """The volume's own view."""
-        return self._volume.status().to_json()
+        """The volume's own view, and how it is mounted if it is."""
+        report = self._volume.status().to_json()
+        if self._transport is not None:
+            report["transport"] = self._transport
+        return report
 
     async def scrub(self, progress: StepTaker) -> Json:
         """A scrub of everything."""
@@ -222,13 +226,15 @@ class SystemPool:
 
     async def serve(self, mountpoint: str, wish: MountWish, ready: Callable[[], None]) -> None:
         """Mounts through the driver."""
-        from ecfs.driver import MountOptions, serve
+        from ecfs.driver import MountOptions, Transport, serve
 
         options = MountOptions(
             read_only=wish.read_only,
             allow_other=wish.allow_other,
             flags=frozenset(wish.kernel_words),
+            transport=Transport(wish.transport),
         )
+        self._transport = wish.transport
         await serve(self._volume, mountpoint, options, ready=ready)
 
 

@@ -20,6 +20,12 @@ MOUNT_WORDS = frozenset(
     ["atime", "diratime", "relatime", "norelatime", "strictatime"],
 )
 SECRET_WORDS = ("passfile", "keyfile", "extpass")
+TRANSPORTS = ("raw", "pyfuse3")
+OWN_WORDS = (
+    *("ro", "rw", "allow_other", "accept_rollback", "anchor=always", "anchor=lazy"),
+    *("anchor_dir=", "cache=", "write_back=", "log_file="),
+    *("transport=raw", "transport=pyfuse3"),
+)
 CACHE_LEN_MIN = 1 * MIB
 
 
@@ -36,6 +42,7 @@ class MountWish:
     write_back_len: int | None = None
     kernel_words: tuple[str, ...] = ()
     log_file: str | None = None
+    transport: str = "raw"
     secrets: dict[str, str] = field(default_factory=dict)
 
     def source(self, given: SecretSource) -> SecretSource:
@@ -71,6 +78,13 @@ def parse(words: tuple[str, ...], *, sloppy: bool = False) -> MountWish:
     return MountWish(kernel_words=tuple(kernel), secrets=secrets, **settings)
 
 
+def completed(incomplete: str) -> list[str]:
+    """What the shell may offer for a comma-joined list of which the last word is not finished."""
+    before, comma, begun = incomplete.rpartition(",")
+    words = (*OWN_WORDS, *(f"{name}=" for name in SECRET_WORDS), *sorted(KERNEL_WORDS))
+    return [before + comma + word for word in words if word.startswith(begun)]
+
+
 def _is_foreign(name: str) -> bool:
     """Words that other programs keep in fstab(5) for themselves."""
     return name.startswith(("x-", "X-")) or name == "comment"
@@ -90,6 +104,8 @@ def _own_word(name: str, value: str) -> dict[str, Any] | None:
         return {"anchor_always": value == "always"}
     if name == "anchor_dir":
         return {"anchor_dir": os.path.abspath(value)}
+    if name == "transport" and value in TRANSPORTS:
+        return {"transport": value}
     if name == "cache":
         return {"block_cache_len": _length(name, value)}
     if name == "write_back":

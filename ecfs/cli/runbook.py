@@ -51,6 +51,10 @@ EVENTS = {
         "was never acknowledged.",
         "It is put right at the next mount. After a crash this is expected; at other times look "
         "at the disk."),
+    EventKind.RECORD_TORN: Entry(
+        "A commit record on a target is not whole, and nothing says that the target had "
+        "acknowledged it: a crash in the middle of a commit leaves this. It is put right.",
+        "Nothing after a crash. If it comes without one, look at the disk."),
     EventKind.CLAIM_BAD: Entry(
         "A file under the name of a claim is no claim of this pool. It stops nobody.",
         "If it comes back on one target, look at its disk and at who can write there."),
@@ -135,6 +139,9 @@ EVENTS = {
         "A sync of a column file failed, or its name was taken: a new one was begun.",
         "After a failed sync look at the disk; a name that is taken means that somebody else "
         "writes to the target."),
+    EventKind.COLUMN_CUT: Entry(
+        "A column file went on past the end of its segment and was cut there: stripes that a crash "
+        "left, which no commit names.", NOTHING),
     EventKind.CHECKPOINT: Entry("The whole state was written; older records may go.", NOTHING),
     EventKind.MOUNTED: Entry("The pool was opened; the message says how.", NOTHING),
     EventKind.UNMOUNTED: Entry("The pool was closed, everything durable.", NOTHING),

@@ -77,6 +77,8 @@ def status_lines(report: Json) -> list[str]:
         f"geometry   {geometry.get('data')}+{geometry.get('parity')}",
         f"epoch      {report['epoch']}, commit {report['commit']}",
     ]
+    if "transport" in report:
+        lines.append(f"transport  {report['transport']}")
     if not report.get("authenticated", True):
         lines.append("This is what the labels claim; without the key nothing of it is proven.")
     audit = report.get("audit")

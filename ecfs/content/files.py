@@ -25,6 +25,7 @@ from ecfs.base.world import Clock
 from ecfs.content.blocks import ExtentReader, Mender
 from ecfs.content.flusher import Flusher, InodeTable, Move
 from ecfs.content.index import StripeIndex
+from ecfs.content.ranges import RangeEditor
 from ecfs.content.state import FileState
 from ecfs.formats import decode_directory
 from ecfs.metadata import ContentTables, Database, MapPiece
@@ -36,6 +37,7 @@ MOVES_AT_ONCE = 256
 MAPPED_LENS_MAX = 4096
 SECTOR_LEN = 512
 READ_TRIES_MAX = 3
+COPY_LEN = 1 << 20
 
 
 class Files:
@@ -53,6 +55,7 @@ class Files:
         self.store = store
         self.flusher = Flusher(database, self.tables, self.index, store, inodes, clock)
         self.flusher.start_len = min(self.flusher.start_len, write_back_len // 2)
+        self._ranges = RangeEditor(database, self.tables, self.flusher, inodes, clock)
         self._reader = ExtentReader(self.tables, self.index, store, nursery, cache_len=cache_len)
         self.on_damage: Callable[[int], None] = lambda inode: None
         self._mapped_lens: OrderedDict[int, tuple[int, int]] = OrderedDict()
@@ -213,6 +216,34 @@ class Files:
             state.size = size
             if state.settled:
                 del flusher.states[inode]
+
+    # -- ranges ------------------------------------------------------------------------------
+
+    async def punch(self, inode: InodeId, low: int, high: int) -> None:
+        """Bytes [low, high) that lie within the file are a hole on return. EAGAIN."""
+        await self._ranges.punch(inode, low, high)
+
+    async def seek(self, inode: InodeId, offset: int, *, hole: bool) -> int | None:
+        """Where the next data or hole at or after `offset` begins; None for no data.
+
+        The end of the file counts as a hole.
+        """
+        return await self._ranges.seek(inode, offset, self.size(inode), hole=hole)
+
+    async def copy(self, source: InodeId, offset: int, target: InodeId, to: int,
+                   length: int) -> int:
+        """Bytes of one file into another; how many, maybe fewer. The ranges do not overlap.
+
+        Both show the same extents afterwards. Where little is copied that is not written out yet,
+        the bytes are copied: writing them out first would cost a sync.
+        """
+        states = self.flusher.states
+        if length >= COPY_LEN or not (source in states or target in states):
+            return await self._ranges.share(source, offset, target, to, length)
+        data = await self.read(source, offset, length)
+        if data:
+            await self.write(target, to, bytes(data))
+        return len(data)
 
     async def flush(self, inode: InodeId | None, *, inline: bool = False) -> None:
         """What was written before is in the open transaction on return, not yet durable."""

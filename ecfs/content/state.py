@@ -49,6 +49,11 @@ class FileState:
                 found.append((begin, bytes(view)))
         return found + self.runs.overlapping(low, high)
 
+    def spans(self) -> list[tuple[int, int]]:
+        """`(begin, end)` of all bytes that the database does not have; they may overlap."""
+        return [(piece.offset, piece.end) for piece in self.frozen if piece.limit] + (
+            self.runs.spans())
+
     def freeze(self, taken: list[tuple[int, bytearray]]) -> list[Piece]:
         """Turn runs that were taken out into pieces; later writes go to new runs."""
         pieces = [Piece(self.inode, offset, data, len(data)) for offset, data in taken]

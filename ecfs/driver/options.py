@@ -10,7 +10,7 @@ from ecfs.base.units import MIB
 class Transport(StrEnum):
     """Who speaks with the kernel: ecfs itself, or pyfuse3 (slower; an independent check)."""
 
-    KERNEL = "kernel"
+    RAW = "raw"
     PYFUSE3 = "pyfuse3"
 
 
@@ -31,7 +31,7 @@ class MountOptions:
     read_ahead_len: int = 4 * MIB
     requests_at_once_max: int = REQUESTS_AT_ONCE_MAX
     flags: frozenset[str] = frozenset()
-    transport: Transport = Transport.KERNEL
+    transport: Transport = Transport.RAW
 
     def mount_flags(self) -> list[str]:
         """`flags`, and `ro` for a read-only mount."""

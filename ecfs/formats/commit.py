@@ -24,6 +24,7 @@ from blake3 import blake3
 
 from ecfs.base.errors import Damage
 from ecfs.base.limits import (
+    COLUMN_LEN_MAX,
     COMMIT_PADDING_LENS,
     COMMIT_RECORD_LEN_MAX,
     MEMBERS_MAX,
@@ -39,6 +40,8 @@ COMMIT = BoxKind(b"ECFSREC1", "commit", COMMIT_RECORD_LEN_MAX)
 NO_PARENT = bytes(32)
 PAGES_PER_RECORD_MAX = 1 << 16
 HOST_LEN_MAX = 255
+PAGES_MAX = (1 << 32) - 2
+"""SQLite's own limit to the length of a database."""
 _METADATA_STRIPES_MAX = 1 << 16
 
 
@@ -159,7 +162,8 @@ def decode_commit(data: bytes, keys: BoxKeys) -> tuple[BoxHead, Commit]:
     return head, Commit(
         epoch=head.epoch, seq=head.seq, parent=fields.data("parent", length=32),
         writer=fields.data("writer", length=16), time_ns=fields.number("time_ns"),
-        generation=fields.number("generation"), page_count=fields.number("page_count"),
+        generation=fields.number("generation"),
+        page_count=fields.number("page_count", high=PAGES_MAX),
         pages=tuple(_delta(row) for row in
                     fields.items("pages", count_max=PAGES_PER_RECORD_MAX)),
         missed=fields.ids("missed", count_max=MEMBERS_MAX), more=fields.flag("more"),
@@ -183,7 +187,7 @@ def _audit(row: list[object]) -> AuditHead:
 def _delta(row: object) -> PageDelta:
     if isinstance(row, list) and len(row) == 3:
         page, based, data = row
-        if isinstance(page, int) and page is not True and page > 0 and (
+        if isinstance(page, int) and page is not True and 0 < page <= PAGES_MAX and (
                 isinstance(based, bool) and isinstance(data, bytes)):
             return PageDelta(page, based, data)
     raise Damage("commit has a malformed page")
@@ -209,7 +213,7 @@ def _root(fields: Fields) -> Root:
     rows = fields.items
     return Root(
         base_seq=fields.number("base_seq"), base_hash=fields.data("base_hash", length=32),
-        page_count=fields.number("page_count"),
+        page_count=fields.number("page_count", high=PAGES_MAX),
         chunks=tuple(ChunkPlace(*checked_numbers(row, "chunk of the page map", 3))
                      for row in rows("chunks", count_max=1 << 16)),
         stripes=tuple(_stripe(row)
@@ -230,6 +234,8 @@ def _stripe(row: object) -> MetadataStripe:
         *numbers, salt, digest = row
         if all(isinstance(value, bytes) and len(value) == HASH_LEN for value in (salt, digest)):
             number, segment, offset, body_len = checked_numbers(numbers, "metadata stripe", 4)
+            if not body_len or offset + body_len > COLUMN_LEN_MAX:
+                raise Damage("checkpoint has a stripe outside of its column")
             return MetadataStripe(number, segment, offset, body_len, salt, digest)
     raise Damage("checkpoint has a malformed stripe")
 

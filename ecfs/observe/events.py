@@ -14,6 +14,7 @@ class EventKind(StrEnum):
     HEADER_BAD = "header-bad"
     LABEL_BAD = "label-bad"
     RECORD_BAD = "record-bad"
+    RECORD_TORN = "record-torn"
     CLAIM_BAD = "claim-bad"
     TARGET_AWAY = "target-away"
     TARGET_BACK = "target-back"
@@ -36,6 +37,7 @@ class EventKind(StrEnum):
     TAIL_DROPPED = "tail-dropped"
     METADATA_DAMAGED = "metadata-damaged"
     COLUMN_ABANDONED = "column-abandoned"
+    COLUMN_CUT = "column-cut"
     CHECKPOINT = "checkpoint"
     MOUNTED = "mounted"
     UNMOUNTED = "unmounted"
@@ -61,6 +63,7 @@ SEVERITIES = {
     EventKind.HEADER_BAD: Severity.WARNING,
     EventKind.LABEL_BAD: Severity.WARNING,
     EventKind.RECORD_BAD: Severity.WARNING,
+    EventKind.RECORD_TORN: Severity.INFO,
     EventKind.CLAIM_BAD: Severity.WARNING,
     EventKind.TARGET_AWAY: Severity.ERROR,
     EventKind.TARGET_BACK: Severity.INFO,
@@ -83,6 +86,7 @@ SEVERITIES = {
     EventKind.TAIL_DROPPED: Severity.ERROR,
     EventKind.METADATA_DAMAGED: Severity.ALARM,
     EventKind.COLUMN_ABANDONED: Severity.WARNING,
+    EventKind.COLUMN_CUT: Severity.INFO,
     EventKind.CHECKPOINT: Severity.INFO,
     EventKind.MOUNTED: Severity.INFO,
     EventKind.UNMOUNTED: Severity.INFO,
@@ -137,11 +141,12 @@ TAG_KINDS = frozenset({
 })
 LABEL_KINDS = frozenset({
     EventKind.LABEL_BAD, EventKind.CLAIM_BAD, EventKind.TARGET_FOREIGN, EventKind.TARGET_CLONE,
-    EventKind.TARGET_STALE,
 })
 
-EVIDENCE_KINDS = IO_KINDS | TAG_KINDS | LABEL_KINDS | {EventKind.COLUMN_ABANDONED}
-"""Failed checks: audited, but one line of them may be lost in a crash, and floods are thinned."""
+EVIDENCE_KINDS = IO_KINDS | TAG_KINDS | LABEL_KINDS | {
+    EventKind.COLUMN_ABANDONED, EventKind.TARGET_STALE}
+"""Failed checks, and what may explain them (a target that was away is stale, which is no error of
+its own): audited, but one line of them may be lost in a crash, and floods are thinned."""
 
 CRITICAL_KINDS = frozenset({
     EventKind.CLAIMED, EventKind.FENCED, EventKind.ROLLBACK_REFUSED, EventKind.ROLLBACK_ACCEPTED,
@@ -153,9 +158,10 @@ CRITICAL_KINDS = frozenset({
 """Audited and synced before `Journal.record` returns."""
 
 REPAIR_KINDS = frozenset({
-    EventKind.SHARD_MENDED, EventKind.RESILVERED, EventKind.TARGET_BACK,
+    EventKind.SHARD_MENDED, EventKind.RESILVERED, EventKind.TARGET_BACK, EventKind.RECORD_TORN,
+    EventKind.COLUMN_CUT,
 })
-"""What was put right by itself: audited, but not synced at once."""
+"""What was put right by itself, and what accuses nobody: audited, but not synced at once."""
 
 AUDITED_KINDS = EVIDENCE_KINDS | CRITICAL_KINDS | REPAIR_KINDS
 """What goes to the audit log; all other kinds are only counted, kept and logged."""

@@ -128,10 +128,16 @@ class _Scrubber:
             return ensure_column(target, name, self._volume.store.column_header(entry, column))
 
         name = column_name(entry.epoch, entry.id)
-        await self._on_columns(entry, check)
+        for target_id in await self._on_columns(entry, check):
+            self._report.bad_count += 1
+            self._report.mended_count += 1
+            self._volume.journal.record(Event(
+                EventKind.HEADER_BAD, f"{name}: the header was wrong and was put right",
+                target=target_id, segment=entry.id))
 
     async def _scrub_lengths(self, entry: SegmentEntry) -> None:
-        """A column that goes on past its segment's end is cut there."""
+        """A column that goes on past its segment's end is cut there. Nobody is to blame: a crash
+        leaves such stripes, which no commit names."""
         if entry.id in self._volume.store.open_segment_ids():
             return
 
@@ -143,13 +149,17 @@ class _Scrubber:
             return True
 
         name = column_name(entry.epoch, entry.id)
-        await self._on_columns(entry, check)
+        for target_id in await self._on_columns(entry, check):
+            self._volume.journal.record(Event(
+                EventKind.COLUMN_CUT, f"{name} went on past the end of its segment and was cut",
+                target=target_id, segment=entry.id))
 
     async def _on_columns(self, entry: SegmentEntry,
-                          check: Callable[[Target, int], bool]) -> None:
+                          check: Callable[[Target, int], bool]) -> list[bytes]:
+        """Targets on whose column `check` had something to put right."""
         volume = self._volume
         if volume.read_only:
-            return
+            return []
         jobs = []
         ids = []
         for column, target_id in enumerate(entry.columns):
@@ -158,16 +168,10 @@ class _Scrubber:
                 assert member.target is not None and member.lane is not None
                 jobs.append((member.lane, partial(check, member.target, column)))
                 ids.append(target_id)
-        for target_id, result in zip(ids, await run_jobs(jobs, TARGET_SYNC_DEADLINE_S),
-                                     strict=True):
-            if isinstance(result, TargetError):
-                self._report.bad_count += 1
-            elif result:
-                self._report.bad_count += 1
-                self._report.mended_count += 1
-                volume.journal.record(Event(
-                    EventKind.HEADER_BAD, f"{column_name(entry.epoch, entry.id)}: header or length "
-                    "was wrong and was put right", target=target_id, segment=entry.id))
+        results = await run_jobs(jobs, TARGET_SYNC_DEADLINE_S)
+        self._report.bad_count += sum(isinstance(result, TargetError) for result in results)
+        return [target_id for target_id, result in zip(ids, results, strict=True)
+                if result is True]
 
     def _say(self) -> None:
         report = self._report

@@ -31,7 +31,7 @@ from ecfs.stripes.reader import (
     read_steps,
 )
 from ecfs.stripes.sealed import StripeOpener, StripeRef
-from ecfs.targets import AnyLane, run_all
+from ecfs.targets import AnyLane, Target, run_all
 
 OPENERS_MAX = 1024
 T = TypeVar("T")
@@ -54,7 +54,8 @@ class Identity:
 
 
 class StripeAccess:
-    """Reads the stripes of one pool. `on_fault` is for those who read and cannot mend."""
+    """Reads the stripes of one pool. `on_fault` is for those who read and cannot mend; `is_fenced`
+    tells, in a target's lane, whether another writer has claimed it."""
 
     def __init__(self, identity: Identity, fleet: Fleet, journal: Journal) -> None:
         self.identity = identity
@@ -64,6 +65,7 @@ class StripeAccess:
         self._openers: OrderedDict[tuple[int, int, int, bytes], StripeOpener] = OrderedDict()
         self.on_fault: Callable[[StripeRef, Sequence[ShardFault]], None] = (
             lambda ref, faults: None)
+        self.is_fenced: Callable[[Target], bool] = lambda target: False
 
     def column_header(self, segment: SegmentEntry, column: int) -> bytes:
         """The 4 KiB that a column file of this segment begins with."""
@@ -138,8 +140,8 @@ class StripeAccess:
         member = self.fleet[segment.columns[fetch.column]]
         if member.target is None or member.lane is None:
             return TargetError(Fault.AWAY, f"{member.path} is away")
-        job = partial(member.target.read, column_name(segment.epoch, segment.id), fetch.offset,
-                      fetch.length)
+        job = partial(self._read_column, member.target, column_name(segment.epoch, segment.id),
+                      fetch)
         try:
             return member.lane.run_sync(job, deadline_s=TARGET_DEADLINE_S)
         except TargetError as error:
@@ -160,8 +162,7 @@ class StripeAccess:
         for fetch in fetches:
             member = self.fleet[ref.segment.columns[fetch.column]]
             assert member.target is not None and member.lane is not None
-            jobs.append((member.lane,
-                         partial(member.target.read, name, fetch.offset, fetch.length)))
+            jobs.append((member.lane, partial(self._read_column, member.target, name, fetch)))
         if len(jobs) == 1:
             try:
                 return [await jobs[0][0].run(jobs[0][1], deadline_s=TARGET_DEADLINE_S)]
@@ -169,12 +170,23 @@ class StripeAccess:
                 return [error]
         return await run_jobs(jobs, deadline_s=TARGET_DEADLINE_S)
 
+    def _read_column(self, target: Target, name: str, fetch: Fetch) -> bytes:
+        """Runs in the target's lane. A column that is gone is held against nobody where another
+        writer has taken over: it may have given the segment back."""
+        try:
+            return target.read(name, fetch.offset, fetch.length)
+        except TargetError as error:
+            if error.fault is Fault.MISSING and self.is_fenced(target):
+                raise TargetError(Fault.FENCED, f"{target.path}: another writer has claimed the "
+                                  "pool and has given this column back") from error
+            raise
+
     def note(self, ref: StripeRef, faults: Iterable[ShardFault]) -> None:
         """Record the evidence of each fault against its target."""
         for fault in faults:
             member = self.fleet.get(ref.segment.columns[fault.column])
-            if member is not None and member.behind and fault.missing:
-                # It never acknowledged this shard: its absence accuses nobody.
+            if fault.fenced or (member is not None and member.behind and fault.missing):
+                # Given back by who took over, or never acknowledged: its absence accuses nobody.
                 continue
             column = fault.column
             self.journal.record(Event(

@@ -33,6 +33,11 @@ class ShardFault:
     missing: bool
     fault: Fault | None = None
 
+    @property
+    def fenced(self) -> bool:
+        """Absent since another writer has claimed the target, and may have given it back."""
+        return self.fault is Fault.FENCED
+
 
 @dataclass(frozen=True, slots=True)
 class Read:
@@ -220,5 +225,6 @@ def _open_units(opener: StripeOpener, units: list[Unit], parts: dict[int, Buffer
 def _fault_of(column: int, reply: Reply) -> ShardFault:
     """What is wrong with a reply that is no error but too short, or an error."""
     if isinstance(reply, TargetError):
-        return ShardFault(column, str(reply), reply.fault is Fault.MISSING, reply.fault)
+        return ShardFault(column, str(reply), reply.fault in (Fault.MISSING, Fault.FENCED),
+                          reply.fault)
     return ShardFault(column, "column ends before this shard", True)

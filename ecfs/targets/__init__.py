@@ -7,7 +7,7 @@ nothing of what the bytes mean: nothing here is authenticated, parsed or trusted
 
 from ecfs.targets.directory import DirectoryTarget
 from ecfs.targets.faulty import FaultyTarget, Outcome
-from ecfs.targets.jobs import AnyLane
+from ecfs.targets.jobs import AnyLane, Job, LoopWaiter
 from ecfs.targets.lanes import InlineLane, Lane, run_all
 from ecfs.targets.memory import MemoryTarget
 from ecfs.targets.names import check_name
@@ -15,6 +15,7 @@ from ecfs.targets.protocol import Buffer, Space, Target
 from ecfs.targets.recording import Call, RecordingTarget
 
 __all__ = [
-    "AnyLane", "Buffer", "Call", "DirectoryTarget", "FaultyTarget", "InlineLane", "Lane",
-    "MemoryTarget", "Outcome", "RecordingTarget", "Space", "Target", "check_name", "run_all",
+    "AnyLane", "Buffer", "Call", "DirectoryTarget", "FaultyTarget", "InlineLane", "Job", "Lane",
+    "LoopWaiter", "MemoryTarget", "Outcome", "RecordingTarget", "Space", "Target", "check_name",
+    "run_all",
 ]

@@ -2,7 +2,7 @@
 
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -85,6 +85,24 @@ class MemoryTarget:
         self._folders: set[str] = {""}
         self._changes: list[_Change] = []
         self._used_len = 0
+
+    @classmethod
+    def holding(cls, path: str, files: Mapping[str, bytes]) -> "MemoryTarget":
+        """One that holds these files, all of them durable."""
+        target = cls(path)
+        for name, data in files.items():
+            target._names[name] = _File(bytearray(data), bytearray(data))
+            target._used_len += len(data)
+            folder = name
+            while folder := split_name(folder)[0]:
+                target._folders.add(folder)
+        target._durable_names = dict(target._names)
+        return target
+
+    def files(self) -> dict[str, bytes]:
+        """What the medium holds: durable bytes by durable name."""
+        with self._lock:
+            return {name: bytes(file.durable) for name, file in self._durable_names.items()}
 
     def crash(self, keep: Callable[[int], bool] | None = None, *,
               torn_len: int | None = None) -> None:

@@ -19,7 +19,7 @@ async def mount(mountpoint: str, words: list[str]) -> None:
     volume = MemoryVolume(SystemClock(), keep="null" not in words)
     options = MountOptions(allow_other=True, writeback="writeback" in words,
                            flags=frozenset({"dev", "suid"}),
-                           transport=Transport.PYFUSE3 if "pyfuse3" in words else Transport.KERNEL)
+                           transport=Transport.PYFUSE3 if "pyfuse3" in words else Transport.RAW)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_with_stdin)
         await serve(volume, mountpoint, options, ready=_say_ready)

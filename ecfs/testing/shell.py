@@ -79,6 +79,12 @@ class Shell:
             pieces.append(await self.volume.files.read(inode, at, WRITE_LEN))
         return b"".join(pieces)
 
+    def link(self, old: bytes, new: bytes) -> None:
+        """Another name for a file."""
+        self.volume.admit(grows=True)
+        folder, name = self._split(new)
+        self.volume.tree.link(self.find(old).inode, folder, name)
+
     def unlink(self, path: bytes) -> None:
         """Remove a name; with the last one the file goes."""
         self.volume.admit(grows=False)

@@ -6,13 +6,14 @@ contain it was rolled back or forked.
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from ecfs.base.errors import AnchorUnusable
 from ecfs.base.ids import ID_LEN
 from ecfs.sealing import HASH_LEN
+
+_ANCHOR_LEN_MAX = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,8 @@ class AnchorFile:
         """The anchor, None before the first commit. AnchorUnusable when it cannot be read or is of
         another pool: not having it would silently give up the protection against rollback."""
         try:
-            text = self._path.read_text(encoding="ascii")
+            with open(self._path, "rb") as file:
+                content = file.read(_ANCHOR_LEN_MAX + 1)
         except FileNotFoundError:
             if self._is_chosen and not self._folder.is_dir():
                 raise AnchorUnusable(f"{self._folder}, where the anchor is to be, is not there. Is "
@@ -55,8 +57,8 @@ class AnchorFile:
         except ValueError as error:
             raise self._damaged() from error
         try:
-            anchor = _checked(json.loads(text))
-        except (ValueError, TypeError) as error:
+            anchor = _parsed(content)
+        except (ValueError, TypeError, RecursionError) as error:
             raise self._damaged() from error
         if anchor.pool_id != self._pool_id:
             raise AnchorUnusable(f"the anchor {self._path} is of another pool, {anchor.pool_id}; "
@@ -87,12 +89,16 @@ class AnchorFile:
                 os.close(folder)
 
 
-def _checked(value: Any) -> Anchor:
+def _parsed(content: bytes) -> Anchor:
     """The anchor that was saved; ValueError or TypeError for anything else."""
-    anchor = Anchor(**value)
-    numbers = (anchor.epoch, anchor.seq, anchor.data, anchor.parity, anchor.version)
-    if not all(type(number) is int and number >= 0 for number in numbers):
-        raise ValueError("not a number")
+    if len(content) > _ANCHOR_LEN_MAX:
+        raise ValueError("too long for an anchor")
+    anchor = Anchor(**json.loads(content.decode("ascii")))
+    for part in fields(Anchor):
+        if type(getattr(anchor, part.name)) is not part.type:
+            raise TypeError(f"{part.name} is not of type {part.type}")
+    if min(anchor.epoch, anchor.seq, anchor.data, anchor.parity, anchor.version) < 0:
+        raise ValueError("not a number that an anchor has")
     for text, length in ((anchor.pool_id, ID_LEN), (anchor.hash, HASH_LEN),
                          (anchor.commitment, HASH_LEN)):
         if len(bytes.fromhex(text)) != length:
@@ -110,7 +116,7 @@ class PathMemory:
         """Target path -> pool id in hex."""
         try:
             value = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return {str(path): str(pool) for path, pool in value.items()} if isinstance(
             value, dict) else {}

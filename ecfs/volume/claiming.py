@@ -81,6 +81,18 @@ class ClaimView:
     beats: dict[bytes, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A claim that was won: its bytes, and the ids of the targets that hold it, members and others.
+
+    Only members among them tell READ what is acknowledged: on any other one a record of the writer
+    before may still arrive, and count, after it was read.
+    """
+
+    data: bytes
+    holders: frozenset[bytes]
+
+
 @dataclass(slots=True)
 class Claimer:
     """Claims a pool for one writer."""
@@ -158,8 +170,8 @@ class Claimer:
                 raise InUse(f"the pool is mounted on {holder.host} (process {holder.pid}, epoch "
                             f"{holder.epoch}); unmount it there first")
 
-    async def claim(self, epoch: int, writer: bytes) -> bytes:
-        """CLAIM: create `claim.<epoch>` on a quorum of members; the claim's bytes.
+    async def claim(self, epoch: int, writer: bytes) -> Claimed:
+        """CLAIM: create `claim.<epoch>` on a quorum of members.
 
         InUse when another claim of this or a later epoch is there, ReadOnly without a quorum.
         """
@@ -184,7 +196,7 @@ class Claimer:
             raise ReadOnly(f"only {count} targets took the claim, {self.quorum} are needed to "
                            "write")
         self.journal.record(Event(EventKind.CLAIMED, f"epoch {epoch} claimed by {claim.host}"))
-        return data
+        return Claimed(data, frozenset(good))
 
 
 class Heart:

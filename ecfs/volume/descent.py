@@ -35,7 +35,10 @@ def check_descent(chain: Chain, tables: ContentTables, anchor: Anchor) -> None:
             f"the pool is at commit {tip.commit.seq}, this client has seen {anchor.seq}: it was "
             "rolled back, or the targets that hold the rest are not here. Bring them back; to "
             "accept the loss, mount with -o accept_rollback")
-    known = {found.commit.seq: found.hash for found in chain.records}
+    root = chain.root
+    # A commit's own hash enters the history with a later one; nothing may have followed the base.
+    known = {root.base_seq: root.base_hash} | {
+        found.commit.seq: found.hash for found in chain.records}
     found = known.get(anchor.seq) or tables.history_hash(anchor.seq)
     if found is None or found.hex() != anchor.hash:
         raise Forked(

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from ecfs.base.errors import ReadOnly
 from ecfs.volume.creating import PoolMade, lay_out, note_force, remember
 from ecfs.volume.environment import Environment, OpenOptions, PoolOrder, Secret
 from ecfs.volume.locate import look_everywhere
@@ -44,7 +45,12 @@ async def begin(volume: Volume) -> None:
     await volume.start()
     if volume.committer is None:
         return
-    await resume_exchange(volume)
+    try:
+        await resume_exchange(volume)
+    except ReadOnly as error:
+        # No root may be made meanwhile: its columns are the new target's, its members the old ones.
+        volume.opened.read_only = str(error)
+        return
     tender = Tender(volume)
     volume.background = tender
     volume.nursery.start_soon(tender.run)

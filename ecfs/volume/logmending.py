@@ -1,16 +1,17 @@
 """Putting claims and commit records right on targets that hold them wrong or not at all."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from ecfs.base.errors import Fault, ReadOnly, TargetError
+from ecfs.base.errors import Fault, Fenced, ReadOnly, TargetError
 from ecfs.base.limits import TARGET_DEADLINE_S, TARGET_SYNC_DEADLINE_S
 from ecfs.base.units import BLOCK_LEN
 from ecfs.formats import BoxKeys, CheckpointPointer, claim_name, commits_name, record_hash
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member
 from ecfs.targets import Target
-from ecfs.volume.records import Found, LogView, read_log
+from ecfs.volume.records import Found, LogView, on_online, read_log
 from ecfs.volume.recovery import Chain, chains
 
 
@@ -27,7 +28,9 @@ class _Patch:
 class LogMender:
     """Mends the claim of one epoch and the records before and in it. `keys` are the records'.
 
-    No record may be appended meanwhile: the caller sees to that.
+    No record may be appended meanwhile: the caller sees to that. Files of later epochs are another
+    writer's and are never touched, and a target on which `fenced` finds that writer's claim is
+    left alone: what looks torn there may be a record on its way.
     """
 
     fleet: Fleet
@@ -35,6 +38,7 @@ class LogMender:
     keys: BoxKeys
     epoch: int
     claim: bytes
+    fenced: Callable[[Target], Fenced | None]
 
     async def mend(self, members: tuple[bytes, ...],
                    start: CheckpointPointer) -> tuple[int, int]:
@@ -62,12 +66,14 @@ class LogMender:
                      chain: Chain, view: LogView) -> None:
         """Before a new epoch rests on an adopted history, a quorum holds each record of it.
 
-        The newest may be on one member only, from a writer that crashed; without this all that the
-        new epoch acknowledges would be lost with that member. Torn tails of a crash go as well.
-        ReadOnly when it cannot be done.
+        The newest may be on one member only, from a writer that crashed, or everywhere but only in
+        the page cache of a writer that was killed before its sync; without this all that the new
+        epoch acknowledges would be lost with that member, or with the power. Torn tails of a crash
+        go as well. ReadOnly when it cannot be done.
         """
         keys = [(found.commit.epoch, found.commit.seq) for found in chain.records]
-        thin = _thin(keys, members, quorum, view)
+        synced = await self._sync(members, {found.commit.epoch for found in chain.records})
+        thin = _thin(keys, synced, quorum, view)
         if chain.tip.commit.clean and not thin and not view.bad:
             return
         await self.mend(members, start)
@@ -75,9 +81,33 @@ class LogMender:
             return
         again = await read_log(self.fleet, members, self.keys, epoch=start.epoch,
                                offset=start.offset)
-        if _thin(keys, members, quorum, again):
+        if _thin(keys, synced, quorum, again):
             raise ReadOnly("the newest commits are on too few targets, and no more of them take "
                            "records now")
+
+    async def holders(self, members: tuple[bytes, ...],
+                      start: CheckpointPointer) -> list[set[bytes]]:
+        """Which of `members` have each of the records from `start` on that are needed."""
+        view = await read_log(self.fleet, members, self.keys, epoch=start.epoch,
+                              offset=start.offset)
+        return [view.holders[key] for key in _worth_keeping(view)]
+
+    async def _sync(self, members: tuple[bytes, ...], epochs: set[int]) -> set[bytes]:
+        """Make the record files of these epochs durable; ids of the members where they are now."""
+        def sync(target: Target) -> None:
+            for epoch in sorted(epochs):
+                try:
+                    target.sync(commits_name(epoch))
+                except TargetError as error:
+                    if error.fault is not Fault.MISSING:
+                        raise
+
+        results = await on_online(self.fleet, sync, TARGET_SYNC_DEADLINE_S)
+        for target_id, result in results.items():
+            if isinstance(result, TargetError):
+                self.fleet.note_write_error(target_id, result)
+        return {target_id for target_id in members
+                if target_id in results and not isinstance(results[target_id], TargetError)}
 
     async def _patches(self, view: LogView, needed: list[tuple[int, int]],
                        member: Member) -> list[_Patch]:
@@ -85,6 +115,8 @@ class LogMender:
         covered = []
         for key in needed:
             found = view.records[key]
+            if found.commit.epoch > self.epoch:
+                continue
             covered.append((found.commit.epoch, found.offset, found.offset + found.length))
             if member.id not in view.holders[key]:
                 data = await self._bytes_of(found, view.holders[key])
@@ -93,7 +125,7 @@ class LogMender:
         for bad_member, epoch, offset in view.bad:
             inside = any(epoch == at_epoch and low <= offset < high
                          for at_epoch, low, high in covered)
-            if bad_member == member.id and not inside:
+            if bad_member == member.id and not inside and epoch <= self.epoch:
                 # Past the records the file is preallocated zeros, and is to be that again.
                 patches.append(_Patch(epoch, offset, bytes(BLOCK_LEN)))
         return patches
@@ -115,6 +147,7 @@ class LogMender:
 
     async def _apply(self, member: Member, patches: list[_Patch]) -> bool:
         def write(target: Target) -> None:
+            self._check_free(target)
             for patch in patches:
                 name = commits_name(patch.epoch)
                 target.forget(name)
@@ -146,6 +179,7 @@ class LogMender:
         name = claim_name(self.epoch)
 
         def check(target: Target) -> bool:
+            self._check_free(target)
             try:
                 if target.read(name, 0, BLOCK_LEN + 1) == self.claim:
                     return False
@@ -161,6 +195,12 @@ class LogMender:
                                               deadline_s=TARGET_SYNC_DEADLINE_S))
         except TargetError:
             return False
+
+    def _check_free(self, target: Target) -> None:
+        """AWAY when another writer has claimed this target."""
+        fenced = self.fenced(target)
+        if fenced is not None:
+            raise TargetError(Fault.AWAY, f"{target.path}: {fenced}")
 
 
 def _worth_keeping(view: LogView) -> list[tuple[int, int]]:
@@ -180,7 +220,6 @@ def _worth_keeping(view: LogView) -> list[tuple[int, int]]:
     return kept
 
 
-def _thin(keys: list[tuple[int, int]], members: tuple[bytes, ...], quorum: int,
-          view: LogView) -> bool:
-    """Whether fewer than a quorum of members hold one of these records."""
-    return any(len(view.holders.get(key, set()) & set(members)) < quorum for key in keys)
+def _thin(keys: list[tuple[int, int]], members: set[bytes], quorum: int, view: LogView) -> bool:
+    """Whether fewer than a quorum of `members` hold one of these records."""
+    return any(len(view.holders.get(key, set()) & members) < quorum for key in keys)

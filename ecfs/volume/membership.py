@@ -1,9 +1,10 @@
 """Exchanging a member: the new one holds claim and records before it counts.
 
 Order: the new target gets the claim, labels name it as a target (not yet a member), it gets all
-records that are still needed; one commit, under the old members, moves every column to it; the
-checkpoint that follows names the new members; then labels. After a crash between these steps the
-root decides who the members are, and every target that a column names is known by a label.
+records that are still needed, and from then on each record needs a quorum of the old members and
+one of the new; one commit moves every column to it; the checkpoint that follows names the new
+members; then labels. After a crash between these steps the root decides who the members are, and
+every target that a column names is known by a label.
 """
 
 from dataclasses import replace
@@ -47,7 +48,8 @@ async def _move_columns(volume: Volume, old: Member, new: Member) -> None:
     volume.labeller.change(replace(label, targets=(*label.targets, entry)))
     try:
         await volume.labeller.write(None)
-        await mend_records(volume, (*label.members, new.id))
+        if not await _join(volume, old, new):
+            raise Refusal(f"{new.path} does not take the commit records; use another directory")
         async with volume.files.flusher.round_lock:
             volume.store.close_segments()
             with volume.database.change():
@@ -57,9 +59,35 @@ async def _move_columns(volume: Volume, old: Member, new: Member) -> None:
             volume.files.index.replace_target(old.id, new.id)
             _replace_in_metadata(volume, old.id, new.id)
     except BaseException:
+        if volume.writer is not None:
+            volume.writer.change_members(label.members)
         volume.labeller.change(replace(volume.labeller.label, targets=label.targets))
         volume.fleet.drop(new.id)
         raise
+
+
+async def _join(volume: Volume, old: Member, new: Member) -> bool:
+    """Give the new target all records that are needed, and let the new members count beside the old
+    ones from the next record on. Whether the new target has them all. ReadOnly, and nothing has
+    changed, when one of them is on too few of the new members to be found by a later mount."""
+    committer, mender, writer = volume.committer, volume.log_mender, volume.writer
+    start, members = volume.replay_start, volume.labeller.label.members
+    if committer is None or mender is None or writer is None or start is None:
+        raise ReadOnly(volume.read_only)
+    async with committer.lock:
+        # No record may come between: it would be on fewer of the new members than it needs.
+        await mender.mend((*members, new.id), start)
+        changed = _exchanged(members, old, new)
+        holders = await mender.holders((*members, new.id), start)
+        if any(len(found.intersection(changed)) < volume.quorum.commit for found in holders):
+            raise ReadOnly(f"the commit records are on too few targets to put {new.path} in the "
+                           f"place of {old.path}; bring back more targets")
+        writer.change_members(members, changed)
+        return all(new.id in found for found in holders)
+
+
+def _exchanged(members: tuple[bytes, ...], old: Member, new: Member) -> tuple[bytes, ...]:
+    return tuple(new.id if one == old.id else one for one in members)
 
 
 async def resume_exchange(volume: Volume) -> None:
@@ -71,7 +99,7 @@ async def resume_exchange(volume: Volume) -> None:
     new.behind = True
     volume.fleet.mark_away(old.id, "it is being replaced")
     with trio.CancelScope(shield=True):
-        await mend_records(volume, (*volume.labeller.label.members, new.id))
+        await _join(volume, old, new)
         _replace_in_metadata(volume, old.id, new.id)
         await _settle(volume, old, new)
 
@@ -82,7 +110,7 @@ async def _settle(volume: Volume, old: Member, new: Member) -> None:
         raise ReadOnly(volume.read_only)
     label = volume.labeller.label
     entry = TargetEntry(new.id, new.name, new.path)
-    members = tuple(new.id if one == old.id else one for one in label.members)
+    members = _exchanged(label.members, old, new)
     targets = tuple(entry if one.id == old.id else one for one in label.targets
                     if one.id != new.id)
     volume.labeller.change(replace(label, members=members, targets=targets))

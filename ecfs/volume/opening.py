@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from ecfs.base.errors import (
     Bug,
@@ -12,97 +11,42 @@ from ecfs.base.errors import (
     ReadOnly,
     Refusal,
     RolledBack,
+    TooFewReachable,
     UnknownFormat,
     Unreadable,
 )
 from ecfs.base.units import BLOCK_LEN, NS_PER_S
-from ecfs.erasure import Geometry, Quorum, metadata_geometry
+from ecfs.erasure import Geometry, metadata_geometry
 from ecfs.formats import (
-    NO_PARENT,
     CheckpointPointer,
-    ChunkPlace,
-    Label,
     TargetEntry,
     check_known,
 )
-from ecfs.keys import MasterKey
 from ecfs.metadata import MAIN_NAME, ContentTables, Database, PageStore, PageVfs
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Identity, Member, MemberState, StripeStore
-from ecfs.volume.adopting import Exchange, adopted, exchange_left, quorum_of
+from ecfs.volume.adopting import adopted, exchange_left, quorum_of
 from ecfs.volume.anchor import AnchorFile, PathMemory
-from ecfs.volume.auditing import AuditEvidence, compare_audit, note_audit
+from ecfs.volume.auditing import compare_audit, note_audit
 from ecfs.volume.claiming import Claimer, HostLock, box_keys
 from ecfs.volume.committing import Tip
-from ecfs.volume.descent import Freshness, check_downgrade, prove_fresh
+from ecfs.volume.descent import check_downgrade, prove_fresh
 from ecfs.volume.environment import Environment, OpenOptions, Secret
 from ecfs.volume.locate import Located, look_everywhere, require, unlock
+from ecfs.volume.opened import Opened
 from ecfs.volume.records import LogView, read_log
-from ecfs.volume.recovery import Chain, MetadataTable, adopt, load_map, replay
+from ecfs.volume.recovery import (
+    Chain,
+    MetadataTable,
+    adopt,
+    bad_records,
+    load_map,
+    replay,
+)
 
 EPOCH_JUMP_MAX = 1 << 20
+MEMBERSHIPS_FOLLOWED_MAX = 4
 ORDER_EPOCH_SHIFT = 40
-
-
-@dataclass(slots=True)
-class Opened:
-    """An opened pool before its tasks run. `epoch` and `claim` are 0 and empty when read-only."""
-
-    environment: Environment
-    journal: Journal
-    located: Located
-    fleet: Fleet
-    quorum: Quorum
-    lock: HostLock
-    anchor_file: AnchorFile
-    writer: bytes
-    epoch: int = 0
-    claim: bytes = b""
-    read_only: str = ""
-    freshness: Freshness = Freshness.NOT_PROVEN
-    chain: Chain | None = None
-    view: LogView | None = None
-    pages: PageStore | None = None
-    vfs: PageVfs | None = None
-    database: Database | None = None
-    store: StripeStore | None = None
-    table: MetadataTable = field(default_factory=lambda: MetadataTable({}, {}))
-    tip: Tip = field(default_factory=lambda: Tip(0, NO_PARENT, 0, 0))
-    unnoted: tuple[Tip, ...] = ()
-    start: CheckpointPointer | None = None
-    chunks: dict[int, ChunkPlace] = field(default_factory=dict)
-    next_stripe: int = 1
-    exchange: Exchange | None = None
-    audit: AuditEvidence | None = None
-    kdf_s: float = 0.0
-    started_ns: int = 0
-    clean: bool = True
-
-    @property
-    def master(self) -> MasterKey:
-        """The master key."""
-        return self.located.master
-
-    @property
-    def label(self) -> Label:
-        """The newest authentic label."""
-        return self.located.label
-
-    def close(self) -> None:
-        """Let go of everything."""
-        self.release()
-        self.journal.close()
-
-    def release(self) -> None:
-        """Let go of targets, lanes and the lock; the journal goes on."""
-        if self.database is not None:
-            self.database.close()
-        for member in self.fleet:
-            if member.lane is not None:
-                member.lane.close(timeout=1.0)
-            if member.target is not None:
-                member.target.close()
-        self.lock.release()
 
 
 async def open_pool(paths: Iterable[str], secret: Secret, environment: Environment,
@@ -193,18 +137,38 @@ async def _open(opened: Opened, options: OpenOptions, writable: bool) -> None:
     if options.fresh:
         _load_nothing(opened)
         return
-    if opened.chain is None:
-        raise NotAPool("this pool was never finished by mkfs; run `ecfs mkfs --force` again")
     named = opened.label.targets
-    opened.located.label = adopted(opened.label, opened.chain.root)
-    if not opened.read_only and _members_online(opened) < quorum.commit:
-        opened.read_only = "too few of the members that the newest checkpoint names are there"
+    chain = await _follow_members(opened, options)
     try:
-        _load(opened, opened.chain)
+        _load(opened, chain)
     except Damage as error:
         raise _explained(opened, error) from error
     _leave_out(opened, named)
     _prove_fresh(opened, options)
+
+
+async def _follow_members(opened: Opened, options: OpenOptions) -> Chain:
+    """The adopted chain, once claim and reading are of the members that its own root names.
+
+    Labels only propose members. Where the root has others, an exchange was under way: its writer
+    may have counted the new member since, so it is asked too, and our claim must hold among them.
+    """
+    named = opened.label
+    for _ in range(MEMBERSHIPS_FOLLOWED_MAX):
+        chain = opened.chain
+        if chain is None:
+            raise NotAPool("this pool was never finished by mkfs; run `ecfs mkfs --force` again")
+        before = set(opened.label.members)
+        opened.located.label = adopted(named, chain.root)
+        members = set(opened.label.members)
+        if not opened.read_only and len(opened.claim_holders & members) < opened.quorum.commit:
+            opened.read_only = ("too few of the members that the newest checkpoint names are there "
+                                "to take the claim")
+        if members == before:
+            return chain
+        await _read(opened, options)
+    raise TooFewReachable("each checkpoint that is found names other members; bring back more "
+                          "targets")
 
 
 def _explained(opened: Opened, error: Damage) -> Unreadable:
@@ -263,7 +227,8 @@ async def _claim(opened: Opened, options: OpenOptions) -> None:
     floor = view.epoch_max if view.epoch_max <= authentic + EPOCH_JUMP_MAX else authentic
     opened.epoch = max(authentic, floor) + 1
     try:
-        opened.claim = await claimer.claim(opened.epoch, opened.writer)
+        claimed = await claimer.claim(opened.epoch, opened.writer)
+        opened.claim, opened.claim_holders = claimed.data, claimed.holders
     except ReadOnly as error:
         opened.read_only = str(error)
 
@@ -277,21 +242,26 @@ async def _read_view(opened: Opened) -> LogView:
 
 
 async def _read(opened: Opened, options: OpenOptions) -> None:
-    """READ of the protocol: the log as a read quorum holds it, after the claim."""
+    """READ of the protocol: the log as a read quorum holds it, each member after it took the
+    claim. A member without our claim may take, and count, a record of the writer before once we
+    have read it; so it does not count here (the model in models/ has the counterexample)."""
     view = await _read_view(opened)
     if not view.read:
         require(0, opened.quorum.recover, opened.located)
-    if len(view.read) < opened.quorum.recover and not opened.read_only:
-        opened.read_only = (f"only {len(view.read)} members can be read, {opened.quorum.recover} "
-                            "are needed to know the newest state")
+    if not opened.read_only:
+        count = len(view.read & opened.claim_holders)
+        if count < opened.quorum.recover:
+            opened.read_only = (f"only {count} members can be read after they took the claim, "
+                                f"{opened.quorum.recover} are needed to know the newest state")
     opened.view = view
     opened.chain = adopt(view, drop_tail=options.drop_tail)
     if opened.chain is not None:
         opened.clean = opened.chain.tip.commit.clean
-        for member, epoch, offset in view.bad:
+        for bad in bad_records(view):
             opened.journal.record(Event(
-                EventKind.RECORD_BAD, f"commits.{epoch:x} has a bad record at {offset:x}",
-                target=member, offset=offset))
+                EventKind.RECORD_BAD if bad.acknowledged else EventKind.RECORD_TORN,
+                f"commits.{bad.epoch:x} has no good record at {bad.offset:x}",
+                target=bad.member, offset=bad.offset))
         if opened.chain.dropped:
             opened.journal.record(Event(
                 EventKind.TAIL_DROPPED,

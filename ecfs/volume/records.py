@@ -106,15 +106,13 @@ async def read_log(fleet: Fleet, members: Iterable[bytes], keys: BoxKeys, *, epo
         view.epochs.update(result.epochs)
         view.bad += [(member.id, at_epoch, at) for at_epoch, at in result.bad]
         for box in result.boxes:
-            key = by_hash.get(box.hash)
-            if key is None:
-                key = await _open_box_of(view, keys, member, box)
-                if key is None:
-                    # Every block of it: each is to be zeros again.
-                    view.bad += [(member.id, box.epoch, at) for at in range(
-                        box.offset, box.offset + box.length, BLOCK_LEN)]
-                    continue
-                by_hash[box.hash] = key
+            key = by_hash.get(box.hash) or await _open_box_of(view, keys, member, box)
+            if key is None or key[0] != box.epoch:
+                # Every block of it: each is to be zeros again.
+                view.bad += [(member.id, box.epoch, at) for at in range(
+                    box.offset, box.offset + box.length, BLOCK_LEN)]
+                continue
+            by_hash[box.hash] = key
             places.setdefault(key, {}).setdefault(box.offset, set()).add(member.id)
     for key, members_at in places.items():
         _settle_place(view, key, members_at)
@@ -224,6 +222,7 @@ class RecordWriter:
     def __init__(self, fleet: Fleet, members: tuple[bytes, ...], quorum: int, epoch: int,
                  claim: bytes, claim_keys: BoxKeys, journal: Journal) -> None:
         self._fleet = fleet
+        self._groups: tuple[tuple[bytes, ...], ...] = (members,)
         self._members = members
         self._quorum = quorum
         self._epoch = epoch
@@ -234,15 +233,20 @@ class RecordWriter:
         self.offset = 0
         self.missed: tuple[bytes, ...] = ()
 
-    def change_members(self, members: tuple[bytes, ...]) -> None:
-        """Others count from the next record on; they hold the claim and all records already."""
-        self._members = members
+    def change_members(self, *groups: tuple[bytes, ...]) -> None:
+        """From the next record on each of `groups` needs its quorum: old and new members while one
+        is exchanged, then the new ones. All hold the claim and every record already."""
+        self._groups = groups
+        self._members = tuple(dict.fromkeys(member for group in groups for member in group))
+
+    def _has_quorum(self, members: set[bytes]) -> bool:
+        return all(len(members.intersection(group)) >= self._quorum for group in self._groups)
 
     async def create_files(self) -> None:
         """Create `commits.<epoch>` on all members. ReadOnly when too few took it."""
         name = commits_name(self._epoch)
         done = await self._on_members(lambda target: target.create(name, b""))
-        if len(done) < self._quorum:
+        if not self._has_quorum(set(done)):
             raise ReadOnly(self._too_few(len(done)))
 
     async def append(self, record: bytes) -> None:
@@ -255,7 +259,7 @@ class RecordWriter:
         offset = self.offset
         done = await self._on_members(lambda target: self._append_one(target, offset, record))
         free = {member for member, result in done.items() if not isinstance(result, Fenced)}
-        if len(free) < self._quorum:
+        if not self._has_quorum(free):
             for result in done.values():
                 if isinstance(result, Fenced):
                     raise result
@@ -291,6 +295,14 @@ class RecordWriter:
             self._allocated[target.path.encode()] = offset + COMMIT_PREALLOCATE_LEN
         target.write(name, offset, [record])
         target.sync(name)
+
+    async def find_fence(self) -> Fenced | None:
+        """Ask every member now whether other claims keep this writer from its quorum."""
+        fences = {member: result for member, result
+                  in (await self._on_members(self.check_claims)).items() if result is not None}
+        if not fences or self._has_quorum(set(self._members) - fences.keys()):
+            return None
+        return next(iter(fences.values()))
 
     def check_claims(self, target: Target) -> Fenced | None:
         """The claims of a target, listed now: Fenced if an authentic one of our epoch or a later

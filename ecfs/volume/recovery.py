@@ -3,7 +3,8 @@
 Pure over a `LogView`, but for loading the page map, which reads metadata stripes.
 """
 
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ecfs.base.errors import Damage, TooFewReachable
@@ -11,6 +12,8 @@ from ecfs.formats import KIND_METADATA, MetadataStripe, Root, SegmentEntry
 from ecfs.metadata import CHUNK_LEN, PageMap, PageStore
 from ecfs.stripes import StripeRef
 from ecfs.volume.records import Found, LogView
+
+ByParent = dict[bytes, list[Found]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +44,17 @@ def chains(view: LogView) -> list[Chain]:
     """Candidates, newest checkpoint first. Each ends as far as its records reach.
 
     From a checkpoint's base each step takes the record that names the one before as its parent; of
-    two, that of the higher epoch: its writer adopted the history that it extends, and the other is
-    a straggler that nobody acknowledged.
+    two, the one from which the record of the highest epoch descends. Whoever wrote in an epoch had
+    read all that was acknowledged before it, and after it nobody of an older epoch acknowledges: so
+    the other one is a straggler. The epochs of the two themselves do not tell: the younger may be
+    the first record of a writer that crashed, on a member that the next writer did not see.
     """
-    by_parent: dict[bytes, list[Found]] = {}
+    by_parent: ByParent = {}
     for found in view.records.values():
         by_parent.setdefault(found.commit.parent, []).append(found)
+    for steps in by_parent.values():
+        if len(steps) > 1:
+            steps.sort(key=lambda found: _reach(found, by_parent), reverse=True)
     checkpoints = sorted((found for found in view.records.values()
                           if found.commit.root is not None),
                          key=lambda found: (found.commit.epoch, found.commit.seq), reverse=True)
@@ -54,17 +62,34 @@ def chains(view: LogView) -> list[Chain]:
             if (chain := _chain_from(checkpoint, by_parent, view)) is not None]
 
 
-def _chain_from(checkpoint: Found, by_parent: dict[bytes, list[Found]],
-                view: LogView) -> Chain | None:
+def _descendants(found: Found, by_parent: ByParent) -> Iterator[Found]:
+    """A record and all that descend from it. A hash chain has no circles, so this ends."""
+    ahead = [found]
+    while ahead:
+        found = ahead.pop()
+        yield found
+        ahead += _children(found.hash, found.commit.seq, by_parent)
+
+
+def _children(parent: bytes, seq: int, by_parent: ByParent) -> list[Found]:
+    return [found for found in by_parent.get(parent, ()) if found.commit.seq == seq + 1]
+
+
+def _reach(found: Found, by_parent: ByParent) -> tuple[int, int]:
+    """Epoch, then number, of the newest record that descends from one."""
+    return max((one.commit.epoch, one.commit.seq) for one in _descendants(found, by_parent))
+
+
+def _chain_from(checkpoint: Found, by_parent: ByParent, view: LogView) -> Chain | None:
     root = checkpoint.commit.root
     assert root is not None
     records: list[Found] = []
     parent, seq = root.base_hash, root.base_seq
     while True:
-        steps = [found for found in by_parent.get(parent, ()) if found.commit.seq == seq + 1]
+        steps = _children(parent, seq, by_parent)
         if not steps:
             break
-        step = max(steps, key=lambda found: found.commit.epoch)
+        step = steps[0]
         records.append(step)
         parent, seq = step.hash, step.commit.seq
     if all(found.hash != checkpoint.hash for found in records):
@@ -74,21 +99,12 @@ def _chain_from(checkpoint: Found, by_parent: dict[bytes, list[Found]],
         # The step that these records begin was never finished, so never acknowledged.
         records.pop()
     tip = records[-1].commit
+    # What descends from the tip is the unfinished step that was cut off.
+    tail = {found.hash for found in _descendants(records[-1], by_parent)}
     dropped = tuple(found for found in view.records.values()
                     if found.commit.seq > tip.seq and found.commit.epoch >= tip.epoch
-                    and not _is_tail_of(found, records, by_parent))
+                    and found.hash not in tail)
     return Chain(checkpoint, tuple(records), dropped)
-
-
-def _is_tail_of(found: Found, records: list[Found], by_parent: dict[bytes, list[Found]]) -> bool:
-    """Whether a record belongs to the unfinished step that was cut off the chain's end."""
-    parent = records[-1].hash
-    while steps := by_parent.get(parent):
-        step = max(steps, key=lambda item: item.commit.epoch)
-        if step.hash == found.hash:
-            return True
-        parent = step.hash
-    return False
 
 
 def adopt(view: LogView, *, drop_tail: bool) -> Chain | None:
@@ -108,7 +124,7 @@ def adopt(view: LogView, *, drop_tail: bool) -> Chain | None:
                 raise TooFewReachable("no checkpoint can be read; bring back more targets, or use "
                                       "`ecfs salvage`")
         return None
-    chain = max(candidates, key=lambda item: (item.tip.commit.seq, item.tip.commit.epoch))
+    chain = max(candidates, key=lambda item: (item.tip.commit.epoch, item.tip.commit.seq))
     if chain.dropped and not drop_tail:
         newest = max(found.commit.seq for found in chain.dropped)
         raise TooFewReachable(
@@ -116,6 +132,38 @@ def adopt(view: LogView, *, drop_tail: bool) -> Chain | None:
             "can be reached. Bring back more targets; to give up what came after, run "
             "`ecfs fsck -y`")
     return chain
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """A place in a member's record file that does not hold what it should. `acknowledged`: the
+    member said that it held the record; else it may be what a crash tore, and accuses nobody."""
+
+    member: bytes
+    epoch: int
+    offset: int
+    acknowledged: bool
+
+
+def bad_records(view: LogView) -> list[BadRecord]:
+    """What is bad in the files of members, once for each record.
+
+    Each record names the members that missed the one before; so the last one of an epoch is never
+    known to have been acknowledged by a member that does not have it.
+    """
+    by_epoch: dict[int, list[Found]] = {}
+    for (epoch, _), found in sorted(view.records.items()):
+        by_epoch.setdefault(epoch, []).append(found)
+    result: dict[tuple[bytes, int, int], BadRecord] = {}
+    for member, epoch, at in view.bad:
+        known = by_epoch.get(epoch, [])
+        index = bisect_right(known, at, key=lambda found: found.offset) - 1
+        inside = index >= 0 and at < known[index].offset + known[index].length
+        offset = known[index].offset if inside else at
+        after = view.records.get((epoch, known[index].commit.seq + 1)) if inside else None
+        result[member, epoch, offset] = BadRecord(
+            member, epoch, offset, after is not None and member not in after.commit.missed)
+    return list(result.values())
 
 
 @dataclass(slots=True)

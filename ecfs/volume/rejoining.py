@@ -5,9 +5,10 @@ the claim, an empty record file, and counts for what is written from then on. Wh
 stripes is re-created by the mender.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from ecfs.base.errors import Damage, Fault, TargetError
+from ecfs.base.errors import Damage, Fault, Fenced, TargetError
 from ecfs.base.limits import TARGET_DEADLINE_S, TARGET_SYNC_DEADLINE_S
 from ecfs.base.units import BLOCK_LEN
 from ecfs.formats import check_label, claim_name, commits_name
@@ -30,6 +31,7 @@ class Rejoiner:
     pool_id: bytes
     epoch: int
     claim: bytes
+    fenced: Callable[[Target], Fenced | None]
     lane: AnyLane
 
     async def probe(self) -> list[Member]:
@@ -82,7 +84,11 @@ class Rejoiner:
         return False
 
     def _prepare(self, target: Target) -> None:
-        """Runs in the target's lane: the claim and the record file of this epoch."""
+        """Runs in the target's lane: the claim and the record file of this epoch. AWAY when another
+        writer has claimed the target: only what is no claim is overwritten."""
+        fenced = self.fenced(target)
+        if fenced is not None:
+            raise TargetError(Fault.AWAY, f"{target.path}: {fenced}")
         try:
             target.create(claim_name(self.epoch), self.claim)
         except TargetError as error:

@@ -76,9 +76,10 @@ class Tender:
         volume = self._volume
         keys = box_keys(volume.opened.master, volume.pool_id, "heartbeat")
         heart = Heart(volume.fleet, keys, volume.environment.entropy, volume.opened.epoch)
-        while True:
+        while volume.committer is not None and not isinstance(volume.committer.failure, Fenced):
             await heart.beat()
             await trio.sleep(HEARTBEAT_INTERVAL_S)
+            await volume.look_for_fence()
 
     async def _anchor_loop(self) -> None:
         while True:

@@ -17,7 +17,7 @@ from ecfs.base.errors import AppendRefused, Bug, EcfsError, Fenced, NoSpace, Rea
 from ecfs.base.ids import InodeId
 from ecfs.base.limits import DAMAGED_PATHS_MAX, TRANSACTION_PAGES_MAX
 from ecfs.base.units import MIB, NS_PER_S
-from ecfs.content import FileNote, Files
+from ecfs.content import Files
 from ecfs.formats import CheckpointPointer, SegmentEntry, column_name
 from ecfs.namespace import Tree
 from ecfs.observe import Event, EventKind, Journal
@@ -29,9 +29,10 @@ from ecfs.volume.claiming import box_keys
 from ecfs.volume.committing import Committer, Tip
 from ecfs.volume.environment import Environment, OpenOptions
 from ecfs.volume.housekeeping import forget_epochs, remove_columns, remove_strays
+from ecfs.volume.inodes import Inodes
 from ecfs.volume.labelling import Labeller
 from ecfs.volume.logmending import LogMender
-from ecfs.volume.opening import Opened
+from ecfs.volume.opened import Opened
 from ecfs.volume.records import RecordWriter
 from ecfs.volume.rejoining import Rejoiner
 from ecfs.volume.space import SpaceMeter, VolumeSpace
@@ -69,31 +70,6 @@ class Background(Protocol):
         ...
 
 
-class _Inodes:
-    """What content needs of the tree."""
-
-    def __init__(self, tree: Tree) -> None:
-        self._tree = tree
-
-    def size_of(self, inode: InodeId) -> int:
-        """Size in the database."""
-        return self._tree.attributes(inode).size
-
-    def settle(self, inode: InodeId, *, size: int, mtime_ns: int | None,
-               ctime_ns: int | None) -> None:
-        """Content reached the database."""
-        self._tree.record_content(inode, size=size, mtime_ns=mtime_ns, ctime_ns=ctime_ns)
-
-    def note_of(self, inode: InodeId) -> FileNote:
-        """Where the file is, as far as memory knows."""
-        try:
-            mode = self._tree.attributes(inode).mode
-        except EcfsError:
-            mode = 0
-        parent, name = self._tree.name_hint(inode) or (InodeId(0), b"")
-        return FileNote(parent, name, mode)
-
-
 class Volume:
     """An open pool. Made by `open_volume`."""
 
@@ -114,7 +90,7 @@ class Volume:
         self.nursery = nursery
         self.mender = mender
         self.tree = Tree(self.database, self.environment.clock)
-        self.files = Files(self.database, self.store, _Inodes(self.tree), self.environment.clock,
+        self.files = Files(self.database, self.store, Inodes(self.tree), self.environment.clock,
                            nursery, write_back_len=options.write_back_len,
                            cache_len=options.block_cache_len)
         self.labeller = Labeller(self.fleet, opened.master, opened.label, opened.epoch)
@@ -220,7 +196,7 @@ class Volume:
         committer.host, committer.audit_head = self.environment.host.name, self.journal.audit_head
         committer.on_failure = partial(note_unwritable, self.journal)
         self.log_mender = LogMender(self.fleet, self.journal, keys("commit"), opened.epoch,
-                                    opened.claim)
+                                    opened.claim, writer.check_claims)
         if opened.chain is not None and opened.start is not None and opened.view is not None:
             await self.log_mender.secure(opened.label.members, self.quorum.commit, opened.start,
                                          opened.chain, opened.view)
@@ -231,8 +207,9 @@ class Volume:
             chunks=opened.chunks, next_stripe=opened.next_stripe)
         self.rejoiner = Rejoiner(
             self.fleet, self.environment, self.journal, opened.master, self.pool_id, opened.epoch,
-            opened.claim, self.environment.open_lane("probe"))
+            opened.claim, writer.check_claims, self.environment.open_lane("probe"))
         self.writer, self.committer = writer, committer
+        self.store.is_fenced = lambda target: writer.check_claims(target) is not None
 
     def _say_mounted(self) -> None:
         opened = self.opened
@@ -246,6 +223,7 @@ class Volume:
     async def close(self) -> None:
         """Make everything durable, write a clean checkpoint, let go. Raises what went wrong."""
         try:
+            await self.look_for_fence()
             if self.committer is not None and not self.read_only:
                 await self.files.flush(None)
                 while self.files.reap():
@@ -271,6 +249,16 @@ class Volume:
             self.pool_id.hex(), self.opened.epoch, tip.seq, tip.hash.hex(), label.data,
             label.parity, label.commitment.hex(), label.version), durable=durable)
         self._anchored = tip
+
+    async def look_for_fence(self) -> None:
+        """Find out whether another writer has taken over, before anything else shows it. Comfort:
+        safety is the look at the claims in every record."""
+        if self.committer is None or self.writer is None or self.read_only:
+            return
+        fence = await self.writer.find_fence()
+        if fence is not None:
+            self.note_failure(fence)
+            self.committer.failure = fence
 
     def note_failure(self, error: EcfsError) -> None:
         """Something in the background failed; says so, unless the commit that failed has."""

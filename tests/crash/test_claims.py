@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 import trio
 
-from ecfs.base.errors import EcfsError, Fault, Fenced, InUse, ReadOnly
-from ecfs.base.limits import TAKEOVER_QUIET_S
+from ecfs.base.errors import Damage, EcfsError, Fault, Fenced, InUse, ReadOnly
+from ecfs.base.limits import HEARTBEAT_INTERVAL_S, TAKEOVER_QUIET_S
 from ecfs.erasure import Geometry
+from ecfs.formats import claim_name, commits_name
 from ecfs.observe import EventKind
 from ecfs.repair import scrub
 from ecfs.targets import FaultyTarget, Outcome, Target
 from ecfs.testing.pools import Ground
-from ecfs.volume import Host
+from ecfs.volume import Host, mend_records
 from tests.crash.world import MemoryDisks, TrioClock
 
 
@@ -213,3 +214,113 @@ async def test_a_record_that_one_member_held_outlives_it(tmp_path: Path) -> None
                 while opening.volume.status().state != "healthy":
                     await trio.sleep(1)
     shutil.rmtree(hosts.base / "one")
+
+
+async def test_only_members_that_took_the_claim_tell_what_is_acknowledged(hosts: Hosts) -> None:
+    """On another one the record of the writer before may arrive after it was read, and count."""
+    two = hosts.host("two")
+    unclaimed, unread = two.paths[4:], two.paths[:2]
+    claimed = False
+
+    def opener(path: str) -> Target:
+        def plan(number: int, method: str, name: str, offset: int) -> Outcome:
+            nonlocal claimed
+            if name.startswith("claim") and method == "create":
+                claimed = True
+                return Fault.FULL if path in unclaimed else None
+            return Fault.IO if claimed and path in unread and method == "list_names" else None
+
+        return FaultyTarget(hosts.disks.open(path), plan)
+
+    two.open_target = opener
+    async with two.open() as second:
+        # Four of six were read, which is the read quorum; but only two of them hold the claim.
+        assert "after they took the claim" in second.volume.read_only
+        assert await second.shell.read(b"old") == b"o" * 100_000
+    async with hosts.host("three").open() as third:
+        await third.shell.write(b"three", b"3")
+        await third.shell.fsync(b"three")
+
+
+async def test_a_stalled_writer_mends_nothing_that_another_one_writes(hosts: Hosts) -> None:
+    """What looks torn in a later epoch may be a record on its way."""
+    one = hosts.host("one")
+    hosts.stall_heart(one)
+    async with one.open() as first, hosts.host("two").open() as second:
+        await second.shell.write(b"two", b"2" * 900)
+        await second.shell.fsync(b"two")
+        name = commits_name(second.volume.opened.epoch)
+        disk = hosts.disks.targets[one.paths[0]]
+        tip = second.volume.committer
+        assert tip is not None
+        disk.write(name, tip.tip.offset + tip.tip.length, [b"half of a record" * 256])
+        before = disk.read(name, 0, disk.size(name))
+        await mend_records(first.volume)
+        assert disk.read(name, 0, disk.size(name)) == before
+        bad, _ = await mend_records(second.volume)
+        assert bad == 1
+        assert disk.read(name, 0, disk.size(name)) != before
+
+
+async def test_a_returning_member_with_another_writers_claim_is_not_taken_in(hosts: Hosts) -> None:
+    """Its claim is not overwritten: it may be what fences this writer."""
+    one = hosts.host("one")
+    hosts.stall_heart(one)
+    async with one.open() as first, hosts.host("two").open() as second:
+        member = first.volume.fleet[first.volume.labeller.label.members[5]]
+        first.volume.fleet.mark_away(member.id, "unplugged")
+        name = claim_name(second.volume.opened.epoch)
+        claim = hosts.disks.targets[member.path].read(name, 0, 4096)
+        assert first.volume.rejoiner is not None
+        assert await first.volume.rejoiner.probe() == []
+        assert "has claimed the pool" in member.reason
+        assert hosts.disks.targets[member.path].read(name, 0, 4096) == claim
+
+
+async def test_who_was_fenced_finds_out_soon_and_accuses_nobody(hosts: Hosts) -> None:
+    """What the new writer gave back is missing from no honest target."""
+    one = hosts.host("one")
+    hosts.stall_heart(one)
+    async with one.open() as first:
+        await first.shell.write(b"one", b"1" * 300_000)
+        await first.shell.fsync(b"one")
+        async with hosts.host("two").open() as second:
+            second.shell.unlink(b"one")
+            for _ in range(3):
+                await second.volume.tend()
+                await second.volume.checkpoint()
+            with pytest.raises(Damage):
+                await first.shell.read(b"one")
+            await trio.sleep(2 * HEARTBEAT_INTERVAL_S)
+            assert "has claimed the pool" in first.volume.read_only
+        journal = first.volume.journal
+        assert journal.count(EventKind.FENCED) == 1
+        assert journal.count(EventKind.SHARD_MISSING) == journal.count(EventKind.SHARD_BAD) == 0
+
+
+class Cached(FaultyTarget):
+    """Records stay in the page cache: the process is killed before it can sync them."""
+
+    def sync(self, name: str) -> None:
+        """As `inner`, but for records."""
+        if not name.startswith("commits"):
+            super().sync(name)
+
+
+async def test_what_a_killed_writer_left_in_the_page_cache_is_synced_before_use(
+        hosts: Hosts) -> None:
+    """Else the records that build on it survive the next power cut, and it does not."""
+    ground = hosts.host("one")
+    ground.open_target = lambda path: Cached(hosts.disks.open(path))
+    async with ground.open_and_crash() as opening:
+        await opening.shell.write(b"seen", b"s" * 900)
+        await opening.shell.fsync(b"seen")
+    ground.open_target = hosts.disks.open
+    async with ground.open_and_crash() as opening:
+        assert await opening.shell.read(b"seen") == b"s" * 900
+        await opening.shell.write(b"sure", b"!" * 900)
+        await opening.shell.fsync(b"sure")
+    hosts.disks.crash()
+    async with ground.open() as opening:
+        assert await opening.shell.read(b"sure") == b"!" * 900
+        assert await opening.shell.read(b"seen") == b"s" * 900

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from ecfs.base.errors import EcfsError
+from ecfs.base.errors import EcfsError, Fault
 from ecfs.erasure import Geometry
 from ecfs.repair import replace_target, scrub
+from ecfs.targets import FaultyTarget, Outcome, Target
 from ecfs.testing.pools import Ground, Opening
 from tests.crash.world import MemoryDisks, Power, memory_ground
 
@@ -114,3 +115,27 @@ async def settled(exchange: Exchange) -> bool:
     async with exchange.opened():
         pass
     return went_on
+
+
+async def test_a_target_that_does_not_take_all_records_becomes_no_member(tmp_path: Path) -> None:
+    exchange = Exchange(tmp_path, is_old_there=True)
+    await exchange.build()
+    opener = exchange.ground.open_target
+
+    def picky(path: str) -> Target:
+        def plan(number: int, method: str, name: str, offset: int) -> Outcome:
+            return Fault.FULL if name.startswith("commits") and method == "write" else None
+
+        return FaultyTarget(opener(path), plan) if path == exchange.new_path else opener(path)
+
+    exchange.ground.open_target = picky
+    async with exchange.ground.open() as opening:
+        members = opening.volume.labeller.label.members
+        with pytest.raises(EcfsError, match="does not take the commit records"):
+            await replace_target(opening.volume, exchange.ground.paths[1], exchange.new_path)
+        assert opening.volume.labeller.label.members == members
+        await opening.shell.write(b"later", b"l" * 900)
+        await opening.shell.fsync(b"later")
+    exchange.ground.open_target = opener
+    async with exchange.opened() as opening:
+        assert await opening.shell.read(b"later") == b"l" * 900

@@ -241,9 +241,10 @@ MORE = [
     Damaging("flip-label-padding", _flip_in_named(_labels, lambda data: len(data) - 1)),
     Damaging("flip-claim", _flip_in_named(_named(CLAIM_PATTERN), lambda data: 40)),
     Damaging("flip-heartbeat", _flip_in_named(_named(HEARTBEAT_PATTERN), lambda data: 40)),
-    Damaging("flip-record-end", _flip_in_named(_named(COMMITS_PATTERN), _last_byte), counted=True),
+    # Of the newest record, and of what lies behind it, nobody can tell whether a crash tore it.
+    Damaging("flip-record-end", _flip_in_named(_named(COMMITS_PATTERN), _last_byte)),
     Damaging("flip-records-room", _flip_in_named(_named(COMMITS_PATTERN),
-                                                 lambda data: len(data) - 100), counted=True),
+                                                 lambda data: len(data) - 100)),
     Damaging("flip-header", _flip_in_column(KIND_CONTENT, lambda place: 20)),
     Damaging("flip-header-padding", _flip_in_column(KIND_METADATA, lambda place: 4000)),
     *[Damaging(f"flip-{name}-{word}", _flip_in_column(kind, spot)) for name, spot in _SPOTS.items()

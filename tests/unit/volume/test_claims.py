@@ -25,7 +25,7 @@ def claimer_of(world: World, host: str) -> Claimer:
 async def try_claim(claimer: Claimer, epoch: int, writer: bytes,
                     won: dict[bytes, bytes]) -> None:
     try:
-        won[writer] = await claimer.claim(epoch, writer)
+        won[writer] = (await claimer.claim(epoch, writer)).data
     except (InUse, ReadOnly):
         pass
 
@@ -71,7 +71,7 @@ def test_at_most_one_of_several_claimants_of_an_epoch_wins(
 async def test_junk_under_a_claims_name_fences_nobody_and_a_real_claim_does() -> None:
     world = World(Geometry(4, 2), 6)
     keys = box_keys(world.master, POOL_ID, "claim")
-    claim = await claimer_of(world, "a").claim(3, b"a" * 16)
+    claim = (await claimer_of(world, "a").claim(3, b"a" * 16)).data
     writer = RecordWriter(world.fleet, tuple(world.ids), QUORUM, 3, claim, keys, world.journal)
     await writer.create_files()
     await writer.append(bytes(4096))
@@ -92,7 +92,7 @@ async def test_junk_under_a_claims_name_fences_nobody_and_a_real_claim_does() ->
 async def test_an_older_claim_fences_nobody() -> None:
     world = World(Geometry(4, 2), 6)
     await claimer_of(world, "old").claim(2, b"o" * 16)
-    claim = await claimer_of(world, "a").claim(3, b"a" * 16)
+    claim = (await claimer_of(world, "a").claim(3, b"a" * 16)).data
     writer = RecordWriter(world.fleet, tuple(world.ids), QUORUM, 3, claim,
                           box_keys(world.master, POOL_ID, "claim"), world.journal)
     await writer.create_files()
@@ -102,7 +102,7 @@ async def test_an_older_claim_fences_nobody() -> None:
 
 async def test_records_need_a_quorum_and_say_who_missed_them() -> None:
     world = World(Geometry(4, 2), 6)
-    claim = await claimer_of(world, "a").claim(3, b"a" * 16)
+    claim = (await claimer_of(world, "a").claim(3, b"a" * 16)).data
     writer = RecordWriter(world.fleet, tuple(world.ids), QUORUM, 3, claim,
                           box_keys(world.master, POOL_ID, "claim"), world.journal)
     await writer.create_files()

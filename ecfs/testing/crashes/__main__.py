@@ -1,0 +1,74 @@
+"""`scripts/crashes`: runs a campaign, or one case of it with a log that can be read."""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from ecfs.testing.crashes.campaign import Campaign, choices, table
+from ecfs.testing.crashes.enumerating import Enumerator
+from ecfs.testing.crashes.judging import Judge
+from ecfs.testing.crashes.pool import keep_in_memory
+from ecfs.testing.crashes.scenarios import Told
+from ecfs.testing.crashes.units import Recordings, Unit, picks_of
+from ecfs.testing.quick import run_in_virtual_time
+
+
+def main() -> int:
+    """0 when nothing was found."""
+    parser = argparse.ArgumentParser(prog="scripts/crashes", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("campaign-results/crashes"))
+    parser.add_argument("--case", help="repeat one case, named as in a summary")
+    chosen = parser.parse_args()
+    with pytest.MonkeyPatch.context() as patch:
+        keep_in_memory(patch)
+        if chosen.case:
+            return int(run_in_virtual_time(partial(repeat, chosen.case)))
+        return int(run_in_virtual_time(partial(campaign, chosen)))
+
+
+async def campaign(chosen: argparse.Namespace) -> int:
+    """Until the time is over."""
+    running = Campaign(chosen.seed, chosen.out)
+    await running.run(60 * chosen.minutes)
+    summary = running.summary()
+    print("\n".join(table(summary)))
+    for finding in summary["findings"]:
+        print(f"{finding['case']}\n    {finding['error']}")
+    return 1 if summary["findings"] else 0
+
+
+async def repeat(case: str) -> int:
+    """One state again, with what led to it."""
+    name, batch, picks = case.split("#")
+    unit, number = Unit.named(name), int(batch)
+    recordings = Recordings()
+    run = await recordings.run(unit)
+    pool = await recordings.pool(unit.size)
+    for at, one in enumerate(run.log.batches[: number + 1]):
+        for told in (note for when, note in run.log.notes if when == at and isinstance(note, Told)):
+            print(f"     {told}")
+        for path, entries in one.entries.items():
+            for entry in entries:
+                print(f"{at:4} {one.phase:12} {path} {entry.what.name} {entry.name or entry.file} "
+                      f"at {entry.number:x}, {len(entry.data)} bytes")
+    state = Enumerator(run, unit.name).state(number, picks_of(picks))
+    print("the power goes: " + "; ".join(state.story))
+    how, anchor = choices(pool, run, state)
+    print(f"met with {how}, anchor {anchor}")
+    try:
+        await Judge(pool).judge(state.images, run.oracle_at(number),
+                                run.anchors_at(number)[anchor], how)
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}")
+        raise
+    print("nothing is wrong")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""Whether a pool comes back from a state that a crash left: mounted, looked at, used, healed."""
+
+from dataclasses import dataclass
+
+import trio
+
+from ecfs.erasure import quorum_for
+from ecfs.repair import FsckMode, check_pool, scrub
+from ecfs.repair.walking import segments_of, walk
+from ecfs.testing.crashes.pool import (
+    Client,
+    CrashPool,
+    Disks,
+    Images,
+    kept_by,
+    mounted,
+    some_bytes,
+)
+from ecfs.testing.oracle import Oracle
+from ecfs.testing.pools import SECRET, Opening
+from ecfs.testing.trees import Kind, Seen, snapshot_of
+from ecfs.volume.anchor import Anchor
+
+HEAL_WAIT_S = 600.0
+MOUNT_WAIT_S = 300.0
+FRESH = b"afterwards"
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """How a state is met: `away` targets at the mount that follows, how long the new file is,
+    whether it is looked for again with other targets `away_then`, and whether all is healed."""
+
+    away: frozenset[str] = frozenset()
+    fresh_len: int = 2_000
+    keeps: bool = True
+    away_then: frozenset[str] = frozenset()
+    heals: bool = False
+
+
+class Lost(AssertionError):
+    """The pool did not come back as it must."""
+
+
+def away_choices(pool: CrashPool, suspects: frozenset[str]) -> list[frozenset[str]]:
+    """Which targets may be away while a pool must still mount and take writes: with those that
+    lack something no more than m of them."""
+    parity = pool.geometry.parity
+    quorum = quorum_for(pool.targets_count, parity)
+    most = min(parity, quorum.members - quorum.commit)
+    found: list[frozenset[str]] = []
+    layer = [frozenset[str]()]
+    for _ in range(most):
+        layer = list(dict.fromkeys(
+            away | {path} for away in layer for path in pool.paths if path not in away))
+        found += [away for away in layer if len(away | suspects) <= parity]
+    return found
+
+
+class Judge:
+    """Judges states of one pool. `found` of a state whose bytes were seen before may be reused."""
+
+    def __init__(self, pool: CrashPool) -> None:
+        self._pool = pool
+
+    async def judge(self, images: Images, oracle: Oracle, anchor: Anchor | None,
+                    chosen: Chosen) -> dict[bytes, Seen]:
+        """What is found. Raises whatever shows that the pool did not come back."""
+        pool, client = self._pool, Client(anchor)
+        disks = Disks(images, chosen.away)
+        fresh = Seen(Kind.FILE, -1, some_bytes("fresh", chosen.fresh_len))
+        with kept_by(client), trio.fail_after(MOUNT_WAIT_S):
+            async with mounted(pool.environment("judge/1", disks.open), pool.paths) as opening:
+                _check_writable(opening)
+                found = await snapshot_of(opening.shell)
+                oracle.check(found)
+                await opening.shell.write(FRESH, fresh.data)
+                await opening.shell.fsync(FRESH)
+            expected = found | {FRESH: fresh}
+            disks.crash()
+            disks.away = chosen.away_then
+            if chosen.keeps:
+                async with mounted(pool.environment("judge/2", disks.open),
+                                   pool.paths) as opening:
+                    _check_writable(opening)
+                    Oracle(expected).check(await snapshot_of(opening.shell))
+                disks.crash()
+        if chosen.heals:
+            with kept_by(client):
+                await self._heal(disks, expected)
+        return found
+
+    async def _heal(self, disks: Disks, expected: dict[bytes, Seen]) -> None:
+        """With all targets there: nothing is wrong any more after a while and a scrub."""
+        pool = self._pool
+        disks.away = frozenset()
+        async with mounted(pool.environment("judge/3", disks.open), pool.paths) as opening:
+            with trio.fail_after(HEAL_WAIT_S):
+                while opening.volume.status().state != "healthy":
+                    await trio.sleep(1.0)
+            first = await scrub(opening.volume)
+            again = await scrub(opening.volume)
+            if first.unreadable_count or again.bad_count or again.unreadable_count:
+                raise Lost(f"scrubs found {first.to_json()} and then {again.to_json()}")
+            await _check_encoding(opening)
+            if findings := opening.volume.database.integrity_findings():
+                raise Lost(f"the database: {findings}")
+            await opening.volume.close()
+        disks.crash()
+        report = await check_pool(pool.paths, SECRET,
+                                  pool.environment("judge/4", disks.open),
+                                  mode=FsckMode.LOOK, force=True)
+        if not report.clean:
+            raise Lost(f"fsck: {[str(finding) for finding in report.findings]}")
+        async with mounted(pool.environment("judge/5", disks.open), pool.paths) as opening:
+            Oracle(expected).check(await snapshot_of(opening.shell))
+
+
+def _check_writable(opening: Opening) -> None:
+    if opening.volume.read_only:
+        raise Lost(f"the pool is read-only: {opening.volume.read_only}")
+
+
+async def _check_encoding(opening: Opening) -> None:
+    """Every shard on every target is what the code makes of the stripe's data."""
+    volume = opening.volume
+    for entry, kind, live in segments_of(volume):
+        async for ref, is_live in walk(volume.store, entry, kind, live):
+            examination = await volume.store.examine(ref, note=False)
+            if not is_live and examination.faults:
+                continue
+            data_count = ref.geometry.data
+            if set(examination.bodies) != set(range(ref.geometry.shards)):
+                raise Lost(f"segment {entry.id:x} offset {ref.offset:x}: of its shards only "
+                           f"{sorted(examination.bodies)} are good")
+            data = b"".join(bytes(examination.bodies[column]) for column in range(data_count))
+            fresh = volume.store.code(ref.geometry).encode(data, ref.body_len)
+            for column, parity in enumerate(fresh, data_count):
+                if bytes(parity) != bytes(examination.bodies[column]):
+                    raise Lost(f"segment {entry.id:x} offset {ref.offset:x} column {column}: not "
+                               "what the code makes of the data")

@@ -1,0 +1,259 @@
+"""A small pool in memory, mounted in virtual time: what is the same in every run and every judgment.
+
+Nothing here lies outside of memory: the client's anchor is kept in a `Client`, its audit log goes
+nowhere, and no lock is taken, for no two mounts of one pool are ever at the same time here.
+"""
+
+import logging
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import trio
+
+from ecfs.base.errors import Fault, TargetError
+from ecfs.base.units import KIB
+from ecfs.erasure import Geometry
+from ecfs.observe import Journal
+from ecfs.repair import MendingQueue
+from ecfs.targets import AnyLane, InlineLane, MemoryTarget, Target
+from ecfs.testing.crashes.media import Image
+from ecfs.testing.pools import QUICK_KDF, SECRET, Opening
+from ecfs.testing.quick import remember_keys
+from ecfs.testing.shell import Shell
+from ecfs.testing.trees import Seen, snapshot_of
+from ecfs.volume import Environment, Host, OpenOptions, PoolOrder, Volume, create_pool
+from ecfs.volume.anchor import Anchor
+from ecfs.volume.entry import begin
+from ecfs.volume.opening import open_pool
+
+COMMITS_LEN = 32 * KIB
+"""How much room a file of commit records reserves here; it is copied often."""
+
+_HOST = Host("crash/0", "boot", 1)
+_NOWHERE = Path("/nonexistent/ecfs-crashes")
+_QUIET = logging.getLogger("ecfs.testing.crashes.events")
+
+Images = dict[str, Image]
+
+
+class SeededEntropy:
+    """Bytes that a seed decides."""
+
+    def __init__(self, seed: str) -> None:
+        self._source = random.Random(seed)
+
+    def token(self, length: int) -> bytes:
+        """The next bytes."""
+        return self._source.randbytes(length)
+
+
+class TrioClock:
+    """Trio's time, which a MockClock moves."""
+
+    def wall_ns(self) -> int:
+        """Counted from some day."""
+        return 1_000_000_000_000 + self.monotonic_ns()
+
+    def monotonic_ns(self) -> int:
+        """Since the run began."""
+        return int(trio.current_time() * 1e9)
+
+
+@dataclass(slots=True)
+class Client:
+    """What the client remembers outside of the pool. `on_anchor` is told of each anchor."""
+
+    anchor: Anchor | None = None
+    on_anchor: Callable[[Anchor], None] = lambda anchor: None
+
+
+@dataclass(frozen=True, slots=True)
+class QuietEnvironment(Environment):
+    """An environment whose events go nowhere."""
+
+    def journal(self) -> Journal:
+        """Kept in memory only."""
+        return Journal(self.clock, logger=_QUIET)
+
+
+@dataclass(slots=True)
+class CrashPool:
+    """One size of pool: `begin` is what its targets hold before every workload, `client` and
+    `contents` what belongs to that."""
+
+    name: str
+    geometry: Geometry
+    targets_count: int
+    begin: Images = field(default_factory=dict)
+    anchor: Anchor | None = None
+    contents: dict[bytes, Seen] = field(default_factory=dict)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Where its targets are."""
+        return tuple(f"/{self.name}/t{number}" for number in range(self.targets_count))
+
+    def environment(self, seed: str, open_target: Callable[[str], Target],
+                    open_lane: Callable[[str], AnyLane] = InlineLane) -> Environment:
+        """The outside world of one mount."""
+        return QuietEnvironment(TrioClock(), SeededEntropy(f"{self.name}/{seed}"), _NOWHERE,
+                                _NOWHERE, open_target, open_lane, _HOST)
+
+    async def build(self) -> None:
+        """Make the pool and what is in it before each workload."""
+        targets = {path: MemoryTarget(path) for path in self.paths}
+        environment = self.environment("mkfs", lambda path: _Way(targets[path]))
+        client = Client()
+        with kept_by(client):
+            await create_pool(PoolOrder(self.paths, self.geometry, SECRET, QUICK_KDF), environment)
+            async with mounted(self.environment("begin", lambda path: _Way(targets[path])),
+                               self.paths) as opening:
+                for path, length in ((b"a", 900), (b"b", 70_000), (b"c", 9_000)):
+                    await opening.shell.write(path, some_bytes(path, length))
+                opening.shell.make_folder(b"d")
+                await opening.volume.fsync(None)
+                self.contents = await snapshot_of(opening.shell)
+                await opening.volume.close()
+        self.anchor = client.anchor
+        self.begin = images_of(targets)
+
+
+def images_of(targets: dict[str, MemoryTarget]) -> Images:
+    """What media hold."""
+    return {path: Image.of(target.files()) for path, target in targets.items()}
+
+
+class Disks:
+    """Targets that hold images; `away`: paths at which nothing is now."""
+
+    def __init__(self, images: Images, away: frozenset[str] = frozenset()) -> None:
+        self.targets = {path: MemoryTarget.holding(path, image.files())
+                        for path, image in images.items()}
+        self.away = away
+
+    def open(self, path: str) -> Target:
+        """The target at a path."""
+        if path in self.away or path not in self.targets:
+            raise TargetError(Fault.MISSING, f"{path}: nothing there")
+        return _Way(self.targets[path])
+
+    def crash(self) -> None:
+        """What was not synced is lost."""
+        for target in self.targets.values():
+            target.crash()
+
+
+class _Way:
+    """A way to a target that outlives it."""
+
+    def __init__(self, inner: MemoryTarget) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    def close(self) -> None:
+        """The target itself stays."""
+
+
+@asynccontextmanager
+async def mounted(environment: Environment, paths: tuple[str, ...],
+                  options: OpenOptions | None = None) -> AsyncIterator[Opening]:
+    """An open pool; on exit nothing more is written, as when the power goes. Who wants to unmount
+    closes the volume within."""
+    chosen = options or OpenOptions(anchor_always=True)
+    opened = await open_pool(paths, SECRET, environment, chosen)
+    try:
+        async with trio.open_nursery() as nursery:
+            queue = MendingQueue()
+            volume = Volume(opened, chosen, nursery, queue)
+            try:
+                await begin(volume)
+                yield Opening(volume, Shell(volume), queue)
+            finally:
+                nursery.cancel_scope.cancel()
+    finally:
+        opened.close()
+
+
+def some_bytes(seed: object, length: int) -> bytes:
+    """Bytes that tell where they come from."""
+    return random.Random(repr(seed)).randbytes(length)
+
+
+# -- what is exchanged for the whole of a campaign -----------------------------------------------
+
+_CLIENTS: list[Client] = []
+
+
+def kept_by(client: Client) -> "_Kept":
+    """Within this, anchors are those of a client."""
+    return _Kept(client)
+
+
+class _Kept:
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def __enter__(self) -> Client:
+        _CLIENTS.append(self._client)
+        return self._client
+
+    def __exit__(self, *exception: object) -> None:
+        _CLIENTS.pop()
+
+
+class _MemoryAnchor:
+    """In place of `AnchorFile`."""
+
+    def __init__(self, state_dir: Path, pool_id: bytes) -> None:
+        self._client = _CLIENTS[-1]
+
+    def load(self) -> Anchor | None:
+        return self._client.anchor
+
+    def save(self, anchor: Anchor, *, durable: bool) -> None:
+        self._client.anchor = anchor
+        self._client.on_anchor(anchor)
+
+
+class _NoMemory:
+    """In place of `PathMemory`."""
+
+    def __init__(self, state_dir: Path) -> None:
+        pass
+
+    def load(self) -> dict[str, str]:
+        return {}
+
+    def note(self, paths: list[str], pool_id: bytes) -> None:
+        pass
+
+
+class _NoLock:
+    """In place of `HostLock`."""
+
+    def __init__(self, run_dir: Path, pool_id: bytes) -> None:
+        pass
+
+    def take(self) -> None:
+        pass
+
+    def release(self) -> None:
+        pass
+
+
+def keep_in_memory(patch: pytest.MonkeyPatch) -> None:
+    """Let volumes touch nothing outside of memory, and derive each key once."""
+    remember_keys(patch)
+    patch.setattr("ecfs.volume.records.COMMIT_PREALLOCATE_LEN", COMMITS_LEN)
+    patch.setattr("ecfs.volume.opening.AnchorFile", _MemoryAnchor)
+    for room in ("opening", "creating"):
+        patch.setattr(f"ecfs.volume.{room}.PathMemory", _NoMemory)
+        patch.setattr(f"ecfs.volume.{room}.HostLock", _NoLock)
+    _QUIET.setLevel(logging.CRITICAL + 1)
+    logging.getLogger("ecfs").setLevel(logging.CRITICAL)

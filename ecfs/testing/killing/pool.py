@@ -1,0 +1,95 @@
+"""A pool over directories, and the process that has it mounted."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+MOUNT_WAIT_S = 60.0
+COMMAND_WAIT_S = 120.0
+ECFS = (sys.executable, "-c", "from ecfs.cli import main; main()")
+
+
+class RealPool:
+    """A pool of six targets, 4+2, below `base`, which is an empty directory."""
+
+    def __init__(self, base: Path) -> None:
+        self._environment = os.environ | {
+            "XDG_STATE_HOME": str(base / "state"), "XDG_RUNTIME_DIR": str(base / "run"),
+            "PYTHONPATH": str(Path(__file__).parents[3])}
+        self._passfile = base / "passfile"
+        self._passfile.write_text("correct horse\n")
+        self.log = base / "log"
+        self.mountpoint = base / "mnt"
+        self.mountpoint.mkdir()
+        (base / "run").mkdir(mode=0o700)
+        self.targets = [base / f"t{number}" for number in range(6)]
+        self._process: subprocess.Popen[bytes] | None = None
+        self.run("mkfs", "--data", "4", "--parity", "2", "--kdf-memory", "64M", "--passfile",
+                 str(self._passfile), *map(str, self.targets))
+
+    @property
+    def _pool(self) -> str:
+        return ":".join(map(str, self.targets))
+
+    def run(self, *words: str) -> str:
+        """A command that must succeed; what it prints."""
+        done = subprocess.run([*ECFS, *words], env=self._environment, capture_output=True,
+                              timeout=COMMAND_WAIT_S, check=False)
+        if done.returncode:
+            raise AssertionError(f"{' '.join(words)} ended with {done.returncode}: "
+                                 f"{done.stdout.decode()} {done.stderr.decode()}")
+        return done.stdout.decode()
+
+    def mount(self) -> None:
+        """Over the dead mount of a killed process, if there is one."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*ECFS, "mount", "--foreground", "--passfile", str(self._passfile), self._pool,
+                 str(self.mountpoint)], env=self._environment, stdout=log, stderr=log)
+        until = time.monotonic() + MOUNT_WAIT_S
+        while not self._is_served():
+            if self._process.poll() is not None or time.monotonic() > until:
+                raise AssertionError(f"it did not mount: {self.log.read_text()[-4000:]}")
+            threading.Event().wait(0.02)
+
+    def _is_served(self) -> bool:
+        try:
+            return self.mountpoint.is_mount() and os.listdir(self.mountpoint) is not None
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        """As `kill -9` does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(30)
+
+    def unmount(self) -> None:
+        """Cleanly; returns when everything is durable and the process has ended."""
+        self.run("umount", str(self.mountpoint))
+        if self._process is not None and self._process.wait(30):
+            raise AssertionError(f"the mount ended badly: {self.log.read_text()[-4000:]}")
+
+    def status(self) -> dict[str, Any]:
+        """`ecfs.status/1` of the mounted pool."""
+        report: dict[str, Any] = json.loads(self.run("status", "--json", str(self.mountpoint)))
+        return report
+
+    def scrub(self) -> None:
+        """Everything that is bad is put right."""
+        self.run("scrub", str(self.mountpoint))
+
+    def fsck(self) -> None:
+        """Nothing is wrong."""
+        self.run("fsck", "-n", "-f", "--passfile", str(self._passfile), self._pool)
+
+    def clear(self) -> None:
+        """Leave nothing behind that is mounted or runs."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+        subprocess.run(["umount", "--lazy", self.mountpoint], check=False, capture_output=True)

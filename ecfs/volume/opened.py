@@ -1,0 +1,82 @@
+"""An opened pool before its tasks run."""
+
+from dataclasses import dataclass, field
+
+from ecfs.erasure import Quorum
+from ecfs.formats import NO_PARENT, CheckpointPointer, ChunkPlace, Label
+from ecfs.keys import MasterKey
+from ecfs.metadata import Database, PageStore, PageVfs
+from ecfs.observe import Journal
+from ecfs.stripes import Fleet, StripeStore
+from ecfs.volume.adopting import Exchange
+from ecfs.volume.anchor import AnchorFile
+from ecfs.volume.auditing import AuditEvidence
+from ecfs.volume.claiming import HostLock
+from ecfs.volume.committing import Tip
+from ecfs.volume.descent import Freshness
+from ecfs.volume.environment import Environment
+from ecfs.volume.locate import Located
+from ecfs.volume.records import LogView
+from ecfs.volume.recovery import Chain, MetadataTable
+
+
+@dataclass(slots=True)
+class Opened:
+    """An opened pool before its tasks run. `epoch` and `claim` are 0 and empty when read-only."""
+
+    environment: Environment
+    journal: Journal
+    located: Located
+    fleet: Fleet
+    quorum: Quorum
+    lock: HostLock
+    anchor_file: AnchorFile
+    writer: bytes
+    epoch: int = 0
+    claim: bytes = b""
+    claim_holders: frozenset[bytes] = frozenset()
+    read_only: str = ""
+    freshness: Freshness = Freshness.NOT_PROVEN
+    chain: Chain | None = None
+    view: LogView | None = None
+    pages: PageStore | None = None
+    vfs: PageVfs | None = None
+    database: Database | None = None
+    store: StripeStore | None = None
+    table: MetadataTable = field(default_factory=lambda: MetadataTable({}, {}))
+    tip: Tip = field(default_factory=lambda: Tip(0, NO_PARENT, 0, 0))
+    unnoted: tuple[Tip, ...] = ()
+    start: CheckpointPointer | None = None
+    chunks: dict[int, ChunkPlace] = field(default_factory=dict)
+    next_stripe: int = 1
+    exchange: Exchange | None = None
+    audit: AuditEvidence | None = None
+    kdf_s: float = 0.0
+    started_ns: int = 0
+    clean: bool = True
+
+    @property
+    def master(self) -> MasterKey:
+        """The master key."""
+        return self.located.master
+
+    @property
+    def label(self) -> Label:
+        """The newest authentic label."""
+        return self.located.label
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.release()
+        self.journal.close()
+
+    def release(self) -> None:
+        """Let go of targets, lanes and the lock; the journal goes on."""
+        if self.database is not None:
+            self.database.close()
+        for member in self.fleet:
+            if member.lane is not None:
+                member.lane.close(timeout=1.0)
+            if member.target is not None:
+                member.target.close()
+        self.lock.release()
