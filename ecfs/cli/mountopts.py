@@ -23,8 +23,8 @@ SECRET_WORDS = ("passfile", "keyfile", "extpass")
 TRANSPORTS = ("raw", "pyfuse3")
 OWN_WORDS = (
     *("ro", "rw", "allow_other", "accept_rollback", "anchor=always", "anchor=lazy"),
-    *("anchor_dir=", "cache=", "write_back=", "log_file="),
-    *("transport=raw", "transport=pyfuse3"),
+    *("cache=", "write_back=", "log_file=", "transport=raw", "transport=pyfuse3",
+      "anchor_dir="),
 )
 CACHE_LEN_MIN = 1 * MIB
 
@@ -102,10 +102,10 @@ def _own_word(name: str, value: str) -> dict[str, Any] | None:
         return flags.get(name)
     if name == "anchor" and value in ("always", "lazy"):
         return {"anchor_always": value == "always"}
-    if name == "anchor_dir":
-        return {"anchor_dir": os.path.abspath(value)}
     if name == "transport" and value in TRANSPORTS:
         return {"transport": value}
+    if name == "anchor_dir":
+        return {"anchor_dir": os.path.abspath(value)}
     if name == "cache":
         return {"block_cache_len": _length(name, value)}
     if name == "write_back":

@@ -46,6 +46,7 @@ from ecfs.volume.recovery import (
 
 EPOCH_JUMP_MAX = 1 << 20
 MEMBERSHIPS_FOLLOWED_MAX = 4
+ONLY_READABLE = "the pool has features that this program can only read"
 ORDER_EPOCH_SHIFT = 40
 
 
@@ -113,6 +114,8 @@ def _fleet(located: Located, environment: Environment, journal: Journal) -> Flee
             member.state = MemberState.ONLINE
             label = located.labels[entry.id]
             member.generation = (label.epoch, label.generation)
+            # Before anything is read: what it never got is no fault of its own.
+            member.behind = member.generation < (located.label.epoch, located.label.generation)
         else:
             member.reason = located.absent.get(entry.id, "")
         members.append(member)
@@ -124,7 +127,7 @@ async def _open(opened: Opened, options: OpenOptions, writable: bool) -> None:
     # An anchor that cannot be used is refused before anything is written.
     opened.anchor_file.load()
     if not writable:
-        opened.read_only = "the pool has features that this program can only read"
+        opened.read_only = ONLY_READABLE
     elif options.read_only:
         opened.read_only = "mounted read-only"
     members_online = _members_online(opened)
@@ -158,6 +161,9 @@ async def _follow_members(opened: Opened, options: OpenOptions) -> Chain:
         chain = opened.chain
         if chain is None:
             raise NotAPool("this pool was never finished by mkfs; run `ecfs mkfs --force` again")
+        if not check_known(chain.root) and not opened.read_only:
+            # Labels are written after the checkpoint that first has a feature.
+            opened.read_only = ONLY_READABLE
         before = set(opened.label.members)
         opened.located.label = adopted(named, chain.root)
         members = set(opened.label.members)

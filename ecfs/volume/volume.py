@@ -186,7 +186,7 @@ class Volume:
         opened = self.opened
         keys = partial(box_keys, opened.master, self.pool_id)
         writer = RecordWriter(self.fleet, opened.label.members, self.quorum.commit, opened.epoch,
-                              opened.claim, keys("claim"), self.journal)
+                              opened.claim, keys("claim"), self.journal, keys=keys("commit"))
         await writer.create_files()
         committer = Committer(
             database=self.database, pages=self.pages, writer=writer, keys=keys("commit"),
@@ -329,6 +329,7 @@ class Volume:
         await forget_epochs(self.fleet, pointer.epoch)
         if pointer.epoch == self.opened.epoch and self.writer is not None:
             await self.writer.punch(pointer.epoch, pointer.offset)
+        self.store.give_back(released)
         await remove_columns(self.fleet, [column_name(entry.epoch, entry.id)
                                           for entry in released])
         if not self._strays_removed and self.checkpointer is not None:

@@ -1,7 +1,5 @@
 """The log as members hold it: what is read of damaged files, and how they are put right."""
 
-from collections.abc import Callable
-
 import pytest
 
 from ecfs.base.errors import Fault, Fenced, ReadOnly
@@ -399,9 +397,11 @@ async def test_a_clean_and_whole_log_is_not_touched() -> None:
     for number in range(6):
         members.write(number, 4 * BLOCK_LEN, members.records[-1])
     calls: list[str] = []
-    note: Callable[[str, str, int], None] = lambda method, name, offset: calls.append(method)
-    for number in range(6):
-        members.world.fail[number] = lambda method, name, offset: note(method, name, offset)
+
+    def plan(method: str, name: str, offset: int) -> None:
+        calls.append(method)
+
+    members.world.fail[:] = [plan] * 6
     await members.secure()
     assert not {"write", "replace", "create", "sync"} & set(calls)
 
