@@ -19,9 +19,9 @@ from ecfs.cli.engine import Key, NewPool
 from ecfs.formats import Label, decode_label, encode_label, label_name, labels_among
 from ecfs.keys import KdfParameters, KeySlot, MasterKey, SlotKind
 from ecfs.testing.quick import remember_keys
-from ecfs.volume import PoolOrder, Secret, open_volume
+from ecfs.volume import PoolOrder, Secret, label_mac, open_volume
 from tests.architecture.source import sources
-from tests.unit.volume.simulated import FOUR_AND_TWO, KDF, SECRET, Pool, get, put
+from tests.unit.volume.simulated import FOUR_AND_TWO, KDF, SECRET, Handle, Pool, get, put
 
 Runs = list[KdfParameters]
 
@@ -140,6 +140,29 @@ def test_the_parameters_that_are_accepted_are_these_and_no_others() -> None:
         "Argon2id", "Argon2i(", "Scrypt", "PBKDF2", "AESGCM", "ChaCha20", "AESCCM", "AESSIV")
         if name in source.text and source.room in ("keys", "sealing", "formats", "volume")}
     assert primitives == {"Argon2id", "AESGCM"}
+
+
+@pytest.mark.parametrize("change", [{"incompatible": 1 << 40}, {"liars": 0}])
+async def test_a_pool_that_is_refused_after_it_was_unlocked_is_let_go(
+        pool: Pool, change: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """THREATS 31: an unknown bit that is authentic, as a newer program writes it."""
+    async with pool.mounted() as volume:
+        mac = label_mac(volume.opened.master)
+    for path in pool.paths:
+        label = newest_label(pool, path)
+        newer: Label = replace(label, generation=label.generation + 1, **change)  # type: ignore[arg-type]
+        pool.memories[path].create(label_name(newer.epoch, newer.generation),
+                                   encode_label(newer, mac))
+    before = {path: memory.list_names() for path, memory in pool.memories.items()}
+    closed: list[str] = []
+    monkeypatch.setattr(Handle, "close", lambda handle: closed.append(handle.path))
+    with pytest.raises(UnknownFormat):
+        async with pool.mounted():
+            pass
+    assert sorted(closed) == sorted(pool.paths)
+    assert before == {path: memory.list_names() for path, memory in pool.memories.items()}
+    log = (pool.folder / "state" / "audit.jsonl").read_text().splitlines()
+    assert '"kind":"refused"' in log[-1] and volume.pool_id.hex() in log[-1]
 
 
 # -- what shows ----------------------------------------------------------------------------------
