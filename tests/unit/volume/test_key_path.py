@@ -16,8 +16,16 @@ import trio
 from ecfs.base.errors import Bug, UnknownFormat, WrongPassphrase
 from ecfs.base.limits import KDF_MEMORY_CAP_KIB, KDF_PASSES_CAP, KDF_RUNS_PER_UNLOCK_MAX
 from ecfs.cli.engine import Key, NewPool
-from ecfs.formats import Label, decode_label, encode_label, label_name, labels_among
+from ecfs.formats import (
+    Label,
+    TargetEntry,
+    decode_label,
+    encode_label,
+    label_name,
+    labels_among,
+)
 from ecfs.keys import KdfParameters, KeySlot, MasterKey, SlotKind
+from ecfs.targets import MemoryTarget
 from ecfs.testing.quick import remember_keys
 from ecfs.volume import PoolOrder, Secret, label_mac, open_volume
 from tests.architecture.source import sources
@@ -88,6 +96,31 @@ async def test_junk_slots_on_some_targets_lock_nobody_out(
         forge(pool, path, junk_slots(24))
     async with pool.mounted() as volume:
         assert await get(volume, b"a") == b"x"
+    assert len(runs) <= 2
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_folders_that_only_a_liar_names_have_no_say(
+        pool: Pool, runs: Runs, first: int) -> None:
+    """One target names forty folders of its own, each with junk slots and a label."""
+    liar = pool.paths[0]
+    real = newest_label(pool, liar)
+    folders = [f"{liar}/{number}" for number in range(40)]
+    fakes = tuple(TargetEntry(b"%016d" % number, f"fake{number}", folder)
+                  for number, folder in enumerate(folders))
+    forged = replace(real, generation=real.generation + 1, targets=real.targets + fakes,
+                     slots=junk_slots(8))
+    for folder, fake in zip(folders, fakes, strict=True):
+        pool.memories[folder] = MemoryTarget(folder, total_len=1 << 30)
+        for generation in range(1, 4):
+            slots = junk_slots(8 * generation)[-8:]
+            pool.memories[folder].create(label_name(1, generation), encode_label(
+                replace(forged, target_id=fake.id, generation=generation, slots=slots),
+                lambda body: bytes(32)))
+    pool.memories[liar].create(label_name(forged.epoch, forged.generation),
+                               encode_label(forged, lambda body: bytes(32)))
+    async with pool.mounted(paths=pool.paths[first:]) as volume:
+        await put(volume, b"a", b"x")
     assert len(runs) <= 2
 
 
