@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 
-from ecfs.base.errors import Bug, UnknownFormat, WrongPassphrase
+from ecfs.base.errors import Bug, ForeignTargets, UnknownFormat, WrongPassphrase
 from ecfs.base.limits import KDF_MEMORY_CAP_KIB, KDF_PASSES_CAP, KDF_RUNS_PER_UNLOCK_MAX
 from ecfs.cli.engine import Key, NewPool
 from ecfs.formats import (
@@ -25,6 +25,7 @@ from ecfs.formats import (
     labels_among,
 )
 from ecfs.keys import KdfParameters, KeySlot, MasterKey, SlotKind
+from ecfs.observe import EventKind
 from ecfs.targets import MemoryTarget
 from ecfs.testing.quick import remember_keys
 from ecfs.volume import PoolOrder, Secret, label_mac, open_volume
@@ -196,6 +197,38 @@ async def test_a_pool_that_is_refused_after_it_was_unlocked_is_let_go(
     assert before == {path: memory.list_names() for path, memory in pool.memories.items()}
     log = (pool.folder / "state" / "audit.jsonl").read_text().splitlines()
     assert '"kind":"refused"' in log[-1] and volume.pool_id.hex() in log[-1]
+
+
+@pytest.mark.parametrize("change", [
+    {"data": 3}, {"parity": 1}, {"liars": 0}, {"read_only_compatible": 1}, {"epoch": 99},
+    {"slots_generation": 9}])
+async def test_an_edited_label_is_left_out_and_an_edited_pool_is_refused(
+        pool: Pool, change: dict[str, int]) -> None:
+    """THREATS 30, 31, 34: what is not authentic decides nothing."""
+    def edit(path: str) -> None:
+        for _, _, name in labels_among(pool.memories[path].list_names()):
+            label = decode_label(pool.memories[path].read(name, 0, 1 << 20))
+            edited: Label = replace(label.label, **change)  # type: ignore[arg-type]
+            pool.memories[path].remove(name)
+            pool.memories[path].create(
+                name, encode_label(edited, lambda body, mac=label.mac: mac))  # type: ignore[misc]
+
+    async with pool.mounted() as volume:
+        await put(volume, b"a", b"x" * 5000)
+    for path in pool.paths[:2]:
+        edit(path)
+    async with pool.mounted() as volume:
+        assert await get(volume, b"a") == b"x" * 5000
+        assert {member.path for member in volume.fleet.online()} == set(pool.paths[2:])
+        assert volume.journal.count(EventKind.LABEL_BAD) >= 2
+        assert volume.status().data == 4 and volume.status().parity == 2
+    for path in pool.paths[2:]:
+        edit(path)
+    names = {path: memory.list_names() for path, memory in pool.memories.items()}
+    with pytest.raises(ForeignTargets, match="authentic"):
+        async with pool.mounted():
+            pass
+    assert names == {path: memory.list_names() for path, memory in pool.memories.items()}
 
 
 # -- what shows ----------------------------------------------------------------------------------
