@@ -245,6 +245,17 @@ async def _read_view(opened: Opened) -> LogView:
                           offset=pointer.offset if pointer else 0)
 
 
+def _find_lagging(opened: Opened, view: LogView, chain: Chain) -> None:
+    """Members without the record of the newest checkpoint may lack its stripes as well, also where
+    its labels were never written: that is known before anything is read from them."""
+    commit = chain.checkpoint.commit
+    holders = view.holders.get((commit.epoch, commit.seq), set())
+    for target_id in set(opened.label.members) - holders:
+        member = opened.fleet.get(target_id)
+        if member is not None:
+            member.behind = True
+
+
 async def _read(opened: Opened, options: OpenOptions) -> None:
     """READ of the protocol: the log as a read quorum holds it, each member after it took the
     claim. A member without our claim may take, and count, a record of the writer before once we
@@ -261,6 +272,7 @@ async def _read(opened: Opened, options: OpenOptions) -> None:
     opened.chain = adopt(view, drop_tail=options.drop_tail)
     if opened.chain is not None:
         opened.clean = opened.chain.tip.commit.clean
+        _find_lagging(opened, view, opened.chain)
         for bad in bad_records(view):
             opened.journal.record(Event(
                 EventKind.RECORD_BAD if bad.acknowledged else EventKind.RECORD_TORN,

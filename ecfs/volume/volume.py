@@ -276,7 +276,8 @@ class Volume:
         newest = (self.opened.label.epoch, self.opened.label.generation)
         noted = self.files.tables.behind() | self.files.tables.missing_targets()
         for member in self.fleet:
-            if member.online and (member.generation < newest or member.id in noted):
+            if member.online and (
+                    member.behind or member.generation < newest or member.id in noted):
                 member.behind = True
                 self.journal.record(Event(
                     EventKind.TARGET_STALE, f"target {member.name} ({member.path}) may lack what "
