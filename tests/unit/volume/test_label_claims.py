@@ -32,8 +32,6 @@ from ecfs.volume.opening import EPOCH_JUMP_MAX
 from tests.crash.world import MemoryDisks, memory_ground
 from tests.unit.volume.test_downgrades import LABEL
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
-
 Change = Callable[[Label], Label]
 
 

@@ -15,8 +15,6 @@ from ecfs.testing.pools import Opening
 from ecfs.testing.quick import remember_keys
 from tests.crash.world import MemoryDisks, files_of, memory_ground, some_bytes
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
-
 
 class Bench:
     """A 4+2 pool on disks in memory that can be pulled and exchanged."""
