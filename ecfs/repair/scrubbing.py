@@ -67,6 +67,8 @@ class _Scrubber:
         found = segments_of(volume)
         self._total_len = sum(entry.length * len(entry.columns) for entry, _, _ in found)
         for entry, kind, live in found:
+            if volume.store.is_given_back(entry):
+                continue
             report.segments_count += 1
             await self._scrub_headers(entry)
             async with aclosing(walk(volume.store, entry, kind, live)) as stripes:
@@ -97,7 +99,7 @@ class _Scrubber:
         try:
             done = await mend_stripe(volume.store, ref)
         except Unreadable as error:
-            if is_live:
+            if is_live and not volume.store.is_given_back(ref.segment):
                 await self._rescue(ref, error)
             return
         except Damage:
@@ -169,6 +171,9 @@ class _Scrubber:
                 jobs.append((member.lane, partial(check, member.target, column)))
                 ids.append(target_id)
         results = await run_jobs(jobs, TARGET_SYNC_DEADLINE_S)
+        if volume.store.is_given_back(entry):
+            # Meanwhile: whatever was found there is past.
+            return []
         self._report.bad_count += sum(isinstance(result, TargetError) for result in results)
         return [target_id for target_id, result in zip(ids, results, strict=True)
                 if result is True]

@@ -16,9 +16,9 @@ from ecfs.base.errors import (
     TooFewReachable,
     UnknownFormat,
 )
-from ecfs.base.limits import LABEL_LEN_MAX, TARGET_DEADLINE_S
+from ecfs.base.limits import LABEL_LEN_MAX, TARGET_DEADLINE_S, TARGETS_MAX
 from ecfs.formats import Label, SignedLabel, check_label, decode_label, labels_among
-from ecfs.keys import MasterKey, open_slots
+from ecfs.keys import KeySlot, MasterKey, open_slots
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.sealing import keyed_hash
 from ecfs.targets import AnyLane, Target, run_all
@@ -128,9 +128,10 @@ async def look_everywhere(paths: Iterable[str], environment: Environment) -> lis
     sightings = await look_all(given, environment)
     known = set(real)
     pool = pool_of(sightings)
-    named = {entry.path for sighting in sightings if sighting.pool_id == pool and pool
-             for entry in sighting.labels[0].label.targets}
-    elsewhere = {os.path.realpath(path): path for path in sorted(named)}
+    named = Counter(path for sighting in sightings if sighting.pool_id == pool and pool
+                    for path in sorted({entry.path for entry in sighting.labels[0].label.targets}))
+    # Those that most labels name: a forged label cannot send us looking all over the machine.
+    elsewhere = {os.path.realpath(path): path for path, _ in named.most_common(TARGETS_MAX)}
     more = [path for place, path in elsewhere.items() if place not in known]
     for found in await look_all(more, environment):
         if found.pool_id == pool:
@@ -154,11 +155,7 @@ def unlock(sightings: list[Sighting], secret: Secret, pinned: dict[str, str],
     """
     pool_id = _choose_pool(sightings, pinned)
     ours = [sighting for sighting in sightings if sighting.pool_id == pool_id]
-    slots = []
-    for sighting in ours:
-        for signed in sighting.labels:
-            slots += [slot for slot in signed.label.slots if slot not in slots]
-    master = open_slots(slots, secret.value, secret.slot_kind, pool_id)
+    master = open_slots(_slots_of(ours), secret.value, secret.slot_kind, pool_id)
     commitment = master.commitment(pool_id)
     mac = label_mac(master)
     authentic: dict[bytes, list[tuple[Label, Sighting]]] = {}
@@ -179,6 +176,17 @@ def unlock(sightings: list[Sighting], secret: Secret, pinned: dict[str, str],
     best = max((label for label, _ in single.values()),
                key=lambda label: (label.epoch, label.generation))
     return _located(pool_id, master, best, single, sightings, messages)
+
+
+def _slots_of(sightings: Iterable[Sighting]) -> list[KeySlot]:
+    """The key slots that labels show, those of most targets first: a few targets with slots of
+    their own making cannot use up the runs of the KDF that an unlock allows."""
+    votes: Counter[KeySlot] = Counter()
+    for sighting in sightings:
+        # Once for each target, and in an order that is the same in every run.
+        votes.update(list(dict.fromkeys(
+            slot for signed in sighting.labels for slot in signed.label.slots)))
+    return [slot for slot, _ in votes.most_common()]
 
 
 def _choose_pool(sightings: list[Sighting], pinned: dict[str, str]) -> bytes:

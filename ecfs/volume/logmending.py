@@ -99,7 +99,8 @@ class LogMender:
                 try:
                     target.sync(commits_name(epoch))
                 except TargetError as error:
-                    if error.fault is not Fault.MISSING:
+                    # What is no file of ours holds no records, and is replaced below.
+                    if error.fault not in (Fault.MISSING, Fault.UNSAFE):
                         raise
 
         results = await on_online(self.fleet, sync, TARGET_SYNC_DEADLINE_S)
@@ -151,14 +152,7 @@ class LogMender:
             for patch in patches:
                 name = commits_name(patch.epoch)
                 target.forget(name)
-                try:
-                    target.create(name, b"")
-                except TargetError as error:
-                    if error.fault is Fault.UNSAFE:
-                        target.remove(name)
-                        target.create(name, b"")
-                    elif error.fault is not Fault.EXISTS:
-                        raise
+                _ensure_file(target, name)
                 target.write(name, patch.offset, [patch.data])
             for epoch in {patch.epoch for patch in patches}:
                 target.sync(commits_name(epoch))
@@ -201,6 +195,19 @@ class LogMender:
         fenced = self.fenced(target)
         if fenced is not None:
             raise TargetError(Fault.AWAY, f"{target.path}: {fenced}")
+
+
+def _ensure_file(target: Target, name: str) -> None:
+    """Make sure that a file is there, also where something else took its name."""
+    try:
+        target.size(name)
+        return
+    except TargetError as error:
+        if error.fault is Fault.UNSAFE:
+            target.remove(name)
+        elif error.fault is not Fault.MISSING:
+            raise
+    target.create(name, b"")
 
 
 def _worth_keeping(view: LogView) -> list[tuple[int, int]]:

@@ -46,6 +46,7 @@ from ecfs.volume.recovery import (
 
 EPOCH_JUMP_MAX = 1 << 20
 MEMBERSHIPS_FOLLOWED_MAX = 4
+ONLY_READABLE = "the pool has features that this program can only read"
 ORDER_EPOCH_SHIFT = 40
 
 
@@ -89,7 +90,7 @@ async def _open_pool(paths: Iterable[str], secret: Secret, environment: Environm
     quorum = quorum_of(label)
     opened = Opened(environment, journal, located, fleet, quorum,
                     HostLock(environment.run_dir, located.pool_id),
-                    AnchorFile(environment.state_dir, located.pool_id),
+                    AnchorFile(environment.state_dir, located.pool_id, chosen=options.anchor_dir),
                     environment.entropy.token(16), kdf_s=kdf_s, started_ns=started_ns)
     try:
         await _open(opened, options, writable)
@@ -113,6 +114,8 @@ def _fleet(located: Located, environment: Environment, journal: Journal) -> Flee
             member.state = MemberState.ONLINE
             label = located.labels[entry.id]
             member.generation = (label.epoch, label.generation)
+            # Before anything is read: what it never got is no fault of its own.
+            member.behind = member.generation < (located.label.epoch, located.label.generation)
         else:
             member.reason = located.absent.get(entry.id, "")
         members.append(member)
@@ -121,8 +124,10 @@ def _fleet(located: Located, environment: Environment, journal: Journal) -> Flee
 
 async def _open(opened: Opened, options: OpenOptions, writable: bool) -> None:
     quorum = opened.quorum
+    # An anchor that cannot be used is refused before anything is written.
+    opened.anchor_file.load()
     if not writable:
-        opened.read_only = "the pool has features that this program can only read"
+        opened.read_only = ONLY_READABLE
     elif options.read_only:
         opened.read_only = "mounted read-only"
     members_online = _members_online(opened)
@@ -156,6 +161,9 @@ async def _follow_members(opened: Opened, options: OpenOptions) -> Chain:
         chain = opened.chain
         if chain is None:
             raise NotAPool("this pool was never finished by mkfs; run `ecfs mkfs --force` again")
+        if not check_known(chain.root) and not opened.read_only:
+            # Labels are written after the checkpoint that first has a feature.
+            opened.read_only = ONLY_READABLE
         before = set(opened.label.members)
         opened.located.label = adopted(named, chain.root)
         members = set(opened.label.members)
@@ -239,6 +247,17 @@ async def _read_view(opened: Opened) -> LogView:
                           offset=pointer.offset if pointer else 0)
 
 
+def _find_lagging(opened: Opened, view: LogView, chain: Chain) -> None:
+    """Members without the record of the newest checkpoint may lack its stripes as well, also where
+    its labels were never written: that is known before anything is read from them."""
+    commit = chain.checkpoint.commit
+    holders = view.holders.get((commit.epoch, commit.seq), set())
+    for target_id in set(opened.label.members) - holders:
+        member = opened.fleet.get(target_id)
+        if member is not None:
+            member.behind = True
+
+
 async def _read(opened: Opened, options: OpenOptions) -> None:
     """READ of the protocol: the log as a read quorum holds it, each member after it took the
     claim. A member without our claim may take, and count, a record of the writer before once we
@@ -255,6 +274,7 @@ async def _read(opened: Opened, options: OpenOptions) -> None:
     opened.chain = adopt(view, drop_tail=options.drop_tail)
     if opened.chain is not None:
         opened.clean = opened.chain.tip.commit.clean
+        _find_lagging(opened, view, opened.chain)
         for bad in bad_records(view):
             opened.journal.record(Event(
                 EventKind.RECORD_BAD if bad.acknowledged else EventKind.RECORD_TORN,

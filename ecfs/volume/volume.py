@@ -186,7 +186,7 @@ class Volume:
         opened = self.opened
         keys = partial(box_keys, opened.master, self.pool_id)
         writer = RecordWriter(self.fleet, opened.label.members, self.quorum.commit, opened.epoch,
-                              opened.claim, keys("claim"), self.journal)
+                              opened.claim, keys("claim"), self.journal, keys=keys("commit"))
         await writer.create_files()
         committer = Committer(
             database=self.database, pages=self.pages, writer=writer, keys=keys("commit"),
@@ -276,7 +276,8 @@ class Volume:
         newest = (self.opened.label.epoch, self.opened.label.generation)
         noted = self.files.tables.behind() | self.files.tables.missing_targets()
         for member in self.fleet:
-            if member.online and (member.generation < newest or member.id in noted):
+            if member.online and (
+                    member.behind or member.generation < newest or member.id in noted):
                 member.behind = True
                 self.journal.record(Event(
                     EventKind.TARGET_STALE, f"target {member.name} ({member.path}) may lack what "
@@ -329,6 +330,7 @@ class Volume:
         await forget_epochs(self.fleet, pointer.epoch)
         if pointer.epoch == self.opened.epoch and self.writer is not None:
             await self.writer.punch(pointer.epoch, pointer.offset)
+        self.store.give_back(released)
         await remove_columns(self.fleet, [column_name(entry.epoch, entry.id)
                                           for entry in released])
         if not self._strays_removed and self.checkpointer is not None:

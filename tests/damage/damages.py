@@ -192,6 +192,15 @@ def _wreck_records(lab: Lab, target: int, _: int) -> None:
         path.write_bytes(random.Random(2).randbytes(path.stat().st_size))
 
 
+def _link_records(lab: Lab, target: int, _: int) -> None:
+    """A symbolic link, to what the file was, in the place of every record file."""
+    folder = lab.path(target)
+    for name in _named(COMMITS_PATTERN)(os.listdir(folder)):
+        moved = lab.base / "pool" / f"moved-{target}-{name}"
+        (folder / name).rename(moved)
+        (folder / name).symlink_to(moved)
+
+
 def _remove_all_but_columns(lab: Lab, target: int, _: int) -> None:
     folder = lab.path(target)
     for name in os.listdir(folder):
@@ -236,6 +245,7 @@ MORE = [
     Damaging("no-column", _planted(lambda path, moved: None)),
     Damaging("label-wrecked", _wreck_label, counted=True),
     Damaging("records-random", _wreck_records, counted=True),
+    Damaging("records-linked", _link_records, counted=True),
     Damaging("no-records", _remove_all_but_columns),
     Damaging("flip-label", _flip_in_named(_labels, lambda data: 600), counted=True),
     Damaging("flip-label-padding", _flip_in_named(_labels, lambda data: len(data) - 1)),
