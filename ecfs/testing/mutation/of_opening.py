@@ -2,7 +2,7 @@
 
 from ecfs.testing.mutation.mutant import Mutant
 
-_RECOVERY = ("tests/unit/volume/test_recovery.py",)
+_RECOVERY = ("tests/unit/volume/test_candidates.py", "tests/unit/volume/test_recovery.py")
 _QUORUMS = ("tests/unit/volume/test_quorums.py",)
 _REFUSALS = ("tests/damage/test_refusals.py::test_a_cloned_target_is_left_out",
              "tests/damage/test_refusals.py::test_the_whole_pool_substituted")
@@ -128,10 +128,11 @@ OPENING_MUTANTS = (
            "    store.next_segment = max([store.next_segment, *[entry + 1 for entry in known]])\n",
            "", _QUORUMS),
     Mutant("stale-target-not-behind", "ecfs/volume/volume.py",
-           "(member.generation < newest or member.id in noted)", "member.id in noted", _REJOIN),
+           "member.behind or member.generation < newest or member.id in noted):",
+           "member.behind or member.id in noted):", _REJOIN),
     Mutant("noted-target-not-behind", "ecfs/volume/volume.py",
-           "(member.generation < newest or member.id in noted)", "member.generation < newest",
-           _REJOIN),
+           "member.behind or member.generation < newest or member.id in noted):",
+           "member.behind or member.generation < newest):", _REJOIN),
     Mutant("claimed-target-rejoins", "ecfs/volume/rejoining.py",
            "        if fenced is not None:\n", "        if fenced is None and target is None:\n",
            ("tests/crash/test_claims.py::"

@@ -8,7 +8,7 @@ import pytest
 from ecfs.base.errors import Fault, Fenced, InUse, ReadOnly
 from ecfs.base.units import BLOCK_LEN, KIB
 from ecfs.erasure import Geometry
-from ecfs.formats import claim_name, commits_name
+from ecfs.formats import Commit, claim_name, commits_name, encode_commit
 from ecfs.targets import FaultyTarget, Outcome, Target
 from ecfs.testing.quick import remember_keys
 from ecfs.volume.claiming import box_keys
@@ -24,7 +24,8 @@ async def writer_in(world: World, epoch: int = 3) -> RecordWriter:
     """A writer that holds the claim and has its files."""
     claim = (await claimer_of(world, "a").claim(epoch, b"a" * 16)).data
     writer = RecordWriter(world.fleet, tuple(world.ids), QUORUM, epoch, claim,
-                          box_keys(world.master, POOL_ID, "claim"), world.journal)
+                          box_keys(world.master, POOL_ID, "claim"), world.journal,
+                          keys=box_keys(world.master, POOL_ID, "commit"))
     await writer.create_files()
     return writer
 
@@ -140,6 +141,27 @@ async def test_a_claim_that_cannot_be_read_fences_nobody() -> None:
             Fault.IO if method == "read" and name == claim_name(9) else None)
     await writer.append(RECORD)
     assert writer.missed == ()
+
+
+@pytest.mark.parametrize(("copied", "enough"), [(2, True), (3, False)])
+async def test_where_a_copy_of_this_client_has_written_nothing_is_written_over(
+        copied: int, enough: bool) -> None:
+    """Restored from a snapshot of its memory it has the same claim: only the record tells
+    (threat 50)."""
+    world = World(Geometry(4, 2), 6)
+    writer = await writer_in(world)
+    keys = box_keys(world.master, POOL_ID, "commit")
+    mine, other = (encode_commit(Commit(3, 1, bytes(32), bytes(16), time, 1, 1), keys,
+                                 bytes([time]) * 32) for time in (1, 2))
+    for memory in world.memories[:copied]:
+        memory.write(commits_name(3), 0, [other])
+    if enough:
+        await writer.append(mine)
+    else:
+        with pytest.raises(Fenced, match="copy of this client"):
+            await writer.append(mine)
+    for memory in world.memories[:copied]:
+        assert memory.read(commits_name(3), 0, len(other)) == other
 
 
 async def test_a_full_target_takes_records_while_it_has_the_room() -> None:
