@@ -66,7 +66,7 @@ STRIPE_MUTANTS = (
            _STORE),
     Mutant("column-trusted-after-a-failed-sync", "ecfs/stripes/store.py",
            _SYNC_FAILED,
-           _SYNC_FAILED.replace('self._abandon(name, "a sync failed")', "pass"),
+           _SYNC_FAILED.replace('self._abandon(name, "a sync failed")', "pass"), _STORE),
     Mutant("failed-write-counts", "ecfs/stripes/store.py",
            "                missed.add(target_id)\n                if result.fault is Fault.EXISTS",
            "                if result.fault is Fault.EXISTS", _STORE),
