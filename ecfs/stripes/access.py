@@ -57,7 +57,8 @@ class Identity:
 
 class StripeAccess:
     """Reads the stripes of one pool. `on_fault` is for those who read and cannot mend; `is_fenced`
-    tells, in a target's lane, whether another writer has claimed it."""
+    tells, in a target's lane, whether another writer has claimed it; `may_lack` whether a target
+    that is behind may lack a shard of a stripe because it never acknowledged it."""
 
     def __init__(self, identity: Identity, fleet: Fleet, journal: Journal) -> None:
         self.identity = identity
@@ -68,6 +69,7 @@ class StripeAccess:
         self.on_fault: Callable[[StripeRef, Sequence[ShardFault]], None] = (
             lambda ref, faults: None)
         self.is_fenced: Callable[[Target], bool] = lambda target: False
+        self.may_lack: Callable[[bytes, StripeRef], bool] = lambda target_id, ref: True
         self._given_back: OrderedDict[int, None] = OrderedDict()
 
     def give_back(self, segments: Iterable[SegmentEntry]) -> None:
@@ -213,7 +215,8 @@ class StripeAccess:
             return
         for fault in faults:
             member = self.fleet.get(ref.segment.columns[fault.column])
-            if fault.fenced or (member is not None and member.behind and fault.missing):
+            if fault.fenced or (fault.missing and member is not None and member.behind
+                                and self.may_lack(member.id, ref)):
                 # Given back by who took over, or never acknowledged: its absence accuses nobody.
                 continue
             column = fault.column

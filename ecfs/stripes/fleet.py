@@ -30,7 +30,8 @@ class Member:
 
     `free_len`: bytes beyond the reserve, as last measured; `full`: none are, so it takes no new
     content; `packed`: it refused even what may use the reserve. `filling`: somebody is rebuilding
-    it now. `behind`: it may lack shards that it never acknowledged, until it has caught up.
+    it now. `leaving`: another target takes its place, so it is not taken in again. `behind`: it may
+    lack shards that it never acknowledged, until it has caught up.
     """
 
     id: bytes
@@ -44,6 +45,7 @@ class Member:
     free_len: int = 0
     behind: bool = False
     filling: bool = False
+    leaving: bool = False
     generation: tuple[int, int] = (0, 0)
     reason: str = ""
 

@@ -159,7 +159,7 @@ class StripeStore(StripeAccess):
         return needed
 
     async def sync(self, stripes: Sequence[Written]) -> list[Written | AppendRefused]:
-        """Make stripes durable on all their targets; for each the final state, or a failure."""
+        """STRIPES, made durable on all their targets; for each the final state, or a failure."""
         async with self._sync_lock:
             await self._sync_files()
         return [self._outcome(stripe) for stripe in stripes]

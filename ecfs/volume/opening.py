@@ -134,6 +134,7 @@ async def _open(opened: Opened, options: OpenOptions, writable: bool) -> None:
     if not opened.read_only and members_online < quorum.commit:
         opened.read_only = (f"only {members_online} of {quorum.members} members can be reached, "
                             f"{quorum.commit} are needed to write")
+    opened.groups = (opened.label.members,)
     if not opened.read_only:
         await _claim(opened, options)
     await _read(opened, options)
@@ -151,10 +152,11 @@ async def _open(opened: Opened, options: OpenOptions, writable: bool) -> None:
 
 
 async def _follow_members(opened: Opened, options: OpenOptions) -> Chain:
-    """The adopted chain, once claim and reading are of the members that its own root names.
+    """The adopted chain, once claim and reading are of all members that may count.
 
-    Labels only propose members. Where the root has others, an exchange was under way: its writer
-    may have counted the new member since, so it is asked too, and our claim must hold among them.
+    Where the newest checkpoint has other members than the labels, an exchange was cut short. Its
+    writer may have counted the new member, or it was fenced and that checkpoint never acknowledged:
+    nobody can tell, so both sets need their quorum.
     """
     named = opened.label
     for _ in range(MEMBERSHIPS_FOLLOWED_MAX):
@@ -164,14 +166,17 @@ async def _follow_members(opened: Opened, options: OpenOptions) -> Chain:
         if not check_known(chain.root) and not opened.read_only:
             # Labels are written after the checkpoint that first has a feature.
             opened.read_only = ONLY_READABLE
-        before = set(opened.label.members)
-        opened.located.label = adopted(named, chain.root)
-        members = set(opened.label.members)
-        if not opened.read_only and len(opened.claim_holders & members) < opened.quorum.commit:
+        groups: tuple[tuple[bytes, ...], ...] = (named.members,)
+        if set(chain.root.members) != set(named.members):
+            groups = (named.members, chain.root.members)
+        if not opened.read_only and any(len(opened.claim_holders.intersection(group))
+                                        < opened.quorum.commit for group in groups):
             opened.read_only = ("too few of the members that the newest checkpoint names are there "
                                 "to take the claim")
-        if members == before:
+        if groups == opened.groups:
+            opened.located.label = adopted(named, chain.root)
             return chain
+        opened.groups = groups
         await _read(opened, options)
     raise TooFewReachable("each checkpoint that is found names other members; bring back more "
                           "targets")
@@ -242,7 +247,8 @@ async def _claim(opened: Opened, options: OpenOptions) -> None:
 async def _read_view(opened: Opened) -> LogView:
     pointer = opened.label.checkpoint
     keys = box_keys(opened.master, opened.located.pool_id, "commit")
-    return await read_log(opened.fleet, opened.label.members, keys,
+    members = dict.fromkeys(member for group in opened.groups for member in group)
+    return await read_log(opened.fleet, members, keys,
                           epoch=pointer.epoch if pointer else 0,
                           offset=pointer.offset if pointer else 0)
 
@@ -265,13 +271,19 @@ async def _read(opened: Opened, options: OpenOptions) -> None:
     view = await _read_view(opened)
     if not view.read:
         require(0, opened.quorum.recover, opened.located)
+    try:
+        opened.chain = adopt(view, drop_tail=options.drop_tail)
+    except TooFewReachable:
+        # A writer that is being fenced may have had a record on its way; by now none is.
+        view = await _read_view(opened)
+        opened.chain = adopt(view, drop_tail=options.drop_tail)
     if not opened.read_only:
-        count = len(view.read & opened.claim_holders)
+        count = min(len(view.read.intersection(opened.claim_holders, group))
+                    for group in opened.groups)
         if count < opened.quorum.recover:
             opened.read_only = (f"only {count} members can be read after they took the claim, "
                                 f"{opened.quorum.recover} are needed to know the newest state")
     opened.view = view
-    opened.chain = adopt(view, drop_tail=options.drop_tail)
     if opened.chain is not None:
         opened.clean = opened.chain.tip.commit.clean
         _find_lagging(opened, view, opened.chain)
@@ -340,7 +352,9 @@ def _load(opened: Opened, chain: Chain) -> None:
     store.next_segment = max([store.next_segment, *[entry + 1 for entry in known]])
     first, tip = chain.records[0], chain.tip
     opened.tip = Tip(tip.commit.seq, tip.hash, 0, 0)
-    opened.unnoted = tuple(Tip(found.commit.seq, found.hash, 0, 0) for found in chain.records)
+    # The base too: its own hash enters the history with the commit that follows, if one does.
+    opened.unnoted = (Tip(root.base_seq, root.base_hash, 0, 0), *(
+        Tip(found.commit.seq, found.hash, 0, 0) for found in chain.records))
     opened.start = CheckpointPointer(first.commit.epoch, first.commit.seq, first.offset,
                                      chain.checkpoint.hash)
     opened.chunks = dict(enumerate(root.chunks))

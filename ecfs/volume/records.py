@@ -98,7 +98,8 @@ class _Scan:
 
 async def read_log(fleet: Fleet, members: Iterable[bytes], keys: BoxKeys, *, epoch: int,
                    offset: int) -> LogView:
-    """Everything from `offset` of `commits.<epoch>` on, and all later epochs, of all members."""
+    """READ: everything from `offset` of `commits.<epoch>` on, and all later epochs, of all members.
+    """
     view = LogView()
     asked: list[Member] = [member for target_id in members
                            if (member := fleet.get(target_id)) is not None and member.online]
@@ -293,7 +294,7 @@ class RecordWriter:
                 "read-only until enough are back")
 
     def _append_one(self, target: Target, offset: int, record: bytes) -> Fenced | None:
-        """Runs in the target's lane."""
+        """RECORD, on one member: written, synced, then RECHECK. Runs in the target's lane."""
         if other_record(target, self._epoch, offset, record, self._keys):
             return Fenced("a copy of this client has written to the pool since; this mount is "
                           "read-only now. Unmount it")
@@ -308,6 +309,7 @@ class RecordWriter:
         return self.check_claims(target)
 
     def _write(self, target: Target, offset: int, record: bytes) -> None:
+        """Write and SYNC."""
         name = commits_name(self._epoch)
         end = offset + len(record)
         if end > self._allocated.get(target.path.encode(), 0):
@@ -329,8 +331,8 @@ class RecordWriter:
         return next(iter(fences.values()))
 
     def check_claims(self, target: Target) -> Fenced | None:
-        """The claims of a target, listed now: Fenced if an authentic one of our epoch or a later
-        one is not ours. Junk under a claim's name fences nobody; a target with more than
+        """RECHECK the claims of a target, listed now: Fenced if an authentic one of our epoch or a
+        later one is not ours. Junk under a claim's name fences nobody; a target with more than
         CLAIMS_CHECKED_MAX of it is Fault.UNSAFE: it does not count, so it cannot hold up a commit.
         """
         for number, epoch in enumerate(epochs_among(target.list_names(), CLAIM_PATTERN)):

@@ -13,12 +13,12 @@ from typing import Protocol
 
 import trio
 
-from ecfs.base.errors import AppendRefused, Bug, EcfsError, Fenced, NoSpace, ReadOnly
+from ecfs.base.errors import AppendRefused, Bug, Damage, EcfsError, Fenced, NoSpace, ReadOnly
 from ecfs.base.ids import InodeId
 from ecfs.base.limits import DAMAGED_PATHS_MAX, TRANSACTION_PAGES_MAX
 from ecfs.base.units import MIB, NS_PER_S
 from ecfs.content import Files
-from ecfs.formats import CheckpointPointer, SegmentEntry, column_name
+from ecfs.formats import KIND_CONTENT, CheckpointPointer, SegmentEntry, column_name
 from ecfs.namespace import Tree
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member, MemberState, ShardFault, StripeRef, StripeStore
@@ -109,6 +109,7 @@ class Volume:
         self.rejoiner: Rejoiner | None = None
         self._strays_removed = False
         self.files.on_damage = self.note_damage
+        self.store.may_lack = self._may_lack
         if mender is not None:
             self.files.set_mender(mender.report)
             self.store.on_fault = mender.report
@@ -145,8 +146,15 @@ class Volume:
 
     async def fsync(self, inode: InodeId | None) -> None:
         """Durable on return: the content of one inode (None: of all), and all metadata."""
-        await self.files.flush(inode, inline=inode is not None)
+        lost: Damage | None = None
+        try:
+            await self.files.flush(inode, inline=inode is not None)
+        except Damage as damage:
+            # Of one file, or of some: all others are not to suffer for it.
+            lost = damage
         await self.commit()
+        if lost is not None:
+            raise lost
 
     async def commit(self) -> None:
         """Everything in the open transaction is durable on return."""
@@ -198,8 +206,9 @@ class Volume:
         self.log_mender = LogMender(self.fleet, self.journal, keys("commit"), opened.epoch,
                                     opened.claim, writer.check_claims)
         if opened.chain is not None and opened.start is not None and opened.view is not None:
-            await self.log_mender.secure(opened.label.members, self.quorum.commit, opened.start,
+            await self.log_mender.secure(opened.groups, self.quorum.commit, opened.start,
                                          opened.chain, opened.view)
+            writer.change_members(*opened.groups)
         self.files.flusher.birth = lambda: committer.tip.seq
         await committer.open_epoch()
         self.checkpointer = Checkpointer(
@@ -222,10 +231,15 @@ class Volume:
 
     async def close(self) -> None:
         """Make everything durable, write a clean checkpoint, let go. Raises what went wrong."""
+        lost: Damage | None = None
         try:
             await self.look_for_fence()
             if self.committer is not None and not self.read_only:
-                await self.files.flush(None)
+                try:
+                    await self.files.flush(None)
+                except Damage as damage:
+                    _log.error("some of what was written is lost with the metadata: %s", damage)
+                    lost = damage
                 while self.files.reap():
                     await trio.lowlevel.checkpoint()
                 if self.background is not None:
@@ -238,6 +252,8 @@ class Volume:
             self.journal.record(Event(EventKind.UNMOUNTED, "unmounted"))
             self.nursery.cancel_scope.cancel()
             self.opened.close()
+        if lost is not None:
+            raise lost
 
     def save_anchor(self, *, durable: bool) -> None:
         """Remember the newest acknowledged commit outside of the pool."""
@@ -283,6 +299,13 @@ class Volume:
                     EventKind.TARGET_STALE, f"target {member.name} ({member.path}) may lack what "
                     "was written without it and is compared in full", target=member.id))
 
+    def _may_lack(self, target_id: bytes, ref: StripeRef) -> bool:
+        """What a target missed of content is in a table; of metadata nobody keeps account."""
+        if ref.kind != KIND_CONTENT:
+            return True
+        row = self.files.tables.stripe_at(ref.segment.id, ref.offset)
+        return row is None or self.files.tables.was_missed(target_id, row.id)
+
     # -- checkpoints and space ---------------------------------------------------------------
 
     async def checkpoint(self, *, clean: bool = False) -> None:
@@ -292,6 +315,7 @@ class Volume:
             await self._checkpoint(clean=clean)
 
     async def _checkpoint(self, *, clean: bool) -> None:
+        """CHECKPOINT: root, LABELS, and DELETE once a quorum holds them."""
         checkpointer, committer = self.checkpointer, self.committer
         if checkpointer is None or committer is None:
             raise ReadOnly(self.read_only)
@@ -306,7 +330,15 @@ class Volume:
         self._start = start
         self.journal.record(Event(EventKind.CHECKPOINT, f"checkpoint at commit {done.tip.seq}"))
         if len(held & set(self.labeller.label.members)) >= self.quorum.commit:
+            self._settle_members()
             await self._give_back(pointer, done.released)
+
+    def _settle_members(self) -> None:
+        """Labels name the members of the newest checkpoint: if an exchange was cut short, only
+        those count from now on."""
+        if self.writer is not None and len(self.opened.groups) > 1:
+            self.opened.groups = (self.labeller.label.members,)
+            self.writer.change_members(*self.opened.groups)
 
     async def _move_inline(self) -> None:
         try:
@@ -326,7 +358,7 @@ class Volume:
         return self.labeller.label.checkpoint or self._start
 
     async def _give_back(self, pointer: CheckpointPointer, released: list[SegmentEntry]) -> None:
-        """A quorum holds labels that name the checkpoint: what lies before `pointer` may go."""
+        """DELETE what lies before `pointer`: a quorum holds labels that name the checkpoint."""
         await forget_epochs(self.fleet, pointer.epoch)
         if pointer.epoch == self.opened.epoch and self.writer is not None:
             await self.writer.punch(pointer.epoch, pointer.offset)

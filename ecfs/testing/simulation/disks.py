@@ -15,6 +15,7 @@ from ecfs.testing.simulation.lies import Lie
 from ecfs.testing.simulation.trace import Trace
 
 _WRITING = frozenset({"create", "replace", "write", "truncate", "preallocate", "punch", "remove"})
+_GROWING = frozenset({"create", "replace", "write", "preallocate"})
 
 
 @dataclass(slots=True)
@@ -27,6 +28,7 @@ class Mood:
 
     away: bool = False
     read_only: bool = False
+    full: bool = False
     delay_s: float = 0.0
     writes_lost: int = 0
     writes_misdirected: int = 0
@@ -240,6 +242,8 @@ class Way(FaultyTarget):
     def space(self) -> Space:
         """As the disk says it is."""
         space = super().space()
+        if self.disk.mood.full:
+            space = Space(space.total_len, 0)
         for lie in self.disk.lies:
             space = lie.space(space)
         return space
@@ -261,6 +265,8 @@ class Way(FaultyTarget):
         if mood.errors:
             mood.errors -= 1
             return Fault.IO
+        if mood.full and method in _GROWING:
+            return Fault.FULL
         if mood.read_only and method in _WRITING:
             return Fault.READ_ONLY
         if method == "write" and mood.writes_short:

@@ -14,7 +14,7 @@ from ecfs.testing.simulation.disks import DAMAGES
 from ecfs.testing.simulation.lies import LIE_NAMES
 from ecfs.testing.simulation.operations import MIXES, Op, draw_op, first_ops
 
-TROUBLES = ("away", "read only", "hang", "slow", "errors", "short writes", "failing syncs",
+TROUBLES = ("away", "read only", "full", "hang", "slow", "errors", "short writes", "failing syncs",
             "lost writes", "misdirected writes", "power lost")
 ENDS = ("clean", "kill", "power", "power, torn")
 

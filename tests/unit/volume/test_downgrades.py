@@ -40,7 +40,10 @@ def chain_of(*seqs: int) -> Chain:
     records = tuple(Found(Commit(1, seq, NO_PARENT, POOL, 0, 1, 1,
                                  root=root if seq == seqs[0] else None), hash_of(seq), 0, 4096)
                     for seq in seqs)
-    return Chain(records[0], records, ())
+    base = seqs[0] - 1
+    root = Root(base, hash_of(base), 1, (), (), (), 1, 1, 1, 1, 0, 0, 4, 2, 1, (), (), 1)
+    checkpoint = replace(records[0], commit=replace(records[0].commit, root=root))
+    return Chain(checkpoint, (checkpoint, *records[1:]), ())
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ class Members:
         view = await self.view()
         chain = adopt(view, drop_tail=False)
         assert isinstance(chain, Chain)
-        await self.mender().secure(tuple(self.world.ids), QUORUM, START, chain, view)
+        await self.mender().secure((tuple(self.world.ids),), QUORUM, START, chain, view)
 
     def file(self, number: int, epoch: int = EPOCH) -> bytes:
         memory = self.world.memories[number]
@@ -391,7 +391,7 @@ async def test_also_where_the_last_writer_let_go_cleanly() -> None:
     assert len((await members.view()).holders[EPOCH, 5]) >= QUORUM
 
 
-async def test_a_clean_and_whole_log_is_not_touched() -> None:
+async def test_a_clean_and_whole_log_is_synced_and_not_touched() -> None:
     members = Members(4)
     members.make(5, record_hash(members.records[-1]), clean=True)
     for number in range(6):
