@@ -1,6 +1,6 @@
 """A memory volume, mounted: `python -m ecfs.testing.memory_mount MOUNTPOINT WORD...`.
 
-The words: `writeback`, `null` (contents are thrown away), `pyfuse3` (that transport).
+The words: `writeback`, `relatime`, `null` (contents are thrown away), `pyfuse3` (that transport).
 Prints `ready` when it answers, ends when it is unmounted or stdin is closed.
 """
 
@@ -18,6 +18,7 @@ async def mount(mountpoint: str, words: list[str]) -> None:
     """Serve a fresh memory volume until unmounted or stdin ends."""
     volume = MemoryVolume(SystemClock(), keep="null" not in words)
     options = MountOptions(allow_other=True, writeback="writeback" in words,
+                           relatime="relatime" in words,
                            flags=frozenset({"dev", "suid"}),
                            transport=Transport.PYFUSE3 if "pyfuse3" in words else Transport.RAW)
     async with trio.open_nursery() as nursery:
