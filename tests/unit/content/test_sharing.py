@@ -49,6 +49,17 @@ def test_a_copy_takes_no_room_and_outlives_its_source() -> None:
     in_a_world(scenario)
 
 
+def test_what_is_shared_counts_once_for_reclaiming() -> None:
+    async def scenario(world: FilesWorld) -> None:
+        tables = world.files.tables
+        before = tables.live_by_segment()
+        for number in range(40):
+            await world.files.copy(SOURCE, 0, InodeId(100 + number), 0, LENGTH)
+        assert tables.live_by_segment() == before
+
+    in_a_world(scenario)
+
+
 def test_compaction_moves_what_is_shared() -> None:
     async def scenario(world: FilesWorld) -> None:
         whole = bytes(await world.files.read(SOURCE, 0, LENGTH))
