@@ -100,11 +100,12 @@ def fio(stage: Stage) -> None:
                 "--numjobs=2", "--minimal", "--unlink=1", *extra)
 
 
-STRESSORS = tuple("""
-    access aio aiol chdir chmod chown copy-file dentry dir dirdeep dirmany dup fallocate fcntl fiemap
-    filename flock fpunch fstat getdent hdd inotify io iomix io-uring leases link lockf locka lockofd
-    mknod msync open readahead rename revio seek sendfile splice symlink sync-file touch unlink utime
-    verity xattr""".split())
+STRESSORS = (
+    "access", "aio", "aiol", "chdir", "chmod", "chown", "copy-file", "dentry", "dir", "dirdeep",
+    "dirmany", "dup", "fallocate", "fcntl", "fiemap", "filename", "flock", "fpunch", "fstat",
+    "getdent", "hdd", "inotify", "io", "iomix", "io-uring", "leases", "link", "lockf", "locka",
+    "lockofd", "mknod", "msync", "open", "readahead", "rename", "revio", "seek", "sendfile",
+    "splice", "symlink", "sync-file", "touch", "unlink", "utime", "verity", "xattr")
 STRESSOR_OPTIONS = {"hdd": ("--hdd-bytes", "16m"), "fallocate": ("--fallocate-bytes", "16m"),
                     "copy-file": ("--copy-file-bytes", "128m"),
                     "sync-file": ("--sync-file-bytes", "16m")}
