@@ -86,7 +86,7 @@ class RealPool:
         self.run("scrub", str(self.mountpoint))
 
     def replace(self, target: Path) -> None:
-        """A new, empty target in the place of one that is beyond repair; returns once it is full."""
+        """An empty target in the place of one that is beyond repair; returns once it is full."""
         shutil.rmtree(target)
         target.mkdir()
         self.run("target", "replace", "--passfile", str(self._passfile), str(self.mountpoint),
