@@ -135,10 +135,14 @@ class Claimer:
                                            self.keys, epoch))
             except Damage as damage:
                 self.journal.record(Event(EventKind.CLAIM_BAD,
-                                          f"{target.path}: {claim_name(epoch)}: {damage}"))
+                                          f"{target.path}: {claim_name(epoch)}: {damage}",
+                                          target=self.fleet.id_of(target)))
             except TargetError as error:
                 if error.fault not in (Fault.MISSING, Fault.UNSAFE, Fault.IO):
                     raise
+                if error.fault is not Fault.MISSING:
+                    self.journal.record(Event(EventKind.READ_FAILED, str(error),
+                                              target=self.fleet.id_of(target)))
         beat = 0
         if claims:
             try:

@@ -351,7 +351,8 @@ class RecordWriter:
                 claim = decode_claim(data, self._claim_keys, epoch)
             except Damage:
                 self._journal.record(Event(
-                    EventKind.CLAIM_BAD, f"{target.path}: claim of epoch {epoch} is no claim"))
+                    EventKind.CLAIM_BAD, f"{target.path}: claim of epoch {epoch} is no claim",
+                    target=self._fleet.id_of(target)))
                 continue
             return Fenced(f"{claim.host} has claimed the pool (epoch {epoch}); this mount is "
                           "read-only now. Unmount it")
