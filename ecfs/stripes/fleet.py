@@ -77,9 +77,9 @@ class Fleet:
         return self._members.get(target_id)
 
     def id_of(self, target: Target) -> bytes | None:
-        """The id of the member that this target is."""
-        return next((member.id for member in self._members.values() if member.target is target),
-                    None)
+        """The id of the member that this target is. Also from a lane's thread."""
+        members = list(self._members.values())
+        return next((member.id for member in members if member.target is target), None)
 
     def add(self, member: Member) -> None:
         """Take in a new member."""
