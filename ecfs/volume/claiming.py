@@ -35,6 +35,7 @@ from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet
 from ecfs.targets import Target
 from ecfs.volume.environment import Host
+from ecfs.volume.recordfiles import bad_claim_kind
 from ecfs.volume.records import on_online
 
 
@@ -130,11 +131,12 @@ class Claimer:
         epochs = epochs_among(names, CLAIM_PATTERN)
         claims: list[Claim] = []
         for epoch in epochs[:4]:
+            data = b""
             try:
-                claims.append(decode_claim(target.read(claim_name(epoch), 0, BLOCK_LEN),
-                                           self.keys, epoch))
+                data = target.read(claim_name(epoch), 0, BLOCK_LEN)
+                claims.append(decode_claim(data, self.keys, epoch))
             except Damage as damage:
-                self.journal.record(Event(EventKind.CLAIM_BAD,
+                self.journal.record(Event(bad_claim_kind(data),
                                           f"{target.path}: {claim_name(epoch)}: {damage}",
                                           target=self.fleet.id_of(target)))
             except TargetError as error:

@@ -31,10 +31,16 @@ from ecfs.formats import (
     peek_box,
     record_hash,
 )
-from ecfs.observe import Event, EventKind, Journal
+from ecfs.observe import Event, Journal
 from ecfs.stripes import Fleet, Member, run_jobs
 from ecfs.targets import Target
-from ecfs.volume.recordfiles import other_record, punch, read_past_errors, trim
+from ecfs.volume.recordfiles import (
+    bad_claim_kind,
+    other_record,
+    punch,
+    read_past_errors,
+    trim,
+)
 
 SCAN_LEN_MAX = 512 * MIB
 SCAN_CHUNK_LEN = 4 * MIB
@@ -351,7 +357,7 @@ class RecordWriter:
                 claim = decode_claim(data, self._claim_keys, epoch)
             except Damage:
                 self._journal.record(Event(
-                    EventKind.CLAIM_BAD, f"{target.path}: claim of epoch {epoch} is no claim",
+                    bad_claim_kind(data), f"{target.path}: claim of epoch {epoch} is no claim",
                     target=self._fleet.id_of(target)))
                 continue
             return Fenced(f"{claim.host} has claimed the pool (epoch {epoch}); this mount is "
