@@ -186,6 +186,12 @@ class Forked(Refusal):
     exit_code = 23
 
 
+class AnchorUnusable(Refusal):
+    """What this client remembers of the pool cannot be read, is damaged, or is of another pool."""
+
+    id = "E-ANCHOR"
+
+
 class Fenced(EcfsError):
     """Another writer has claimed the pool; this one must not acknowledge anything more."""
 

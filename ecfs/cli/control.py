@@ -26,6 +26,8 @@ from ecfs.cli.outcome import Json, failure_of
 REQUEST_LEN_MAX = 64 << 10
 CONNECTIONS_MAX = 8
 REQUEST_TIMEOUT_S = 10.0
+WORD_LEN_SHOWN_MAX = 100
+PATH_LEN_MAX = 4096
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -137,12 +139,11 @@ class ControlServer:
             case "scrub":
                 return await self._alone(lambda: self._pool.scrub(progress))
             case "replace":
-                old, new = request.get("old"), request.get("new")
-                if not (isinstance(old, str) and isinstance(new, str)):
-                    raise UsageRefusal("replace needs the names of the old and the new target")
+                old, new = _name(request.get("old")), _name(request.get("new"))
                 return await self._alone(lambda: self._pool.replace(old, new, progress))
             case other:
-                raise UsageRefusal(f"unknown request {other!r}")
+                known = f" {other[:WORD_LEN_SHOWN_MAX]!r}" if isinstance(other, str) else ""
+                raise UsageRefusal(f"unknown request{known}")
 
     async def _alone(self, work: Callable[[], Awaitable[Json]]) -> Json:
         try:
@@ -153,6 +154,19 @@ class ControlServer:
             return await work()
         finally:
             self._work.release()
+
+
+def _name(value: object) -> str:
+    """The name of a target or a path. UsageRefusal for what no system call would take."""
+    if not isinstance(value, str):
+        raise UsageRefusal("replace needs the names of the old and the new target")
+    try:
+        name = os.fsencode(value)
+    except UnicodeEncodeError:
+        name = b""
+    if not 0 < len(name) <= PATH_LEN_MAX or b"\0" in name:
+        raise UsageRefusal("replace was asked for with what cannot be the name of a target")
+    return value
 
 
 @contextmanager

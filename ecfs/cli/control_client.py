@@ -5,7 +5,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
 from ecfs.base.errors import EcfsError
 from ecfs.cli.engine import Step, StepTaker
@@ -45,30 +45,59 @@ def ask(
     with _connected(record, timeout_s) as connection:
         connection.sendall(json.dumps(request, ensure_ascii=True).encode() + b"\n")
         with connection.makefile("rb") as lines:
-            while line := lines.readline(ANSWER_LINE_LEN_MAX):
-                answer = _parsed(line)
-                if "result" in answer:
-                    result: Json = answer["result"]
-                    return result
-                if "error" in answer:
-                    raise RemoteFailure(_failure(answer["error"]))
-                if progress is not None and "progress" in answer:
-                    progress(Step(**answer["progress"]))
-    raise EcfsError(f"the process that serves {record.mountpoint} ended before it answered")
+            return result_in(lines, record.mountpoint, progress)
+
+
+def result_in(lines: BinaryIO, mountpoint: str, progress: StepTaker | None = None) -> Json:
+    """The result that the lines of an answer end in; raises RemoteFailure with the server's error.
+    """
+    while line := lines.readline(ANSWER_LINE_LEN_MAX):
+        answer = _parsed(line)
+        if "result" in answer:
+            return _object(answer["result"])
+        if "error" in answer:
+            raise RemoteFailure(_failure(answer["error"]))
+        if progress is not None and "progress" in answer:
+            progress(_step(answer["progress"]))
+    raise EcfsError(f"the process that serves {mountpoint} ended before it answered")
 
 
 def _parsed(line: bytes) -> Json:
     try:
-        answer: Any = json.loads(line)
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise EcfsError("the answer of the mount's process makes no sense; see its log")
-    return answer
+        return _object(json.loads(line))
+    except (ValueError, RecursionError):
+        raise _senseless() from None
 
 
-def _failure(document: Json) -> Failure:
-    return Failure(document["id"], document["message"], document["exit_code"])
+def _object(value: Any) -> Json:
+    if not isinstance(value, dict):
+        raise _senseless()
+    return value
+
+
+def _step(value: Any) -> Step:
+    """Progress as `asdict` of a Step: numbers only, and no others."""
+    numbers = _object(value)
+    if not all(type(number) is int for number in numbers.values()):
+        raise _senseless()
+    try:
+        return Step(**numbers)
+    except TypeError:
+        raise _senseless() from None
+
+
+def _failure(value: Any) -> Failure:
+    document = _object(value)
+    identity, message = document.get("id"), document.get("message")
+    code = document.get("exit_code")
+    if not (isinstance(identity, str) and isinstance(message, str) and type(code) is int
+            and message and 0 < code < 256):
+        raise _senseless()
+    return Failure(identity, message, code)
+
+
+def _senseless() -> EcfsError:
+    return EcfsError("the answer of the mount's process makes no sense; see its log")
 
 
 def status_of(record: MountRecord) -> Json:

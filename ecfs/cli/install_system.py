@@ -116,7 +116,7 @@ def manual_sources() -> list[Path]:
     """The manual pages that came with this program."""
     package = Path(__file__).parent
     for place in (package / "man", package.parent.parent / "man"):
-        pages = sorted(place.glob("*.[158]"))
+        pages = sorted(place.glob("*.[1578]"))
         if pages:
             return pages
     raise EcfsError("the manual pages did not come with this installation")

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import click
 
+from ecfs.cli.audit import audit
 from ecfs.cli.engine import SystemEngine
 from ecfs.cli.features import version_text
 from ecfs.cli.fsck import fsck
 from ecfs.cli.fsck_helper import fsck_helper
 from ecfs.cli.install_system import install_system
+from ecfs.cli.linux import harden
 from ecfs.cli.logs import start_log
 from ecfs.cli.mkfs import mkfs
 from ecfs.cli.mount import mount
@@ -49,7 +51,9 @@ def ecfs() -> None:
     """
 
 
-for verb in (mkfs, mount, umount, status, fsck, scrub, target, salvage, install_system):
+for verb in (
+    mkfs, mount, umount, status, fsck, scrub, target, salvage, audit, install_system
+):  # fmt: skip
     ecfs.add_command(verb)
 
 
@@ -98,6 +102,8 @@ def _verb_of(arguments: Sequence[str]) -> str | None:
 
 def main() -> None:
     """The entry point of `ecfs` and of the helpers; which of them, the program's name says."""
+    # Before any secret is read: whatever the verb, and whatever it becomes.
+    harden()
     for stream in (sys.stdout, sys.stderr):
         # Names need not be text; they go out as the bytes that they are.
         stream.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]

@@ -13,7 +13,7 @@ from ecfs.base.memory import keep_heap
 from ecfs.cli.daemon import Report, in_background
 from ecfs.cli.engine import Key
 from ecfs.cli.linux import harden, mount_at
-from ecfs.cli.mountopts import MountWish, parse
+from ecfs.cli.mountopts import MountWish, completed, parse
 from ecfs.cli.outcome import Json
 from ecfs.cli.params import POOL, log_file_option
 from ecfs.cli.pool import check_apart, resolve
@@ -40,7 +40,12 @@ class MountOrder:
 @secret_options
 @recovery_option
 @click.option(
-    "-o", "words", metavar="OPT,...", multiple=True, help="Mount options; see ecfs-mount(1)."
+    "-o",
+    "words",
+    metavar="OPT,...",
+    multiple=True,
+    help="Mount options; see ecfs-mount(1).",
+    shell_complete=lambda context, parameter, incomplete: completed(incomplete),
 )
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground, log to stderr.")
 @log_file_option

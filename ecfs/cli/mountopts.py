@@ -1,5 +1,6 @@
 """The words after `-o`: ours, the kernel's, and those that mount(8) keeps for itself."""
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,14 +12,21 @@ from ecfs.cli.text import parse_size
 KERNEL_WORDS = frozenset(
     ["dev", "nodev", "suid", "nosuid", "exec", "noexec"],
 ).union(["noatime", "nodiratime", "sync", "async", "dirsync"])
-# Those of mount(8), and those that ask for what is so anyway: access times are kept by ecfs.
+# Those of mount(8), and one that asks for what is so anyway.
 MOUNT_WORDS = frozenset(
     ["defaults", "auto", "noauto", "nofail", "_netdev", "silent", "loud"],
 ).union(
     ["user", "nouser", "users", "owner", "group"],
-    ["atime", "diratime", "relatime", "norelatime", "strictatime"],
+    ["norelatime"],
 )
+ACCESS_WORDS = ("relatime", "atime", "diratime", "strictatime")
 SECRET_WORDS = ("passfile", "keyfile", "extpass")
+TRANSPORTS = ("raw", "pyfuse3")
+OWN_WORDS = (
+    *("ro", "rw", "allow_other", "accept_rollback", "relatime", "anchor=always", "anchor=lazy"),
+    *("cache=", "write_back=", "log_file=", "transport=raw", "transport=pyfuse3",
+      "anchor_dir="),
+)
 CACHE_LEN_MIN = 1 * MIB
 
 
@@ -30,10 +38,13 @@ class MountWish:
     allow_other: bool = False
     accept_rollback: bool = False
     anchor_always: bool = False
+    anchor_dir: str | None = None
     block_cache_len: int | None = None
     write_back_len: int | None = None
     kernel_words: tuple[str, ...] = ()
     log_file: str | None = None
+    transport: str = "raw"
+    relatime: bool = False
     secrets: dict[str, str] = field(default_factory=dict)
 
     def source(self, given: SecretSource) -> SecretSource:
@@ -69,6 +80,13 @@ def parse(words: tuple[str, ...], *, sloppy: bool = False) -> MountWish:
     return MountWish(kernel_words=tuple(kernel), secrets=secrets, **settings)
 
 
+def completed(incomplete: str) -> list[str]:
+    """What the shell may offer for a comma-joined list of which the last word is not finished."""
+    before, comma, begun = incomplete.rpartition(",")
+    words = (*OWN_WORDS, *(f"{name}=" for name in SECRET_WORDS), *sorted(KERNEL_WORDS))
+    return [before + comma + word for word in words if word.startswith(begun)]
+
+
 def _is_foreign(name: str) -> bool:
     """Words that other programs keep in fstab(5) for themselves."""
     return name.startswith(("x-", "X-")) or name == "comment"
@@ -81,11 +99,16 @@ def _own_word(name: str, value: str) -> dict[str, Any] | None:
         "rw": {"read_only": False},
         "allow_other": {"allow_other": True},
         "accept_rollback": {"accept_rollback": True},
+        **{word: {"relatime": True} for word in ACCESS_WORDS},
     }
     if not value:
         return flags.get(name)
     if name == "anchor" and value in ("always", "lazy"):
         return {"anchor_always": value == "always"}
+    if name == "transport" and value in TRANSPORTS:
+        return {"transport": value}
+    if name == "anchor_dir":
+        return {"anchor_dir": os.path.abspath(value)}
     if name == "cache":
         return {"block_cache_len": _length(name, value)}
     if name == "write_back":

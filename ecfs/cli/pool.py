@@ -19,6 +19,8 @@ from ecfs.cli.linux import mount_at
 from ecfs.cli.runtime import MountRecord, RunDirectory
 
 _POOL_FILE_LEN_MAX = 1 << 20
+PATHS_MAX = 16 * TARGETS_MAX
+"""More than this are refused unseen; up to it a directory that was given twice is named."""
 _SEPARATOR = re.compile(r"(?<!\\):")
 
 
@@ -86,6 +88,9 @@ def check_pool_file(path: Path, targets: Sequence[str]) -> None:
 
 def distinct(paths: Sequence[str]) -> tuple[str, ...]:
     """The paths made absolute; raises SameTarget if two of them are one directory."""
+    if len(paths) > PATHS_MAX:
+        # Before any of them is looked at: each costs a walk through its directories.
+        raise UsageRefusal(f"{len(paths)} targets; a pool has at most {TARGETS_MAX}")
     seen: dict[str, str] = {}
     for path in paths:
         real = os.path.realpath(path)

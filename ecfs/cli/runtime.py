@@ -159,6 +159,18 @@ def _load(path: Path) -> MountRecord | None:
         document = json.loads(content)
         if document.pop("schema") != SCHEMA:
             return None
-        return MountRecord(**{**document, "targets": tuple(document["targets"])})
-    except (ValueError, KeyError, TypeError, AttributeError):
+        record = MountRecord(**{**document, "targets": tuple(document["targets"])})
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+    return record if _is_well_typed(record) else None
+
+
+def _is_well_typed(record: MountRecord) -> bool:
+    numbers: tuple[object, ...] = (record.pid, record.process_start)
+    texts: tuple[object, ...] = (record.pool_id, record.boot_id, record.mountpoint, record.socket,
+                                 *record.targets)
+    return (
+        all(type(number) is int for number in numbers)
+        and all(isinstance(text, str) and "\0" not in text for text in texts)
+        and isinstance(record.failed, dict | None)
+    )

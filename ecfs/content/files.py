@@ -23,9 +23,10 @@ from ecfs.base.limits import (
 )
 from ecfs.base.world import Clock
 from ecfs.content.blocks import ExtentReader, Mender
-from ecfs.content.flusher import Flusher, InodeTable, Move
+from ecfs.content.flusher import Flusher, Move
 from ecfs.content.index import StripeIndex
-from ecfs.content.state import FileState
+from ecfs.content.ranges import RangeEditor
+from ecfs.content.state import FileState, InodeTable
 from ecfs.formats import decode_directory
 from ecfs.metadata import ContentTables, Database, MapPiece
 from ecfs.stripes import StripeStore
@@ -36,6 +37,8 @@ MOVES_AT_ONCE = 256
 MAPPED_LENS_MAX = 4096
 SECTOR_LEN = 512
 READ_TRIES_MAX = 3
+COPY_LEN = 1 << 20
+SHOWN_ROWS_MAX = 16 * EXTENTS_PER_STRIPE_MAX
 
 
 class Files:
@@ -53,6 +56,7 @@ class Files:
         self.store = store
         self.flusher = Flusher(database, self.tables, self.index, store, inodes, clock)
         self.flusher.start_len = min(self.flusher.start_len, write_back_len // 2)
+        self._ranges = RangeEditor(database, self.tables, self.flusher, inodes, clock)
         self._reader = ExtentReader(self.tables, self.index, store, nursery, cache_len=cache_len)
         self.on_damage: Callable[[int], None] = lambda inode: None
         self._mapped_lens: OrderedDict[int, tuple[int, int]] = OrderedDict()
@@ -155,17 +159,22 @@ class Files:
     async def write(self, inode: InodeId, offset: int, data: bytes) -> None:
         """Take bytes into the write-back buffer; waits while it is full.
 
-        Raises EFBIG past the largest file, and the flusher's error when the buffer is full of bytes
+        Raises EFBIG past the largest file, Damage when earlier bytes of the file cannot be entered
+        into the metadata, and the flusher's error when the buffer is full of bytes
         that cannot be written.
         """
         if offset + len(data) > FILE_LEN_MAX:
             raise FsError(errno.EFBIG)
         flusher = self.flusher
-        while flusher.dirty_len >= self._write_back_len:
+        if inode in flusher.rows.stuck:
+            raise flusher.rows.stuck[inode]
+        if flusher.rows.stuck and flusher.stuck_len >= self._write_back_len:
+            raise next(iter(flusher.rows.stuck.values()))
+        while flusher.waiting_len >= self._write_back_len:
             flusher.wake()
             async with flusher.room:
                 await flusher.room.wait()
-            if flusher.failing is not None and flusher.dirty_len >= self._write_back_len:
+            if flusher.failing is not None and flusher.waiting_len >= self._write_back_len:
                 raise flusher.failing
         state = self._state(inode)
         if state.settled:
@@ -213,6 +222,34 @@ class Files:
             state.size = size
             if state.settled:
                 del flusher.states[inode]
+
+    # -- ranges ------------------------------------------------------------------------------
+
+    async def punch(self, inode: InodeId, low: int, high: int) -> None:
+        """Bytes [low, high) that lie within the file are a hole on return. EAGAIN."""
+        await self._ranges.punch(inode, low, high)
+
+    async def seek(self, inode: InodeId, offset: int, *, hole: bool) -> int | None:
+        """Where the next data or hole at or after `offset` begins; None for no data.
+
+        The end of the file counts as a hole.
+        """
+        return await self._ranges.seek(inode, offset, self.size(inode), hole=hole)
+
+    async def copy(self, source: InodeId, offset: int, target: InodeId, to: int,
+                   length: int) -> int:
+        """Bytes of one file into another; how many, maybe fewer. The ranges do not overlap.
+
+        Both show the same extents afterwards. Where little is copied that is not written out yet,
+        the bytes are copied: writing them out first would cost a sync.
+        """
+        states = self.flusher.states
+        if length >= COPY_LEN or not (source in states or target in states):
+            return await self._ranges.share(source, offset, target, to, length)
+        data = await self.read(source, offset, length)
+        if data:
+            await self.write(target, to, bytes(data))
+        return len(data)
 
     async def flush(self, inode: InodeId | None, *, inline: bool = False) -> None:
         """What was written before is in the open transaction on return, not yet durable."""
@@ -265,20 +302,21 @@ class Files:
     async def rescue(self, stripe_id: int, *, move: bool) -> set[int]:
         """What still reads of a stripe that lost more than its parity: with `move` it is written
         anew elsewhere. Inodes of the files of which bytes are lost."""
-        shown = {extent: (inode, offset) for extent, inode, offset
-                 in self.tables.shown_of_stripe(stripe_id, EXTENTS_PER_STRIPE_MAX)}
+        shown: dict[int, list[tuple[int, int]]] = {}
+        for number, inode, offset in self.tables.shown_of_stripe(stripe_id, SHOWN_ROWS_MAX):
+            shown.setdefault(number, []).append((inode, offset))
         ref = self.index.ref(stripe_id)
         lost: set[int] = set()
         moves = []
         for extent in self.tables.extents_of(stripe_id):
-            inode, offset = shown.get(extent.id, (0, 0))
+            places = shown.get(extent.id, [(0, 0)])
             try:
                 units = ref.layout.units_of(extent.start, extent.length)
                 data = (await self.store.read(ref, units)).data
             except Damage:
-                lost.add(inode)
+                lost |= {inode for inode, _ in places}
             else:
-                moves.append(Move(extent.id, data, self.flusher.note(inode, offset)))
+                moves.append(Move(extent.id, data, self.flusher.note(*places[0])))
         if moves and move:
             await self.flusher.move(moves)
         return lost - {0}

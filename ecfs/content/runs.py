@@ -140,6 +140,10 @@ class Runs:
                 found.append((begin, bytes(memoryview(run.joined())[begin - at : high - at])))
         return found
 
+    def spans(self) -> list[tuple[int, int]]:
+        """`(begin, end)` of all runs, in order."""
+        return [(at, at + self._runs[at].length) for at in self._offsets]
+
     def take_full(self, count_max: int) -> list[tuple[int, bytearray]]:
         """Take out up to `count_max` runs that fill their window."""
         if not self.full_count:

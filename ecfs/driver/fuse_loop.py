@@ -14,7 +14,14 @@ from ecfs.base.limits import (
     REQUESTS_BETWEEN_YIELDS_MAX,
 )
 from ecfs.driver.errnos import errno_of
-from ecfs.driver.fuse_protocol import IN_HEADER, OUT_HEADER, PAGE_LEN
+from ecfs.driver.fuse_protocol import (
+    BODY_LEN_MIN,
+    IN_HEADER,
+    INODE_COUNT,
+    OUT_HEADER,
+    PAGE_LEN,
+    UNANSWERED,
+)
 
 _log = logging.getLogger("ecfs.driver")
 
@@ -114,10 +121,20 @@ class RequestLoop:
                     raise
 
     async def _handle(self, number: int, length: int) -> None:
-        _, opcode, unique, inode, uid, gid, _, _, _ = IN_HEADER.unpack_from(self._buffer)
+        if length < IN_HEADER.size:
+            # It names no request that could be answered.
+            _log.error("a request of %d bytes is passed over", length)
+            return
+        told, opcode, unique, inode, uid, gid, _, _, _ = IN_HEADER.unpack_from(self._buffer)
         handler = self._handlers.get(opcode)
         if handler is None:
-            self._send(unique, -errno.ENOSYS)
+            self._refuse(opcode, unique, errno.ENOSYS)
+            return
+        if told != length or length - IN_HEADER.size < BODY_LEN_MIN.get(opcode, 0):
+            self._refuse(opcode, unique, errno.EINVAL)
+            return
+        if inode >= INODE_COUNT:
+            self._refuse(opcode, unique, errno.ESTALE)
             return
         try:
             answer = handler(Request(opcode, unique, inode, uid, gid,
@@ -133,10 +150,14 @@ class RequestLoop:
                     self._step_down(number)
                     reply = await _Begun(answer, trap)
         except Exception as error:
-            self._send(unique, -errno_of(error, handler.__name__))
+            self._refuse(opcode, unique, errno_of(error, handler.__name__))
         else:
             if reply is not None:
                 self._send(unique, 0, reply)
+
+    def _refuse(self, opcode: int, unique: int, number: int) -> None:
+        if opcode not in UNANSWERED:
+            self._send(unique, -number)
 
     def _send(self, unique: int, error: int, body: bytes | bytearray | memoryview = b"") -> None:
         header = OUT_HEADER.pack(OUT_HEADER.size + len(body), error, unique)

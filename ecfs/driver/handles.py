@@ -1,8 +1,9 @@
 """Open files and directories by the number that the kernel hands back with each request."""
 
+import errno
 from dataclasses import dataclass
 
-from ecfs.base.errors import Bug
+from ecfs.base.errors import FsError
 from ecfs.base.ids import InodeId
 
 
@@ -51,24 +52,24 @@ class HandleTable:
         return number
 
     def file(self, number: int) -> FileHandle:
-        """The file handle of that number; Bug if there is none."""
+        """The file handle of that number; EBADF if there is none."""
         handle = self._files.get(number)
         if handle is None:
-            raise Bug(f"no open file has number {number}")
+            raise FsError(errno.EBADF, f"no open file has number {number}")
         return handle
 
     def directory(self, number: int) -> DirectoryHandle:
-        """The directory handle of that number; Bug if there is none."""
+        """The directory handle of that number; EBADF if there is none."""
         handle = self._directories.get(number)
         if handle is None:
-            raise Bug(f"no open directory has number {number}")
+            raise FsError(errno.EBADF, f"no open directory has number {number}")
         return handle
 
     def remove(self, number: int) -> InodeId:
-        """Forget a handle; returns what it was open on."""
+        """Forget a handle; returns what it was open on. EBADF if there is none."""
         handle = self._files.pop(number, None) or self._directories.pop(number, None)
         if handle is None:
-            raise Bug(f"nothing open has number {number}")
+            raise FsError(errno.EBADF, f"nothing open has number {number}")
         left = self._open_counts.pop(handle.inode) - 1
         if left:
             self._open_counts[handle.inode] = left

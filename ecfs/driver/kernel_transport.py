@@ -9,18 +9,19 @@ from typing import Any
 from ecfs.base.errors import FsError
 from ecfs.base.ids import InodeId
 from ecfs.base.limits import NAME_LEN_MAX, REQUEST_LEN_MAX
-from ecfs.base.units import BLOCK_LEN, NS_PER_S
+from ecfs.base.units import BLOCK_LEN
 from ecfs.driver import fuse_protocol as fuse
 from ecfs.driver.attributes import Change, Stat
 from ecfs.driver.fuse_loop import Answer, Handler, Reply, Request
 from ecfs.driver.fuse_protocol import Feature, Opcode, SetAttr
+from ecfs.driver.fuse_replies import dirent, fields, sized, statx
+from ecfs.driver.kernel_ranges import KernelRanges
 from ecfs.driver.requests import Requests
 from ecfs.driver.volume_protocol import Mounted
 
 _log = logging.getLogger("ecfs.driver")
 
 UNSETTLED_TIMEOUT_S = 1.0
-BLOCK_HINT_LEN = 32 * BLOCK_LEN
 SYMLINK_MODE = stat.S_IFLNK | 0o777
 BACKGROUND_MAX = 32
 DOTS = (b".", b"..")
@@ -37,8 +38,8 @@ class KernelTransport:
 
     def __init__(self, mounted: Mounted, *, writeback: bool, entry_timeout_s: float,
                  attribute_timeout_s: float, read_ahead_len: int,
-                 notify: Callable[[int, bytes], None]) -> None:
-        self.requests = Requests(mounted, stale=self._mode_is_stale)
+                 notify: Callable[[int, bytes], None], relatime: bool = False) -> None:
+        self.requests = Requests(mounted, stale=self._mode_is_stale, relatime=relatime)
         self._features = fuse.WANTED | (Feature.WRITEBACK_CACHE if writeback else 0)
         self._writeback = writeback
         self._read_ahead_len = read_ahead_len
@@ -59,13 +60,13 @@ class KernelTransport:
             Opcode.RENAME2: self._rename, Opcode.LINK: self._link, Opcode.OPEN: self._open,
             Opcode.CREATE: self._create, Opcode.READ: self._read, Opcode.WRITE: self._write,
             Opcode.FLUSH: self._flush, Opcode.RELEASE: self._release, Opcode.FSYNC: self._fsync,
-            Opcode.FALLOCATE: self._fallocate, Opcode.OPENDIR: self._opendir,
+            Opcode.TMPFILE: self._tmpfile, Opcode.STATX: self._statx, Opcode.OPENDIR: self._opendir,
             Opcode.READDIR: self._readdir, Opcode.READDIRPLUS: self._readdirplus,
             Opcode.RELEASEDIR: self._release, Opcode.FSYNCDIR: self._fsyncdir,
             Opcode.STATFS: self._statfs, Opcode.GETXATTR: self._getxattr,
             Opcode.SETXATTR: self._setxattr, Opcode.LISTXATTR: self._listxattr,
             Opcode.REMOVEXATTR: self._removexattr, Opcode.INTERRUPT: self._nothing,
-            Opcode.DESTROY: self._nothing,
+            Opcode.DESTROY: self._nothing, **KernelRanges(self.requests.ranges).handlers(),
         }
 
     # --- the connection ---
@@ -103,9 +104,8 @@ class KernelTransport:
 
     def _batch_forget(self, request: Request) -> Answer:
         count, _ = fuse.BATCH_FORGET_IN.unpack_from(request.body)
-        start = fuse.BATCH_FORGET_IN.size
-        return self._forget_all(list(fuse.FORGET_ONE.iter_unpack(
-            request.body[start:start + count * fuse.FORGET_ONE.size])))
+        return self._forget_all(list(fuse.FORGET_ONE.iter_unpack(fuse.payload(
+            request.body, fuse.BATCH_FORGET_IN.size, count * fuse.FORGET_ONE.size))))
 
     async def _forget_all(self, forgotten: list[tuple[int, int]]) -> None:
         for inode, count in forgotten:
@@ -113,6 +113,10 @@ class KernelTransport:
 
     def _getattr(self, request: Request) -> Answer:
         return self._attributes(self.requests.stat(InodeId(request.inode)))
+
+    def _statx(self, request: Request) -> Answer:
+        found = self.requests.stat(InodeId(request.inode))
+        return statx(found, self._timeout(found))
 
     def _readlink(self, request: Request) -> Answer:
         return self.requests.readlink(InodeId(request.inode))
@@ -127,39 +131,45 @@ class KernelTransport:
     # --- names ---
 
     def _mknod(self, request: Request) -> Answer:
-        mode, rdev, _, _ = fuse.MKNOD_IN.unpack_from(request.body)
+        mode, rdev, umask, _ = fuse.MKNOD_IN.unpack_from(request.body)
         name, = fuse.names(request.body[fuse.MKNOD_IN.size:], 1)
-        return self._made(request, name, mode, rdev=rdev)
+        return self._made(request, name, mode, rdev=rdev, umask=umask)
 
     def _mkdir(self, request: Request) -> Answer:
-        mode, _ = fuse.MKDIR_IN.unpack_from(request.body)
+        mode, umask = fuse.MKDIR_IN.unpack_from(request.body)
         name, = fuse.names(request.body[fuse.MKDIR_IN.size:], 1)
-        return self._made(request, name, stat.S_IFDIR | stat.S_IMODE(mode))
+        return self._made(request, name, stat.S_IFDIR | stat.S_IMODE(mode), umask=umask)
 
     def _symlink(self, request: Request) -> Answer:
         name, target = fuse.names(request.body, 2)
         return self._made(request, name, SYMLINK_MODE, symlink=target)
 
     async def _made(self, request: Request, name: bytes, mode: int, *, rdev: int = 0,
-                    symlink: bytes | None = None) -> Reply:
+                    symlink: bytes | None = None, umask: int = 0) -> Reply:
         return self._entry(await self.requests.create(
             InodeId(request.inode), name, mode=mode, uid=request.uid, gid=request.gid, rdev=rdev,
-            symlink=symlink))
+            symlink=symlink, umask=umask))
 
     def _create(self, request: Request) -> Answer:
-        flags, mode, _, _ = fuse.CREATE_IN.unpack_from(request.body)
+        flags, mode, umask, _ = fuse.CREATE_IN.unpack_from(request.body)
         name, = fuse.names(request.body[fuse.CREATE_IN.size:], 1)
-        return self._created(request, name, mode, flags)
+        return self._created(flags, self.requests.create_open(
+            InodeId(request.inode), name, mode=mode, uid=request.uid, gid=request.gid,
+            umask=umask))
 
-    async def _created(self, request: Request, name: bytes, mode: int, flags: int) -> Reply:
-        fh, created = await self.requests.create_open(
-            InodeId(request.inode), name, mode=mode, uid=request.uid, gid=request.gid)
+    def _tmpfile(self, request: Request) -> Answer:
+        flags, mode, umask, _ = fuse.CREATE_IN.unpack_from(request.body)
+        return self._created(flags, self.requests.create_unnamed(
+            InodeId(request.inode), mode=mode, uid=request.uid, gid=request.gid, umask=umask))
+
+    async def _created(self, flags: int, making: Coroutine[Any, Any, tuple[int, Stat]]) -> Reply:
+        fh, created = await making
         return self._entry(created) + self._handle(fh, flags)
 
     def _link(self, request: Request) -> Answer:
         inode, = fuse.LINK_IN.unpack_from(request.body)
         name, = fuse.names(request.body[fuse.LINK_IN.size:], 1)
-        return self._linked(InodeId(inode), InodeId(request.inode), name)
+        return self._linked(fuse.inode_of(inode), InodeId(request.inode), name)
 
     async def _linked(self, inode: InodeId, parent: InodeId, name: bytes) -> Reply:
         return self._entry(await self.requests.link(inode, parent, name))
@@ -180,24 +190,32 @@ class KernelTransport:
             parent, flags, _ = fuse.RENAME2_IN.unpack_from(request.body)
             start = fuse.RENAME2_IN.size
         old_name, new_name = fuse.names(request.body[start:], 2)
-        return _emptied(self.requests.rename(InodeId(request.inode), old_name, InodeId(parent),
-                                             new_name, flags))
+        return _emptied(self.requests.rename(
+            InodeId(request.inode), old_name, fuse.inode_of(parent), new_name, flags,
+            uid=request.uid, gid=request.gid))
 
     # --- attributes ---
 
     def _setattr(self, request: Request) -> Answer:
-        """Without any field it is chown(-1, -1) or a write: all that it does is kill privileges."""
+        """Without any field it is chown(-1, -1) or comes before a write: it may kill privileges.
+
+        Only the owner's does so: a write by others tells it once more.
+        """
         (valid, _, size, atime, mtime, ctime, atime_ns, mtime_ns, ctime_ns, mode, uid,
          gid) = fuse.SETATTR_IN.unpack_from(request.body)
+        kills = bool(valid & SetAttr.KILL_SUIDGID)
+        if not valid & SetAttr.ANY:
+            owner = self.requests.stat(InodeId(request.inode)).attributes.uid
+            kills = request.uid in (0, owner)
         return self._changed(InodeId(request.inode), Change(
             mode=mode if valid & SetAttr.MODE else None,
             uid=uid if valid & SetAttr.UID else None, gid=gid if valid & SetAttr.GID else None,
             size=size if valid & SetAttr.SIZE else None,
-            atime_ns=atime * NS_PER_S + atime_ns if valid & SetAttr.ATIME else None,
-            mtime_ns=mtime * NS_PER_S + mtime_ns if valid & SetAttr.MTIME else None,
-            ctime_ns=ctime * NS_PER_S + ctime_ns if valid & SetAttr.CTIME else None,
+            atime_ns=fuse.time_ns(atime, atime_ns) if valid & SetAttr.ATIME else None,
+            mtime_ns=fuse.time_ns(mtime, mtime_ns) if valid & SetAttr.MTIME else None,
+            ctime_ns=fuse.time_ns(ctime, ctime_ns) if valid & SetAttr.CTIME else None,
             atime_now=bool(valid & SetAttr.ATIME_NOW), mtime_now=bool(valid & SetAttr.MTIME_NOW),
-            kill_privileges=bool(valid & SetAttr.KILL_SUIDGID) or not valid & SetAttr.ANY))
+            kill_privileges=kills))
 
     async def _changed(self, inode: InodeId, change: Change) -> Reply:
         return self._attributes(await self.requests.change(inode, change))
@@ -205,19 +223,21 @@ class KernelTransport:
     def _getxattr(self, request: Request) -> Answer:
         size, _ = fuse.GETXATTR_IN.unpack_from(request.body)
         name, = fuse.names(request.body[fuse.GETXATTR_IN.size:], 1)
-        return _sized(self.requests.get_xattr(InodeId(request.inode), name), size)
+        return sized(self.requests.get_xattr(InodeId(request.inode), name), size)
 
     def _listxattr(self, request: Request) -> Answer:
         size, _ = fuse.GETXATTR_IN.unpack_from(request.body)
         names = self.requests.list_xattrs(InodeId(request.inode), uid=request.uid)
-        return _sized(b"".join(name + b"\0" for name in names), size)
+        return sized(b"".join(name + b"\0" for name in names), size)
 
     def _setxattr(self, request: Request) -> Answer:
-        size, flags = fuse.SETXATTR_IN.unpack_from(request.body)
+        size, flags, extra, _ = fuse.SETXATTR_IN.unpack_from(request.body)
         rest = request.body[fuse.SETXATTR_IN.size:]
         name, = fuse.names(rest, 1)
-        value = bytes(rest[len(name) + 1:len(name) + 1 + size])
-        return _emptied(self.requests.set_xattr(InodeId(request.inode), name, value, flags))
+        value = fuse.payload(rest, len(name) + 1, size)
+        return _emptied(self.requests.set_xattr(
+            InodeId(request.inode), name, value, flags,
+            kill_set_group_id=bool(extra & fuse.SETXATTR_ACL_KILL_SGID)))
 
     def _removexattr(self, request: Request) -> Answer:
         name, = fuse.names(request.body, 1)
@@ -231,16 +251,17 @@ class KernelTransport:
                             bool(open_flags & fuse.OPEN_IN_KILL_SUIDGID))
 
     async def _opened(self, inode: InodeId, flags: int, uid: int, kill: bool) -> Reply:
-        return self._handle(await self.requests.open(inode, flags, uid=uid, kill_privileges=kill),
-                            flags)
+        fh = await self.requests.open(inode, flags, uid=uid, kill_privileges=kill)
+        return self._handle(fh, flags, keep=self.requests.may_keep_cache(inode))
 
     def _read(self, request: Request) -> Answer:
         fh, offset, size, _, _, _, _ = fuse.READ_IN.unpack_from(request.body)
+        _check_size(size)
         return self.requests.read(fh, offset, size)
 
     def _write(self, request: Request) -> Answer:
         fh, offset, size, flags, _, _, _ = fuse.WRITE_IN.unpack_from(request.body)
-        data = bytes(request.body[fuse.WRITE_IN.size:fuse.WRITE_IN.size + size])
+        data = fuse.payload(request.body, fuse.WRITE_IN.size, size)
         return self._written(fh, offset, data, bool(flags & fuse.WRITE_IN_KILL_SUIDGID))
 
     async def _written(self, fh: int, offset: int, data: bytes, kill: bool) -> Reply:
@@ -256,21 +277,20 @@ class KernelTransport:
     def _fsync(self, request: Request) -> Answer:
         return _emptied(self.requests.fsync(_handle_of(request)))
 
-    def _fallocate(self, request: Request) -> Answer:
-        fh, offset, length, mode, _ = fuse.FALLOCATE_IN.unpack_from(request.body)
-        return _emptied(self.requests.allocate(fh, offset, length, mode))
-
     # --- open directories ---
 
     def _opendir(self, request: Request) -> Answer:
-        fh = self.requests.open_directory(InodeId(request.inode))
-        return fuse.OPEN_OUT.pack(fh, fuse.OPEN_KEEP_CACHE | fuse.OPEN_CACHE_DIR, 0)
+        inode = InodeId(request.inode)
+        fh = self.requests.open_directory(inode)
+        kept = fuse.OPEN_KEEP_CACHE if self.requests.may_keep_cache(inode) else 0
+        return fuse.OPEN_OUT.pack(fh, kept | fuse.OPEN_CACHE_DIR, 0)
 
     def _readdir(self, request: Request) -> Answer:
         fh, start, size, _, _, _, _ = fuse.READ_IN.unpack_from(request.body)
+        _check_size(size)
         reply = bytearray()
         for name, inode, mode, cookie in self.requests.plain_entries(fh, start):
-            entry = _dirent(name, inode, mode, cookie)
+            entry = dirent(name, inode, mode, cookie)
             if len(reply) + len(entry) > size:
                 break
             reply += entry
@@ -278,10 +298,11 @@ class KernelTransport:
 
     def _readdirplus(self, request: Request) -> Answer:
         fh, start, size, _, _, _, _ = fuse.READ_IN.unpack_from(request.body)
+        _check_size(size)
         reply = bytearray()
         for name, found, cookie in self.requests.entries(fh, start):
             attributes = found.attributes
-            entry = _dirent(name, attributes.inode, attributes.mode, cookie)
+            entry = dirent(name, attributes.inode, attributes.mode, cookie)
             if len(reply) + fuse.ENTRY_OUT.size + len(entry) > size:
                 break
             reply += self._entry(found)
@@ -295,9 +316,9 @@ class KernelTransport:
 
     # --- replies ---
 
-    def _handle(self, fh: int, flags: int) -> bytes:
+    def _handle(self, fh: int, flags: int, *, keep: bool = True) -> bytes:
         """An open file. Who only reads has nothing to be told at close."""
-        told = fuse.OPEN_KEEP_CACHE
+        told = fuse.OPEN_KEEP_CACHE if keep else 0
         if flags & ACCESS_MODE == 0 and not self._writeback:
             told |= fuse.OPEN_NOFLUSH
         return fuse.OPEN_OUT.pack(fh, told, 0)
@@ -309,26 +330,11 @@ class KernelTransport:
         entry_s, entry_ns = self._entry_timeout
         attribute_s, attribute_ns = self._timeout(found)
         return fuse.ENTRY_OUT.pack(found.attributes.inode, 0, entry_s, attribute_s, entry_ns,
-                                   attribute_ns, *_fields(found))
+                                   attribute_ns, *fields(found))
 
     def _attributes(self, found: Stat) -> bytes:
         seconds, ns = self._timeout(found)
-        return fuse.ATTR_OUT.pack(seconds, ns, 0, *_fields(found))
-
-
-def _fields(found: Stat) -> tuple[int, ...]:
-    attributes = found.attributes
-    atime_s, atime_ns = divmod(attributes.atime_ns, NS_PER_S)
-    mtime_s, mtime_ns = divmod(attributes.mtime_ns, NS_PER_S)
-    ctime_s, ctime_ns = divmod(attributes.ctime_ns, NS_PER_S)
-    return (attributes.inode, attributes.size, found.blocks, atime_s, mtime_s, ctime_s, atime_ns,
-            mtime_ns, ctime_ns, attributes.mode, attributes.nlink, attributes.uid, attributes.gid,
-            attributes.rdev, BLOCK_HINT_LEN, 0)
-
-
-def _dirent(name: bytes, inode: int, mode: int, cookie: int) -> bytes:
-    header = fuse.DIRENT.pack(inode, cookie, len(name), stat.S_IFMT(mode) >> 12)
-    return header + name + bytes(-len(name) % 8)
+        return fuse.ATTR_OUT.pack(seconds, ns, 0, *fields(found))
 
 
 def _handle_of(request: Request) -> int:
@@ -336,13 +342,10 @@ def _handle_of(request: Request) -> int:
     return int(fh)
 
 
-def _sized(value: bytes, size: int) -> bytes:
-    """A value, or its length if the caller asked with no room for it. ERANGE if it is too long."""
-    if not size:
-        return fuse.GETXATTR_OUT.pack(len(value), 0)
-    if len(value) > size:
-        raise FsError(errno.ERANGE)
-    return value
+def _check_size(size: int) -> None:
+    """EINVAL for more than was agreed on at mount, which the kernel never asks for."""
+    if size > REQUEST_LEN_MAX:
+        raise FsError(errno.EINVAL)
 
 
 async def _emptied(action: Coroutine[Any, Any, None]) -> Reply:

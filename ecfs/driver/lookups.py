@@ -32,6 +32,10 @@ class LookupCounts:
         """The last name of an inode is gone."""
         self._nameless.add(inode)
 
+    def found_name(self, inode: InodeId) -> None:
+        """The inode has a name, perhaps its first."""
+        self._nameless.discard(inode)
+
     def is_nameless(self, inode: InodeId) -> bool:
         """Whether the inode lost its last name during this mount and still exists."""
         return inode in self._nameless

@@ -1,5 +1,6 @@
 """pyfuse3's requests in terms of `Requests`: converts arguments, results and errors, no more."""
 
+import errno
 import functools
 import stat
 from collections.abc import Callable, Coroutine, Sequence
@@ -7,6 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import pyfuse3
 
+from ecfs.base.errors import FsError
 from ecfs.base.ids import InodeId
 from ecfs.base.units import BLOCK_LEN
 from ecfs.driver.attributes import Change, Stat
@@ -18,6 +20,7 @@ UNSETTLED_TIMEOUT_S = 1.0
 BLOCK_HINT_LEN = 32 * BLOCK_LEN
 SYMLINK_MODE = stat.S_IFLNK | 0o777
 DOTS = (b".", b"..")
+_ACL_PREFIX = b"system.posix_acl_"
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -43,10 +46,10 @@ class Operations(pyfuse3.Operations):
     supports_dot_lookup = True
 
     def __init__(self, mounted: Mounted, *, writeback: bool, entry_timeout_s: float,
-                 attribute_timeout_s: float) -> None:
+                 attribute_timeout_s: float, relatime: bool = False) -> None:
         super().__init__()
         self.enable_writeback_cache = writeback
-        self.requests = Requests(mounted, stale=_mode_is_stale)
+        self.requests = Requests(mounted, stale=_mode_is_stale, relatime=relatime)
         self._entry_timeout_s = entry_timeout_s
         self._attribute_timeout_s = attribute_timeout_s
 
@@ -167,22 +170,26 @@ class Operations(pyfuse3.Operations):
     @_answered
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
         """Value of an extended attribute."""
+        _refuse_acls(name)
         return self.requests.get_xattr(InodeId(inode), name)
 
     @_answered
     async def setxattr(self, inode: int, name: bytes, value: bytes,
                        ctx: pyfuse3.RequestContext) -> None:
         """Set an extended attribute; pyfuse3 has seen to the flags by asking for it before."""
+        _refuse_acls(name)
         await self.requests.set_xattr(InodeId(inode), name, value, 0)
 
     @_answered
     async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
         """Names of extended attributes."""
-        return self.requests.list_xattrs(InodeId(inode), uid=ctx.uid)
+        return [name for name in self.requests.list_xattrs(InodeId(inode), uid=ctx.uid)
+                if not name.startswith(_ACL_PREFIX)]
 
     @_answered
     async def removexattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         """Remove an extended attribute."""
+        _refuse_acls(name)
         await self.requests.remove_xattr(InodeId(inode), name)
 
     # --- open files ---
@@ -200,7 +207,8 @@ class Operations(pyfuse3.Operations):
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         """Open, with O_TRUNC if asked for; the kernel may keep the pages it has."""
         fh = await self.requests.open(InodeId(inode), flags, uid=ctx.uid)
-        return pyfuse3.FileInfo(fh=fh, keep_cache=True)
+        return pyfuse3.FileInfo(fh=fh,
+                                keep_cache=self.requests.may_keep_cache(InodeId(inode)))
 
     @_answered
     async def read(self, fh: int, off: int, size: int) -> bytes:
@@ -272,6 +280,15 @@ class Operations(pyfuse3.Operations):
         entry.st_mtime_ns = attributes.mtime_ns
         entry.st_ctime_ns = attributes.ctime_ns
         return entry
+
+
+def _refuse_acls(name: bytes) -> None:
+    """pyfuse3 lets the kernel apply the umask before us, which default ACLs must be able to stop.
+
+    Those that are stored stay, but nobody checks them here.
+    """
+    if name.startswith(_ACL_PREFIX):
+        raise FsError(errno.EOPNOTSUPP)
 
 
 def _mode_is_stale(inode: InodeId) -> None:

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from ecfs.base.errors import EcfsError, FsError
 from ecfs.base.ids import ROOT_INODE, InodeId
 from ecfs.base.limits import FILE_LEN_MAX
+from ecfs.driver.access_times import AccessTimes
 from ecfs.driver.attributes import Change, Stat
 from ecfs.driver.handles import DirectoryHandle, FileHandle, HandleTable
 from ecfs.driver.lookups import LookupCounts
 from ecfs.driver.orphans import drop_orphan
+from ecfs.driver.ranges import RangeRequests
 from ecfs.driver.volume_protocol import Mounted, VolumeSpace
 from ecfs.namespace import RENAME_EXCHANGE, Attributes
 from ecfs.targets import Buffer
@@ -21,7 +23,6 @@ _log = logging.getLogger("ecfs.driver")
 
 _TRUSTED = b"trusted."
 _CAPABILITY = b"security.capability"
-_KEEP_SIZE = 1
 
 
 class Requests:
@@ -32,7 +33,8 @@ class Requests:
     `stale` is told of an inode whose mode changed behind the kernel's back.
     """
 
-    def __init__(self, mounted: Mounted, stale: Callable[[InodeId], None]) -> None:
+    def __init__(self, mounted: Mounted, stale: Callable[[InodeId], None], *,
+                 relatime: bool = False) -> None:
         self._mounted = mounted
         self._tree = mounted.tree
         self._files = mounted.files
@@ -40,6 +42,9 @@ class Requests:
         self._handles = HandleTable()
         self._lookups = LookupCounts()
         self._capability_changes = 0
+        self._unnamed: set[InodeId] = set()
+        self._access = AccessTimes(mounted) if relatime else None
+        self.ranges = RangeRequests(mounted, self._handles, self.stat, self.change, stale)
 
     # --- looking ---
 
@@ -60,6 +65,8 @@ class Requests:
 
     def readlink(self, inode: InodeId) -> bytes:
         """The target of a symbolic link."""
+        if self._access is not None:
+            self._access.note(inode)
         return self._tree.readlink(inode)
 
     def space(self) -> VolumeSpace:
@@ -75,25 +82,40 @@ class Requests:
     # --- names ---
 
     async def create(self, parent: InodeId, name: bytes, *, mode: int, uid: int, gid: int,
-                     rdev: int = 0, symlink: bytes | None = None) -> Stat:
+                     rdev: int = 0, symlink: bytes | None = None, umask: int = 0) -> Stat:
         """A new inode of any type; its lookup is counted."""
         await self._admitted(grows=True)
         attributes = self._tree.create(parent, name, mode=mode, uid=uid, gid=gid, rdev=rdev,
-                                       symlink=symlink)
+                                       symlink=symlink, umask=umask)
         self._lookups.add(attributes.inode)
         return self._seen(attributes)
 
     async def create_open(self, parent: InodeId, name: bytes, *, mode: int, uid: int,
-                          gid: int) -> tuple[int, Stat]:
+                          gid: int, umask: int = 0) -> tuple[int, Stat]:
         """A new regular file and a handle on it; its lookup is counted."""
         created = await self.create(parent, name, mode=stat.S_IFREG | stat.S_IMODE(mode), uid=uid,
-                                    gid=gid)
+                                    gid=gid, umask=umask)
         return self._opened(created.attributes.inode, uid), created
 
-    async def link(self, inode: InodeId, parent: InodeId, name: bytes) -> Stat:
-        """One more name for an inode; its lookup is counted."""
+    async def create_unnamed(self, parent: InodeId, *, mode: int, uid: int, gid: int,
+                             umask: int) -> tuple[int, Stat]:
+        """O_TMPFILE: a file that goes with its handle, unless `link` names it before."""
         await self._admitted(grows=True)
-        attributes = self._tree.link(inode, parent, name)
+        attributes = self._tree.create_unnamed(parent, mode=mode, uid=uid, gid=gid, umask=umask)
+        self._lookups.add(attributes.inode)
+        self._lookups.lost_name(attributes.inode)
+        self._unnamed.add(attributes.inode)
+        return self._opened(attributes.inode, uid), self._seen(attributes)
+
+    async def link(self, inode: InodeId, parent: InodeId, name: bytes) -> Stat:
+        """One more name for an inode; its lookup is counted.
+
+        A file of `create_unnamed` gets its first; one that was unlinked stays without (ENOENT).
+        """
+        await self._admitted(grows=True)
+        attributes = self._tree.link(inode, parent, name, unnamed=inode in self._unnamed)
+        self._unnamed.discard(inode)
+        self._lookups.found_name(inode)
         self._lookups.add(inode)
         return self._seen(attributes)
 
@@ -108,8 +130,8 @@ class Requests:
         await self._lost_name(self._tree.rmdir(parent, name))
 
     async def rename(self, old_parent: InodeId, old_name: bytes, new_parent: InodeId,
-                     new_name: bytes, flags: int) -> None:
-        """Move or exchange names.
+                     new_name: bytes, flags: int, *, uid: int = 0, gid: int = 0) -> None:
+        """Move or exchange names; `uid` and `gid` own a whiteout.
 
         A file that replaces another is flushed first, so that one commit holds its bytes and its
         name: after a crash the name shows the old file or the new one, never an empty one.
@@ -117,7 +139,8 @@ class Requests:
         await self._admitted(grows=False)
         if not flags & RENAME_EXCHANGE:
             await self._flush_replacement(old_parent, old_name, new_parent, new_name)
-        victim = self._tree.rename(old_parent, old_name, new_parent, new_name, flags)
+        victim = self._tree.rename(old_parent, old_name, new_parent, new_name, flags, uid=uid,
+                                   gid=gid)
         if victim is not None:
             await self._lost_name(victim)
 
@@ -147,7 +170,7 @@ class Requests:
         return self._seen(attributes)
 
     def get_xattr(self, inode: InodeId, name: bytes) -> bytes:
-        """The value of an extended attribute; ACLs are not served (ENOTSUP)."""
+        """The value of an extended attribute."""
         return self._tree.get_xattr(inode, name)
 
     def list_xattrs(self, inode: InodeId, *, uid: int) -> list[bytes]:
@@ -155,11 +178,12 @@ class Requests:
         names = self._tree.list_xattrs(inode)
         return names if uid == 0 else [name for name in names if not name.startswith(_TRUSTED)]
 
-    async def set_xattr(self, inode: InodeId, name: bytes, value: bytes, flags: int) -> None:
-        """Set an extended attribute; flags CREATE=1, REPLACE=2."""
+    async def set_xattr(self, inode: InodeId, name: bytes, value: bytes, flags: int, *,
+                        kill_set_group_id: bool = False) -> None:
+        """Set an extended attribute; flags CREATE=1, REPLACE=2. Modes follow access ACLs."""
         await self._admitted(grows=True)
         self._capability_changes += name == _CAPABILITY
-        self._tree.set_xattr(inode, name, value, flags)
+        self._tree.set_xattr(inode, name, value, flags, kill_set_group_id=kill_set_group_id)
 
     async def remove_xattr(self, inode: InodeId, name: bytes) -> None:
         """Remove an extended attribute."""
@@ -181,9 +205,16 @@ class Requests:
             await self.change(inode, Change(size=0, kill_privileges=kill))
         return self._opened(inode, uid)
 
+    def may_keep_cache(self, inode: InodeId) -> bool:
+        """Whether what the kernel has of a file's or directory's content may serve a new handle."""
+        return self._access is None or not self._access.is_due(inode)
+
     async def read(self, fh: int, offset: int, length: int) -> Buffer:
         """The bytes of the range that lie before the end of the file."""
-        return await self._files.read(self._handles.file(fh).inode, offset, length)
+        inode = self._handles.file(fh).inode
+        if self._access is not None:
+            self._access.note(inode)
+        return await self._files.read(inode, offset, length)
 
     async def write(self, fh: int, offset: int, data: bytes, *,
                     kill_privileges: bool | None = None) -> int:
@@ -205,20 +236,6 @@ class Requests:
             handle.capability_changes = self._capability_changes
             self._drop_capability(inode)
         return len(data)
-
-    async def allocate(self, fh: int, offset: int, length: int, mode: int) -> None:
-        """fallocate(2): the file reaches at least to the end of the range, as a hole.
-
-        Nothing is reserved: a log writes each block anew anyhow. KEEP_SIZE alone does nothing; all
-        other modes are ENOTSUP.
-        """
-        inode = self._handles.file(fh).inode
-        if mode & ~_KEEP_SIZE:
-            raise FsError(errno.EOPNOTSUPP)
-        await self._admitted(grows=True)
-        size = self.stat(inode).attributes.size
-        if not mode and offset + length > size:
-            await self.change(inode, Change(size=offset + length))
 
     async def flush(self, fh: int) -> None:
         """close(2) of one descriptor: reports a failed background write."""
@@ -306,6 +323,8 @@ class Requests:
                  start: int) -> list[tuple[bytes, InodeId, int]]:
         if start == 0 or handle.listing is None:
             inode = handle.inode
+            if self._access is not None:
+                self._access.note(inode)
             handle.listing = [(b".", inode, stat.S_IFDIR),
                               (b"..", self._tree.parent_of(inode), stat.S_IFDIR),
                               *self._tree.list_directory(inode)]
@@ -354,6 +373,7 @@ class Requests:
     async def _drop_if_unused(self, inode: InodeId) -> None:
         if self._is_used(inode):
             return
+        self._unnamed.discard(inode)
         if not await self._has_room():
             self._lookups.dropped(inode)
         elif not self._is_used(inode) and self._lookups.is_nameless(inode):

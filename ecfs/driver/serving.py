@@ -44,7 +44,7 @@ async def serve(mounted: Mounted, mountpoint: str, options: MountOptions, *,
             announced.set()
             ready()
 
-    serve_one = serve_kernel if options.transport is Transport.KERNEL else serve_pyfuse3
+    serve_one = serve_kernel if options.transport is Transport.RAW else serve_pyfuse3
     await serve_one(mounted, mountpoint, options, announce, stopping)
     if not announced.is_set():
         raise RuntimeError(f"the mount on {mountpoint} ended before it was ready")

@@ -69,6 +69,22 @@ class Files(Protocol):
         """Cut or extend with zeros, the size in the tree included."""
         ...
 
+    async def punch(self, inode: InodeId, low: int, high: int) -> None:
+        """Make a hole of the bytes [low, high) that lie within the file; its times change."""
+        ...
+
+    async def seek(self, inode: InodeId, offset: int, *, hole: bool) -> int | None:
+        """Where the next data or hole at or after `offset` begins; None for no data.
+
+        The end of the file counts as a hole.
+        """
+        ...
+
+    async def copy(self, source: InodeId, offset: int, target: InodeId, to: int,
+                   length: int) -> int:
+        """Copy bytes from file to file, ranges apart; how many, maybe fewer, 0 at the end."""
+        ...
+
     async def flush(self, inode: InodeId) -> None:
         """Bring pending content into the open transaction; not durable yet."""
         ...

@@ -134,7 +134,8 @@ def unpack_head(plain: bytes) -> StripeHead:
     if len(plain) != _HEAD.size:
         raise Damage("stripe head has a wrong length")
     kind, version, _, body_len, directory_len, count, start, order, _ = _HEAD.unpack(plain)
-    if version != FORMAT_VERSION or body_len > COLUMN_LEN_MAX or count > EXTENTS_PER_STRIPE_MAX:
+    if version != FORMAT_VERSION or not 0 < body_len <= COLUMN_LEN_MAX or (
+            count > EXTENTS_PER_STRIPE_MAX):
         raise Damage("stripe head has impossible values")
     return StripeHead(kind, body_len, directory_len, count, start, order)
 

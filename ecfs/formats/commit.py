@@ -6,6 +6,8 @@ A record is a sealed box (see `box`) in `commits.<epoch>`; its payload is a msgp
 |---|---|
 | parent | hash of the record before (BLAKE3 of its whole box), zeros for the first |
 | writer | id of the writer that made it |
+| host | machine that made it, as in its claim; shown, and tells whose audit log is meant |
+| audit | None, or [log id, count, hash]: the head of the writer's audit log, durable before |
 | time_ns | wall clock, shown only |
 | generation | of the newest labels when it was made |
 | page_count | length of the database in pages |
@@ -22,6 +24,7 @@ from blake3 import blake3
 
 from ecfs.base.errors import Damage
 from ecfs.base.limits import (
+    COLUMN_LEN_MAX,
     COMMIT_PADDING_LENS,
     COMMIT_RECORD_LEN_MAX,
     MEMBERS_MAX,
@@ -30,11 +33,15 @@ from ecfs.base.limits import (
 )
 from ecfs.formats.box import OVERHEAD_LEN, BoxHead, BoxKeys, BoxKind, open_box, seal_box
 from ecfs.formats.packing import Fields, checked_ids, checked_numbers, pack, unpack
+from ecfs.observe import AUDIT_HASH_LEN, AUDIT_LOG_ID_LEN, AuditHead
 from ecfs.sealing import HASH_LEN
 
 COMMIT = BoxKind(b"ECFSREC1", "commit", COMMIT_RECORD_LEN_MAX)
 NO_PARENT = bytes(32)
 PAGES_PER_RECORD_MAX = 1 << 16
+HOST_LEN_MAX = 255
+PAGES_MAX = (1 << 32) - 2
+"""SQLite's own limit to the length of a database."""
 _METADATA_STRIPES_MAX = 1 << 16
 
 
@@ -123,12 +130,16 @@ class Commit:
     more: bool = False
     clean: bool = False
     root: Root | None = field(default=None)
+    host: str = ""
+    audit: AuditHead | None = None
 
 
 def encode_commit(commit: Commit, keys: BoxKeys, fresh: bytes) -> bytes:
     """The record's bytes, padded to one of `COMMIT_PADDING_LENS`."""
     payload = pack({
-        "parent": commit.parent, "writer": commit.writer, "time_ns": commit.time_ns,
+        "parent": commit.parent, "writer": commit.writer, "host": commit.host[:HOST_LEN_MAX],
+        "audit": None if commit.audit is None else [
+            commit.audit.log, commit.audit.count, commit.audit.hash], "time_ns": commit.time_ns,
         "generation": commit.generation, "page_count": commit.page_count,
         "pages": [[delta.page, delta.based, delta.data] for delta in commit.pages],
         "missed": list(commit.missed), "more": commit.more, "clean": commit.clean,
@@ -151,18 +162,32 @@ def decode_commit(data: bytes, keys: BoxKeys) -> tuple[BoxHead, Commit]:
     return head, Commit(
         epoch=head.epoch, seq=head.seq, parent=fields.data("parent", length=32),
         writer=fields.data("writer", length=16), time_ns=fields.number("time_ns"),
-        generation=fields.number("generation"), page_count=fields.number("page_count"),
+        generation=fields.number("generation"),
+        page_count=fields.number("page_count", high=PAGES_MAX),
         pages=tuple(_delta(row) for row in
                     fields.items("pages", count_max=PAGES_PER_RECORD_MAX)),
         missed=fields.ids("missed", count_max=MEMBERS_MAX), more=fields.flag("more"),
         clean=fields.flag("clean"),
-        root=_root(fields.part("checkpoint")) if fields.has("checkpoint") else None)
+        root=_root(fields.part("checkpoint")) if fields.has("checkpoint") else None,
+        host=fields.text("host"),
+        audit=_audit(fields.items("audit", count_max=3)) if fields.has("audit") else None)
+
+
+def _audit(row: list[object]) -> AuditHead:
+    if len(row) == 3:
+        log, count, hashed = row
+        if isinstance(log, bytes) and len(log) == AUDIT_LOG_ID_LEN and (
+                isinstance(hashed, bytes) and len(hashed) == AUDIT_HASH_LEN):
+            [number] = checked_numbers([count], "head of an audit log", 1)
+            if 0 < number < 1 << 63:
+                return AuditHead(log, number, hashed)
+    raise Damage("commit has a malformed head of an audit log")
 
 
 def _delta(row: object) -> PageDelta:
     if isinstance(row, list) and len(row) == 3:
         page, based, data = row
-        if isinstance(page, int) and page is not True and page > 0 and (
+        if isinstance(page, int) and page is not True and 0 < page <= PAGES_MAX and (
                 isinstance(based, bool) and isinstance(data, bytes)):
             return PageDelta(page, based, data)
     raise Damage("commit has a malformed page")
@@ -188,7 +213,7 @@ def _root(fields: Fields) -> Root:
     rows = fields.items
     return Root(
         base_seq=fields.number("base_seq"), base_hash=fields.data("base_hash", length=32),
-        page_count=fields.number("page_count"),
+        page_count=fields.number("page_count", high=PAGES_MAX),
         chunks=tuple(ChunkPlace(*checked_numbers(row, "chunk of the page map", 3))
                      for row in rows("chunks", count_max=1 << 16)),
         stripes=tuple(_stripe(row)
@@ -209,6 +234,8 @@ def _stripe(row: object) -> MetadataStripe:
         *numbers, salt, digest = row
         if all(isinstance(value, bytes) and len(value) == HASH_LEN for value in (salt, digest)):
             number, segment, offset, body_len = checked_numbers(numbers, "metadata stripe", 4)
+            if not body_len or offset + body_len > COLUMN_LEN_MAX:
+                raise Damage("checkpoint has a stripe outside of its column")
             return MetadataStripe(number, segment, offset, body_len, salt, digest)
     raise Damage("checkpoint has a malformed stripe")
 

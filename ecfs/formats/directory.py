@@ -11,7 +11,7 @@ from typing import Any
 
 from ecfs.base.errors import Damage
 from ecfs.base.limits import EXTENTS_PER_STRIPE_MAX
-from ecfs.formats.packing import pack, unpack
+from ecfs.formats.packing import NUMBER_MAX, pack, unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,12 @@ def decode_directory(data: bytes) -> list[ExtentNote]:
 def _note(row: Any) -> ExtentNote:
     kinds = (int, int, int, int, int, int, bytes, int, int, int)
     if not isinstance(row, list) or len(row) != len(kinds) or not all(
-            isinstance(value, kind) for value, kind in zip(row, kinds, strict=True)):
+            type(value) is kind for value, kind in zip(row, kinds, strict=True)):
         raise Damage("stripe directory has a malformed entry")
-    return ExtentNote(*row)
+    note = ExtentNote(*row)
+    # Only a time can lie before the epoch.
+    numbers = [abs(note.mtime_ns), note.start, note.length, note.inode, note.offset, note.size,
+               note.parent, note.mode, note.order]
+    if not all(0 <= number <= NUMBER_MAX for number in numbers):
+        raise Damage("stripe directory has an impossible number")
+    return note

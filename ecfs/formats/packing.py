@@ -7,6 +7,9 @@ import msgpack
 from ecfs.base.errors import Damage
 from ecfs.base.ids import ID_LEN
 
+NUMBER_MAX = (1 << 63) - 1
+"""What SQLite and the kernel's offsets hold."""
+
 
 def pack(value: Any) -> bytes:
     """The msgpack encoding; the same value always gives the same bytes.
@@ -18,8 +21,15 @@ def pack(value: Any) -> bytes:
 
 
 def unpack(data: bytes, *, items_max: int = 1 << 17) -> Any:
-    """The value in `data`; Damage when it is not one well-formed value within the limits."""
+    """The value in `data`; Damage when it is not one well-formed value within the limits.
+
+    It is walked through first, which makes nothing: a list is allocated at the length that it
+    claims, and some hundred of them one in another would take memory that `data` does not justify.
+    """
+    walker = msgpack.Unpacker(max_buffer_size=max(len(data), 1))
     try:
+        walker.feed(data)
+        walker.skip()
         return msgpack.unpackb(
             data, raw=False, strict_map_key=True, use_list=True, max_str_len=1 << 16,
             max_bin_len=len(data), max_array_len=items_max, max_map_len=1 << 12, max_ext_len=0,
@@ -37,7 +47,7 @@ class Fields:
         self._map: dict[Any, Any] = value
         self._what = what
 
-    def number(self, name: str, *, low: int = 0, high: int = (1 << 63) - 1) -> int:
+    def number(self, name: str, *, low: int = 0, high: int = NUMBER_MAX) -> int:
         """An integer within bounds, both inclusive."""
         value = self._map.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
@@ -99,9 +109,9 @@ def checked_ids(values: list[Any], what: str) -> tuple[bytes, ...]:
 
 
 def checked_numbers(values: Any, what: str, count: int) -> list[int]:
-    """The values when they are `count` integers, none negative; else Damage."""
+    """The values when they are `count` integers from 0 to NUMBER_MAX; else Damage."""
     if not isinstance(values, list) or len(values) != count or not all(
-            isinstance(value, int) and not isinstance(value, bool) and value >= 0
+            isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= NUMBER_MAX
             for value in values):
         raise Damage(f"{what} is malformed")
     return values

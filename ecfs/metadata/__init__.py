@@ -25,6 +25,7 @@ from ecfs.metadata.pages import (
     decode_delta,
     encode_delta,
 )
+from ecfs.metadata.sharing import SharingTables
 from ecfs.metadata.tree import TreeTables
 from ecfs.metadata.vfs import MAIN_NAME, PageVfs
 
@@ -32,5 +33,6 @@ __all__ = [
     "ATTRIBUTE_CHECKS", "CHUNK_LEN", "CHUNK_PLACES", "CONTENT_CHECKS", "EXTENT_CHECKS",
     "MAIN_NAME", "MAP_CHECKS", "ROOT_CHECKS", "SEGMENT_CHECKS", "TREE_CHECKS", "Batch",
     "CheckQueries", "ContentTables", "Database", "ExtentRow", "MapPiece", "PageMap", "PageStore",
-    "PageVfs", "RowCheck", "StripeRow", "TreeTables", "decode_delta", "encode_delta",
+    "PageVfs", "RowCheck", "SharingTables", "StripeRow", "TreeTables", "decode_delta",
+    "encode_delta",
 ]

@@ -119,6 +119,10 @@ class TreeTables:
         """Note that an inode has no name left."""
         self._run("INSERT INTO orphans VALUES(?)", (inode,))
 
+    def delete_orphan(self, inode: InodeId) -> None:
+        """An inode has a name again."""
+        self._run("DELETE FROM orphans WHERE inode=?", (inode,))
+
     def orphans(self, limit: int) -> list[InodeId]:
         """Inodes without a name, the lowest first."""
         return [InodeId(row[0]) for row in

@@ -6,9 +6,9 @@ nobody has it open. Everything here is synchronous and runs on the event loop be
 """
 
 from ecfs.namespace.attributes import Attributes
-from ecfs.namespace.renaming import RENAME_EXCHANGE, RENAME_NOREPLACE
+from ecfs.namespace.renaming import RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT
 from ecfs.namespace.tree import Tree
 from ecfs.namespace.xattrs import XATTR_CREATE, XATTR_REPLACE
 
-__all__ = ["RENAME_EXCHANGE", "RENAME_NOREPLACE", "XATTR_CREATE", "XATTR_REPLACE", "Attributes",
-           "Tree"]
+__all__ = ["RENAME_EXCHANGE", "RENAME_NOREPLACE", "RENAME_WHITEOUT", "XATTR_CREATE",
+           "XATTR_REPLACE", "Attributes", "Tree"]

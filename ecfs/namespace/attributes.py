@@ -37,6 +37,11 @@ class Attributes:
         return Attributes(self.inode, self.mode, nlink, self.uid, self.gid, self.rdev, self.size,
                           self.atime_ns, self.mtime_ns, ctime_ns, self.btime_ns)
 
+    def with_mode(self, mode: int, ctime_ns: int) -> "Attributes":
+        """The same with another mode, its type bits included."""
+        return Attributes(self.inode, mode, self.nlink, self.uid, self.gid, self.rdev, self.size,
+                          self.atime_ns, self.mtime_ns, ctime_ns, self.btime_ns)
+
     def with_entries_changed(self, nlink: int, now_ns: int) -> "Attributes":
         """A directory after its entries changed."""
         return Attributes(self.inode, self.mode, nlink, self.uid, self.gid, self.rdev, self.size,

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from ecfs.base.errors import FsError
 from ecfs.base.ids import InodeId
 from ecfs.metadata import TreeTables
+from ecfs.namespace import paths
 from ecfs.namespace.attributes import Attributes
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
+RENAME_WHITEOUT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,21 @@ class Outcome:
 
 def check_flags(flags: int) -> None:
     """Raise FsError EINVAL for flags that are unknown or exclude each other."""
-    if flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE) or flags == RENAME_NOREPLACE | RENAME_EXCHANGE:
+    if flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT) or (
+            flags & RENAME_EXCHANGE and flags != RENAME_EXCHANGE):
         raise FsError(errno.EINVAL)
+
+
+def situation(tables: TreeTables, source: Attributes, target: Attributes | None, *,
+              old_parent: InodeId, new_parent: InodeId) -> Situation:
+    """What a rename from one directory to another finds. ELOOP."""
+    return Situation(
+        source=source, target=target, same_parent=old_parent == new_parent,
+        source_holds_target=paths.holds(tables, source, new_parent, old_parent),
+        target_holds_source=(target is not None and paths.holds(
+            tables, target, old_parent, new_parent)),
+        target_is_empty=(target is not None and target.is_directory
+                         and not tables.has_entries(target.inode)))
 
 
 def decide(situation: Situation, flags: int) -> Outcome:

@@ -2,106 +2,27 @@
 
 import errno
 import stat
+from dataclasses import replace
 
-from ecfs.base.errors import Bug, FsError
+from ecfs.base.errors import FsError
 from ecfs.base.ids import ROOT_INODE, InodeId
-from ecfs.base.limits import (
-    ATTRIBUTE_CACHE_COUNT_MAX,
-    DIRECTORY_LISTING_MAX,
-    FILE_LEN_MAX,
-    LINKS_MAX,
-    NAME_LEN_MAX,
-)
-from ecfs.base.world import Clock
-from ecfs.metadata import TreeTables
-from ecfs.metadata.database import Database
-from ecfs.namespace import paths, renaming, xattrs
+from ecfs.base.limits import FILE_LEN_MAX, LINKS_MAX
+from ecfs.namespace import acls, renaming, xattrs
 from ecfs.namespace.attributes import Attributes, without_privileges
-from ecfs.namespace.cache import AttributeCache
+from ecfs.namespace.looking import TreeView
 from ecfs.namespace.names import check_new_name, check_symlink_target, check_victim_name
 
 _FILE_TYPES = frozenset({stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK,
                          stat.S_IFCHR, stat.S_IFBLK})
 
 
-class Tree:
+class Tree(TreeView):
     """All changes of inodes and entries. Not thread-safe; no method waits.
 
     Every changing method is one `Database.change()`: it happens or it raises and nothing happened.
     Refusals are `FsError` with the errno that Linux gives; an inode that does not exist is ENOENT.
-    Access times are set at creation and by `set_attributes` only (noatime).
+    Access times change only by `set_attributes` and `record_access`.
     """
-
-    def __init__(self, database: Database, clock: Clock, *,
-                 cache_count_max: int = ATTRIBUTE_CACHE_COUNT_MAX) -> None:
-        self._database = database
-        self._clock = clock
-        self._tables = TreeTables(database)
-        self._cache = AttributeCache(database, cache_count_max)
-        self._count: int | None = None
-        self._count_undo = database.undo_count
-
-    # --- looking ---
-
-    def lookup(self, parent: InodeId, name: bytes) -> Attributes:
-        """The inode behind a name; `.` and `..` work too. ENOENT, ENOTDIR, ENAMETOOLONG."""
-        inode = self._tables.entry(parent, name)
-        if inode is None:
-            return self._lookup_special(parent, name)
-        self._cache.put_name(inode, parent, name)
-        return self.attributes(inode)
-
-    def attributes(self, inode: InodeId) -> Attributes:
-        """What the database says of an inode. ENOENT."""
-        found = self._cache.get(inode)
-        if found is None:
-            row = self._tables.inode_row(inode)
-            if row is None:
-                raise FsError(errno.ENOENT)
-            found = Attributes(*row)
-            self._cache.put(found)
-        return found
-
-    def now_ns(self) -> int:
-        """The time that a change made now would carry."""
-        return self._clock.wall_ns()
-
-    def parent_of(self, inode: InodeId) -> InodeId:
-        """The directory that holds a directory; the root holds itself. ENOENT, ENOTDIR."""
-        self._directory(inode)
-        parent = self._tables.parent(inode)
-        if parent is None:
-            raise Bug(f"directory {inode} has no parent")
-        return parent
-
-    def readlink(self, inode: InodeId) -> bytes:
-        """Where a symbolic link points. EINVAL for anything else."""
-        if not stat.S_ISLNK(self.attributes(inode).mode):
-            raise FsError(errno.EINVAL)
-        return self._tables.symlink(inode) or b""
-
-    def list_directory(self, inode: InodeId) -> list[tuple[bytes, InodeId, int]]:
-        """All `(name, inode, mode)` ordered by name, without dots. EOVERFLOW past the bound."""
-        self._directory(inode)
-        listing = self._tables.listing(inode, DIRECTORY_LISTING_MAX + 1)
-        if len(listing) > DIRECTORY_LISTING_MAX:
-            raise FsError(errno.EOVERFLOW)
-        return [(name, InodeId(child), mode) for name, child, mode in listing]
-
-    def count(self) -> int:
-        """Number of inodes, orphans included. Cheap after the first call."""
-        if self._count is None or self._count_undo != self._database.undo_count:
-            self._count_undo = self._database.undo_count
-            self._count = self._tables.inode_count()
-        return self._count
-
-    def name_hint(self, inode: InodeId) -> tuple[InodeId, bytes] | None:
-        """`(parent, name)` that the inode had when last looked up, or None. Costs nothing."""
-        return self._cache.name(inode)
-
-    def path_of(self, inode: InodeId) -> bytes | None:
-        """One path from the root, for messages; None without a name. May read all entries."""
-        return paths.path_of(self._tables, inode)
 
     # --- names ---
 
@@ -112,11 +33,12 @@ class Tree:
                                      self._clock.wall_ns())
 
     def create(self, parent: InodeId, name: bytes, *, mode: int, uid: int, gid: int, rdev: int = 0,
-               symlink: bytes | None = None) -> Attributes:
+               symlink: bytes | None = None, umask: int = 0) -> Attributes:
         """Make an inode of the type in `mode` (regular without one) under a new name.
 
-        A set-group-id directory hands down its group, and the bit to directories. `symlink` is the
-        target, and goes with S_IFLNK only. EEXIST, ENOTDIR, ENOENT, ENAMETOOLONG, EINVAL.
+        A set-group-id directory hands down its group, and the bit to directories. A default ACL
+        of the directory takes the place of `umask`. `symlink` is the target, and goes with S_IFLNK
+        only. EEXIST, ENOTDIR, ENOENT, ENAMETOOLONG, EINVAL.
         """
         directory = self._directory(parent)
         check_new_name(name)
@@ -130,31 +52,67 @@ class Tree:
         if symlink is not None:
             check_symlink_target(symlink)
         is_directory = kind == stat.S_IFDIR
-        mode = kind | stat.S_IMODE(mode)
-        if directory.mode & stat.S_ISGID:
-            gid = directory.gid
-            if is_directory:
-                mode |= stat.S_ISGID
-        if kind not in (stat.S_IFCHR, stat.S_IFBLK):
-            rdev = 0
-        nlink, size = 2 if is_directory else 1, len(symlink) if symlink is not None else 0
         now_ns = self._clock.wall_ns()
         with self._database.change():
-            inode = self._tables.insert_inode(
-                parent, mode=mode, nlink=nlink, uid=uid, gid=gid, rdev=rdev, size=size,
-                now_ns=now_ns, symlink=symlink)
-            self._tables.insert_entry(parent, name, inode)
+            created = self._new_inode(directory, kind | stat.S_IMODE(mode), uid=uid, gid=gid,
+                                      rdev=rdev, symlink=symlink, umask=umask, now_ns=now_ns,
+                                      nlink=2 if is_directory else 1)
+            self._tables.insert_entry(parent, name, created.inode)
             changed = self._changed_directory(directory, 1 if is_directory else 0, now_ns)
-        created = Attributes(inode, mode, nlink, uid, gid, rdev, size, now_ns, now_ns, now_ns,
-                             now_ns)
         self._cache.put(created)
         self._cache.put(changed)
-        self._cache.put_name(inode, parent, name)
+        self._cache.put_name(created.inode, parent, name)
         self._count_changed(1)
         return created
 
-    def link(self, inode: InodeId, parent: InodeId, name: bytes) -> Attributes:
-        """Give an inode one more name. EPERM (directories), EEXIST, EMLINK, ENOENT (orphans)."""
+    def create_unnamed(self, parent: InodeId, *, mode: int, uid: int, gid: int,
+                       umask: int = 0) -> Attributes:
+        """Make a regular file without a name: an orphan, which `link` can name. ENOTDIR, ENOENT."""
+        directory = self._directory(parent)
+        if not directory.nlink:
+            raise FsError(errno.ENOENT)
+        with self._database.change():
+            created = self._new_inode(directory, stat.S_IFREG | stat.S_IMODE(mode), uid=uid,
+                                      gid=gid, rdev=0, symlink=None, umask=umask, nlink=0,
+                                      now_ns=self._clock.wall_ns())
+            self._tables.insert_orphan(created.inode)
+        self._cache.put(created)
+        self._count_changed(1)
+        return created
+
+    def _new_inode(self, directory: Attributes, mode: int, *, uid: int, gid: int, rdev: int,
+                   symlink: bytes | None, umask: int, nlink: int, now_ns: int) -> Attributes:
+        """The row of an inode that is made in a directory, inside a change."""
+        if directory.mode & stat.S_ISGID:
+            gid = directory.gid
+            if stat.S_ISDIR(mode):
+                mode |= stat.S_ISGID
+        stored: list[tuple[bytes, acls.Acl]] = []
+        if symlink is None:
+            value = self._tables.xattr(directory.inode, acls.DEFAULT)
+            default = acls.parse(value) if value is not None else None
+            if default is None:
+                mode &= ~umask
+            else:
+                mode, access, default = acls.inherited(default, mode)
+                stored = [(name, acl) for name, acl in
+                          ((acls.ACCESS, access), (acls.DEFAULT, default)) if acl is not None]
+        if not (stat.S_ISCHR(mode) or stat.S_ISBLK(mode)):
+            rdev = 0
+        size = len(symlink) if symlink is not None else 0
+        inode = self._tables.insert_inode(
+            directory.inode, mode=mode, nlink=nlink, uid=uid, gid=gid, rdev=rdev, size=size,
+            now_ns=now_ns, symlink=symlink)
+        for name, acl in stored:
+            self._tables.put_xattr(inode, name, acl.to_bytes())
+        return Attributes(inode, mode, nlink, uid, gid, rdev, size, now_ns, now_ns, now_ns, now_ns)
+
+    def link(self, inode: InodeId, parent: InodeId, name: bytes, *,
+             unnamed: bool = False) -> Attributes:
+        """Give an inode one more name, or with `unnamed` its first.
+
+        EPERM (directories), EEXIST, EMLINK, ENOENT (orphans, unless `unnamed`).
+        """
         directory = self._directory(parent)
         check_new_name(name)
         target = self.attributes(inode)
@@ -162,13 +120,16 @@ class Tree:
             raise FsError(errno.EEXIST)
         if target.is_directory:
             raise FsError(errno.EPERM)
-        if not target.nlink or not directory.nlink:
+        if not (target.nlink or unnamed) or not directory.nlink:
             raise FsError(errno.ENOENT)
         if target.nlink >= LINKS_MAX:
             raise FsError(errno.EMLINK)
         now_ns = self._clock.wall_ns()
         linked = target.with_links(target.nlink + 1, now_ns)
         with self._database.change():
+            if not target.nlink:
+                self._tables.delete_orphan(inode)
+                self._tables.set_parent(inode, parent)
             self._tables.insert_entry(parent, name, inode)
             self._tables.update_links(inode, nlink=linked.nlink, ctime_ns=now_ns)
             changed = self._changed_directory(directory, 0, now_ns)
@@ -204,8 +165,10 @@ class Tree:
         return self._remove(directory, name, victim, -1)
 
     def rename(self, old_parent: InodeId, old_name: bytes, new_parent: InodeId, new_name: bytes,
-               flags: int) -> Attributes | None:
-        """Move or exchange names; flags of renameat2(2): NOREPLACE=1, EXCHANGE=2.
+               flags: int, *, uid: int = 0, gid: int = 0) -> Attributes | None:
+        """Move or exchange names; flags of renameat2(2): NOREPLACE=1, EXCHANGE=2, WHITEOUT=4.
+
+        A whiteout, a device 0:0 that belongs to `uid` and `gid`, takes the old name.
 
         Returns the inode that lost the new name, as it is afterwards, or None. Two names of one
         inode: nothing happens. EINVAL (flags, a directory into itself), EEXIST, ENOENT, ENOTDIR,
@@ -221,13 +184,8 @@ class Tree:
         target = None if target_inode is None else self.attributes(target_inode)
         if target is None and not new_directory.nlink:
             raise FsError(errno.ENOENT)
-        outcome = renaming.decide(renaming.Situation(
-            source=source, target=target, same_parent=old_parent == new_parent,
-            source_holds_target=paths.holds(self._tables, source, new_parent, old_parent),
-            target_holds_source=(target is not None and paths.holds(
-                self._tables, target, old_parent, new_parent)),
-            target_is_empty=(target is not None and target.is_directory
-                             and not self._tables.has_entries(target.inode))), flags)
+        outcome = renaming.decide(renaming.situation(
+            self._tables, source, target, old_parent=old_parent, new_parent=new_parent), flags)
         if outcome.nothing:
             return None
         now_ns = self._clock.wall_ns()
@@ -235,6 +193,9 @@ class Tree:
                              outcome.exchange)
         with self._database.change():
             changed, victim = renaming.carry_out(self._tables, move, now_ns)
+            if flags & renaming.RENAME_WHITEOUT:
+                changed.append(self._whiteout(old_directory, old_name, uid, gid, now_ns))
+                self._count_changed(1)
             if old_parent == new_parent:
                 links = outcome.old_parent_links + outcome.new_parent_links
                 changed.append(self._changed_directory(old_directory, links, now_ns))
@@ -274,12 +235,25 @@ class Tree:
                 raise FsError(errno.EINVAL if size < 0 else errno.EFBIG)
             if mtime_ns is None:
                 mtime_ns = now_ns
+        if mode is not None and (mode ^ old.mode) & 0o777:
+            self._let_acl_follow(inode, mode)
         return self._store(Attributes(
             inode, old.mode if mode is None else mode, old.nlink, old.uid if uid is None else uid,
             old.gid if gid is None else gid, old.rdev, old.size if size is None else size,
             old.atime_ns if atime_ns is None else atime_ns,
             old.mtime_ns if mtime_ns is None else mtime_ns,
             now_ns if ctime_ns is None else ctime_ns, old.btime_ns))
+
+    def _let_acl_follow(self, inode: InodeId, mode: int) -> None:
+        value = self._tables.xattr(inode, acls.ACCESS)
+        acl = acls.parse(value) if value is not None else None
+        if acl is not None:
+            with self._database.change():
+                self._tables.put_xattr(inode, acls.ACCESS, acl.with_mode(mode).to_bytes())
+
+    def record_access(self, inode: InodeId) -> None:
+        """Somebody reads now: the access time, and nothing else."""
+        self._store(replace(self.attributes(inode), atime_ns=self._clock.wall_ns()))
 
     def record_content(self, inode: InodeId, *, size: int, mtime_ns: int | None,
                        ctime_ns: int | None) -> Attributes:
@@ -302,37 +276,32 @@ class Tree:
 
     # --- extended attributes ---
 
-    def get_xattr(self, inode: InodeId, name: bytes) -> bytes:
-        """The value. ENODATA; ENOTSUP outside user., trusted. and security."""
-        return xattrs.get(self._tables, inode, name)
+    def set_xattr(self, inode: InodeId, name: bytes, value: bytes, flags: int = 0, *,
+                  kill_set_group_id: bool = False) -> None:
+        """Set a value; flags CREATE=1, REPLACE=2. The mode follows an access ACL.
 
-    def set_xattr(self, inode: InodeId, name: bytes, value: bytes, flags: int = 0) -> None:
-        """Set a value; flags CREATE=1, REPLACE=2.
-
-        EEXIST, ENODATA, ENOTSUP, E2BIG (value), ERANGE (name), ENOSPC (the list of names).
+        `kill_set_group_id`: who sets an access ACL may not keep that bit. EEXIST, ENODATA, ENOTSUP,
+        E2BIG (value), ERANGE (name), ENOSPC (the list of names); EINVAL, EACCES for an ACL.
         """
-        attributes = self.attributes(inode)
+        old = self.attributes(inode)
+        mode = old.mode
         with self._database.change():
-            xattrs.put(self._tables, inode, name, value, flags)
-            self._store(attributes.with_links(attributes.nlink, self._clock.wall_ns()))
-
-    def list_xattrs(self, inode: InodeId) -> list[bytes]:
-        """The names, in order. ENOENT."""
-        self.attributes(inode)
-        return self._tables.xattr_names(inode)
+            if name in acls.NAMES:
+                mode = xattrs.put_acl(self._tables, old, name, value)
+                if name == acls.ACCESS and kill_set_group_id:
+                    mode &= ~stat.S_ISGID
+            else:
+                xattrs.put(self._tables, inode, name, value, flags)
+            self._store(old.with_mode(mode, self._clock.wall_ns()))
 
     def remove_xattr(self, inode: InodeId, name: bytes) -> None:
         """Remove one. ENODATA, ENOTSUP."""
         attributes = self.attributes(inode)
         with self._database.change():
-            xattrs.remove(self._tables, inode, name)
-            self._store(attributes.with_links(attributes.nlink, self._clock.wall_ns()))
+            if xattrs.remove(self._tables, inode, name):
+                self._store(attributes.with_links(attributes.nlink, self._clock.wall_ns()))
 
     # --- orphans ---
-
-    def orphans(self, limit: int) -> list[InodeId]:
-        """At most `limit` inodes without a name, the lowest first."""
-        return self._tables.orphans(limit)
 
     def drop_orphan(self, inode: InodeId) -> None:
         """Delete an inode that has no name and that nobody has open. EBUSY if it has a name."""
@@ -345,27 +314,13 @@ class Tree:
 
     # --- parts ---
 
-    def _directory(self, inode: InodeId) -> Attributes:
-        attributes = self.attributes(inode)
-        if not attributes.is_directory:
-            raise FsError(errno.ENOTDIR)
-        return attributes
-
-    def _entry(self, parent: InodeId, name: bytes) -> Attributes:
-        inode = self._tables.entry(parent, name)
-        if inode is None:
-            raise FsError(errno.ENOENT)
-        return self.attributes(inode)
-
-    def _lookup_special(self, parent: InodeId, name: bytes) -> Attributes:
-        directory = self._directory(parent)
-        if name == b".":
-            return directory
-        if name == b"..":
-            return self.attributes(self.parent_of(parent))
-        if len(name) > NAME_LEN_MAX:
-            raise FsError(errno.ENAMETOOLONG)
-        raise FsError(errno.ENOENT)
+    def _whiteout(self, directory: Attributes, name: bytes, uid: int, gid: int,
+                  now_ns: int) -> Attributes:
+        inode = self._tables.insert_inode(
+            directory.inode, mode=stat.S_IFCHR, nlink=1, uid=uid, gid=gid, rdev=0, size=0,
+            now_ns=now_ns, symlink=None)
+        self._tables.insert_entry(directory.inode, name, inode)
+        return Attributes(inode, stat.S_IFCHR, 1, uid, gid, 0, 0, now_ns, now_ns, now_ns, now_ns)
 
     def _changed_directory(self, directory: Attributes, links: int, now_ns: int) -> Attributes:
         changed = directory.with_entries_changed(directory.nlink + links, now_ns)

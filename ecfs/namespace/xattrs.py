@@ -1,11 +1,14 @@
 """Extended attributes: which names and sizes are allowed, and what the flags mean."""
 
 import errno
+import stat
 
 from ecfs.base.errors import FsError
 from ecfs.base.ids import InodeId
 from ecfs.base.limits import NAME_LEN_MAX, XATTR_LIST_LEN_MAX, XATTR_VALUE_LEN_MAX
 from ecfs.metadata import TreeTables
+from ecfs.namespace import acls
+from ecfs.namespace.attributes import Attributes
 
 XATTR_CREATE = 1
 XATTR_REPLACE = 2
@@ -15,6 +18,8 @@ NAMESPACES = (b"user.", b"trusted.", b"security.")
 
 def check_name(name: bytes) -> None:
     """Raise FsError: ENOTSUP outside the served namespaces, EINVAL for a bare one, ERANGE."""
+    if name in acls.NAMES:
+        return
     if not name.startswith(NAMESPACES):
         raise FsError(errno.ENOTSUP)
     if name in NAMESPACES or b"\0" in name:
@@ -55,8 +60,34 @@ def put(tables: TreeTables, inode: InodeId, name: bytes, value: bytes, flags: in
     tables.put_xattr(inode, name, value)
 
 
-def remove(tables: TreeTables, inode: InodeId, name: bytes) -> None:
-    """Remove an attribute, inside a change. Raises FsError: ENODATA, or as `check_name`."""
+def put_acl(tables: TreeTables, old: Attributes, name: bytes, value: bytes) -> int:
+    """Set an ACL, inside a change; the mode that goes with it. One that says nothing is removed.
+
+    Raises FsError: EINVAL, EACCES (a default ACL of no directory), ENOTSUP for symbolic links.
+    """
+    if stat.S_ISLNK(old.mode):
+        raise FsError(errno.ENOTSUP)
+    acl = acls.parse(value)
+    if name == acls.DEFAULT and not old.is_directory:
+        if acl is not None:
+            raise FsError(errno.EACCES)
+        return old.mode
+    if acl is None or (name == acls.ACCESS and acl.is_minimal):
+        tables.delete_xattr(old.inode, name)
+    else:
+        tables.put_xattr(old.inode, name, acl.to_bytes())
+    if acl is None or name == acls.DEFAULT:
+        return old.mode
+    return old.mode & ~0o777 | acl.mode_bits()
+
+
+def remove(tables: TreeTables, inode: InodeId, name: bytes) -> bool:
+    """Remove an attribute, inside a change; whether anything did. ENODATA, or as `check_name`.
+
+    An ACL that is not there is what the mode says already.
+    """
     check_name(name)
-    if not tables.delete_xattr(inode, name):
+    removed = tables.delete_xattr(inode, name)
+    if not removed and name not in acls.NAMES:
         raise FsError(errno.ENODATA)
+    return removed

@@ -14,6 +14,7 @@ class EventKind(StrEnum):
     HEADER_BAD = "header-bad"
     LABEL_BAD = "label-bad"
     RECORD_BAD = "record-bad"
+    RECORD_TORN = "record-torn"
     CLAIM_BAD = "claim-bad"
     TARGET_AWAY = "target-away"
     TARGET_BACK = "target-back"
@@ -40,6 +41,59 @@ class EventKind(StrEnum):
     CHECKPOINT = "checkpoint"
     MOUNTED = "mounted"
     UNMOUNTED = "unmounted"
+    REFUSED = "refused"
+    FORCED = "forced"
+    AUDIT_MISSING = "audit-missing"
+
+
+class Severity(StrEnum):
+    """What an event asks of a person: nothing, a look, an act, an act at once."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    ALARM = "alarm"
+
+
+SEVERITIES = {
+    EventKind.SHARD_BAD: Severity.WARNING,
+    EventKind.SHARD_MISSING: Severity.WARNING,
+    EventKind.SHARD_MENDED: Severity.INFO,
+    EventKind.STRIPE_UNREADABLE: Severity.ERROR,
+    EventKind.HEADER_BAD: Severity.WARNING,
+    EventKind.LABEL_BAD: Severity.WARNING,
+    EventKind.RECORD_BAD: Severity.WARNING,
+    EventKind.RECORD_TORN: Severity.INFO,
+    EventKind.CLAIM_BAD: Severity.WARNING,
+    EventKind.TARGET_AWAY: Severity.ERROR,
+    EventKind.TARGET_BACK: Severity.INFO,
+    EventKind.TARGET_FOREIGN: Severity.WARNING,
+    EventKind.TARGET_CLONE: Severity.ERROR,
+    EventKind.TARGET_STALE: Severity.WARNING,
+    EventKind.TARGET_SLOW: Severity.WARNING,
+    EventKind.TARGET_UNSAFE_FILE: Severity.ERROR,
+    EventKind.CLAIMED: Severity.INFO,
+    EventKind.FENCED: Severity.ERROR,
+    EventKind.ROLLBACK_REFUSED: Severity.ALARM,
+    EventKind.ROLLBACK_ACCEPTED: Severity.WARNING,
+    EventKind.FORK_REFUSED: Severity.ALARM,
+    EventKind.READ_FAILED: Severity.WARNING,
+    EventKind.WRITE_FAILED: Severity.WARNING,
+    EventKind.READ_ONLY: Severity.ERROR,
+    EventKind.RESILVERED: Severity.INFO,
+    EventKind.REBUILT: Severity.INFO,
+    EventKind.REPAIRED: Severity.INFO,
+    EventKind.TAIL_DROPPED: Severity.ERROR,
+    EventKind.METADATA_DAMAGED: Severity.ALARM,
+    EventKind.COLUMN_ABANDONED: Severity.WARNING,
+    EventKind.COLUMN_CUT: Severity.INFO,
+    EventKind.CHECKPOINT: Severity.INFO,
+    EventKind.MOUNTED: Severity.INFO,
+    EventKind.UNMOUNTED: Severity.INFO,
+    EventKind.REFUSED: Severity.WARNING,
+    EventKind.FORCED: Severity.WARNING,
+    EventKind.AUDIT_MISSING: Severity.ALARM,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,35 +141,37 @@ TAG_KINDS = frozenset({
 })
 LABEL_KINDS = frozenset({
     EventKind.LABEL_BAD, EventKind.CLAIM_BAD, EventKind.TARGET_FOREIGN, EventKind.TARGET_CLONE,
-    EventKind.TARGET_STALE,
 })
 
-EVIDENCE_KINDS = IO_KINDS | TAG_KINDS | LABEL_KINDS | {EventKind.COLUMN_ABANDONED}
-"""Failed checks: audited, but one line of them may be lost in a crash, and floods are thinned."""
+EVIDENCE_KINDS = IO_KINDS | TAG_KINDS | LABEL_KINDS | {
+    EventKind.COLUMN_ABANDONED, EventKind.TARGET_STALE}
+"""Failed checks, and what may explain them (a target that was away is stale, which is no error of
+its own): audited, but one line of them may be lost in a crash, and floods are thinned."""
 
 CRITICAL_KINDS = frozenset({
     EventKind.CLAIMED, EventKind.FENCED, EventKind.ROLLBACK_REFUSED, EventKind.ROLLBACK_ACCEPTED,
     EventKind.FORK_REFUSED, EventKind.READ_ONLY, EventKind.REBUILT, EventKind.REPAIRED,
     EventKind.TAIL_DROPPED, EventKind.METADATA_DAMAGED, EventKind.STRIPE_UNREADABLE,
-    EventKind.MOUNTED, EventKind.UNMOUNTED,
+    EventKind.MOUNTED, EventKind.UNMOUNTED, EventKind.REFUSED, EventKind.FORCED,
+    EventKind.AUDIT_MISSING,
 })
 """Audited and synced before `Journal.record` returns."""
 
-AUDITED_KINDS = EVIDENCE_KINDS | CRITICAL_KINDS
+REPAIR_KINDS = frozenset({
+    EventKind.SHARD_MENDED, EventKind.RESILVERED, EventKind.TARGET_BACK, EventKind.RECORD_TORN,
+    EventKind.COLUMN_CUT,
+})
+"""What was put right by itself, and what accuses nobody: audited, but not synced at once."""
+
+AUDITED_KINDS = EVIDENCE_KINDS | CRITICAL_KINDS | REPAIR_KINDS
 """What goes to the audit log; all other kinds are only counted, kept and logged."""
 
 UNTHINNED_KINDS = frozenset({
     EventKind.CLAIMED, EventKind.FENCED, EventKind.ROLLBACK_ACCEPTED, EventKind.TAIL_DROPPED,
-    EventKind.REBUILT,
+    EventKind.REBUILT, EventKind.FORCED, EventKind.AUDIT_MISSING,
 })
 """Acts of a writer or of a person, rare by nature: never left out of a log."""
 
-QUIET_KINDS = frozenset({
-    EventKind.SHARD_MENDED, EventKind.TARGET_BACK, EventKind.CLAIMED, EventKind.RESILVERED,
-    EventKind.REBUILT, EventKind.REPAIRED, EventKind.CHECKPOINT, EventKind.MOUNTED,
-    EventKind.UNMOUNTED,
-})
-"""Good news: logged as information, all else as a warning."""
-
 assert not EVIDENCE_KINDS & CRITICAL_KINDS
 assert UNTHINNED_KINDS <= CRITICAL_KINDS
+assert SEVERITIES.keys() == set(EventKind)

@@ -12,19 +12,24 @@ from ecfs.base.limits import (
 )
 from ecfs.base.units import NS_PER_S
 from ecfs.base.world import Clock
-from ecfs.observe.audit import AuditError, AuditLog
+from ecfs.observe.audit import AuditHead, AuditLog
+from ecfs.observe.auditchain import AuditError
 from ecfs.observe.events import (
     AUDITED_KINDS,
     CRITICAL_KINDS,
     IO_KINDS,
     LABEL_KINDS,
-    QUIET_KINDS,
+    SEVERITIES,
     TAG_KINDS,
     UNTHINNED_KINDS,
     ErrorCounts,
     Event,
     EventKind,
+    Severity,
 )
+
+_LEVELS = {Severity.INFO: logging.INFO, Severity.WARNING: logging.WARNING,
+           Severity.ERROR: logging.ERROR, Severity.ALARM: logging.CRITICAL}
 
 
 class _Thinning:
@@ -45,6 +50,7 @@ class Journal:
     line that is told says how many were left out. A critical kind is synced to the audit log within
     `record`, which may take milliseconds. An audit log that cannot be written is logged and counted
     in `audit_failed_count`; who must not go on without it calls `AuditLog.append` first.
+    `pool_id` goes into audit lines once it is known.
     """
 
     def __init__(self, clock: Clock, *, audit: AuditLog | None = None,
@@ -58,6 +64,7 @@ class Journal:
         self._counts_of: dict[bytes, Counter[EventKind]] = {}
         self._thinnings: dict[EventKind, _Thinning] = {}
         self.audit_failed_count = 0
+        self.pool_id: bytes | None = None
 
     def record(self, event: Event) -> None:
         """Count the event, keep it, log it, and audit it if its kind asks for that."""
@@ -69,12 +76,43 @@ class Journal:
             left_out_count = self._admit(event.kind)
         if left_out_count is None:
             return
-        if self._audit is not None and event.kind in AUDITED_KINDS:
-            self._write_audit(self._audit, event, left_out_count)
+        audit = self._audit
+        if audit is not None and event.kind in AUDITED_KINDS:
+            self._write_audit(audit, event, left_out_count)
         if self._logger is not None:
-            level = logging.INFO if event.kind in QUIET_KINDS else logging.WARNING
+            level = _LEVELS[SEVERITIES[event.kind]]
             more = f" ({left_out_count} more of this kind left out)" if left_out_count else ""
             self._logger.log(level, "%s%s", event.text(), more)
+
+    def close(self) -> None:
+        """Close the audit log. Events that still come are counted and logged, not audited."""
+        audit, self._audit = self._audit, None
+        if audit is not None:
+            audit.close()
+
+    def audit_head(self) -> AuditHead | None:
+        """The durable head of the audit log, see `AuditLog.head`; None without a log."""
+        audit = self._audit
+        return None if audit is None else audit.head()
+
+    def audit_contains(self, head: AuditHead) -> bool:
+        """Whether the client's audit log has the line that `head` names; False without a log, or
+        with one that cannot be read."""
+        audit = self._audit
+        try:
+            return audit is not None and audit.contains(head)
+        except AuditError as error:
+            self._note_failure(error)
+            return False
+
+    def audit_keeps(self, head: AuditHead) -> bool:
+        """Whether the audit log still keeps a line of that number; True when it cannot be told."""
+        audit = self._audit
+        try:
+            return audit is None or audit.keeps(head)
+        except AuditError as error:
+            self._note_failure(error)
+            return True
 
     def count(self, kind: EventKind) -> int:
         """How many events of a kind were recorded."""
@@ -118,9 +156,13 @@ class Journal:
 
     def _write_audit(self, audit: AuditLog, event: Event, left_out_count: int) -> None:
         try:
-            audit.append(event, sync=event.kind in CRITICAL_KINDS, left_out_count=left_out_count)
+            audit.append(event, sync=event.kind in CRITICAL_KINDS, left_out_count=left_out_count,
+                         pool=self.pool_id)
         except AuditError as error:
-            with self._lock:
-                self.audit_failed_count += 1
-            if self._logger is not None:
-                self._logger.error("%s", error)
+            self._note_failure(error)
+
+    def _note_failure(self, error: AuditError) -> None:
+        with self._lock:
+            self.audit_failed_count += 1
+        if self._logger is not None:
+            self._logger.error("%s", error)

@@ -45,6 +45,8 @@ class Layout:
 
         Raises Bug when the extent does not fit.
         """
+        if self.body_len <= 0:
+            raise Bug("a body too short for any unit")
         shard, offset = divmod(start, self.body_len)
         units = []
         while length:

@@ -125,6 +125,42 @@ class MemoryFiles:
         now_ns = self._clock.wall_ns()
         self._tree.record_content(inode, size=size, mtime_ns=now_ns, ctime_ns=now_ns)
 
+    async def punch(self, inode: InodeId, low: int, high: int) -> None:
+        """Zeros, and no blocks where a block is gone as a whole."""
+        high = min(high, self._sizes.get(inode, 0))
+        if low < high:
+            chunks = self._data.get(inode, {})
+            for index, within, _, count in _chunked(low, high - low):
+                if index in chunks:
+                    chunks[index][within:within + count] = bytes(count)
+            self._blocks.setdefault(inode, set()).difference_update(
+                range(-(-low // BLOCK_LEN), -(-high // BLOCK_LEN) if high == self._sizes[inode]
+                      else high // BLOCK_LEN))
+        now_ns = self._clock.wall_ns()
+        self._pending.pop(inode, None)
+        self._tree.record_content(inode, size=self._sizes.get(inode, 0), mtime_ns=now_ns,
+                                  ctime_ns=now_ns)
+
+    async def seek(self, inode: InodeId, offset: int, *, hole: bool) -> int | None:
+        """By blocks."""
+        size = self._sizes.get(inode, 0)
+        blocks = self._blocks.get(inode, set())
+        if hole:
+            at = offset // BLOCK_LEN
+            while at in blocks:
+                at += 1
+            return min(size, max(offset, at * BLOCK_LEN))
+        ahead = [block for block in blocks if (block + 1) * BLOCK_LEN > offset]
+        return max(offset, min(ahead) * BLOCK_LEN) if ahead and offset < size else None
+
+    async def copy(self, source: InodeId, offset: int, target: InodeId, to: int,
+                   length: int) -> int:
+        """At most a chunk."""
+        data = await self.read(source, offset, min(length, CHUNK_LEN))
+        if data:
+            await self.write(target, to, data)
+        return len(data)
+
     async def flush(self, inode: InodeId) -> None:
         """Tell the tree."""
         self.flush_count += 1

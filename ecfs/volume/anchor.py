@@ -6,10 +6,14 @@ contain it was rolled back or forked.
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from ecfs.base.errors import Refusal
+from ecfs.base.errors import AnchorUnusable
+from ecfs.base.ids import ID_LEN
+from ecfs.sealing import HASH_LEN
+
+_ANCHOR_LEN_MAX = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,31 +31,49 @@ class Anchor:
 
 
 class AnchorFile:
-    """The anchor of one pool."""
+    """The anchor of one pool: in the state directory, or in a folder of the user's choice (such as
+    a medium that is taken away), which must be there already."""
 
-    def __init__(self, state_dir: Path, pool_id: bytes) -> None:
-        self._folder = state_dir / "anchors"
-        self._path = self._folder / f"{pool_id.hex()}.json"
+    def __init__(self, state_dir: Path, pool_id: bytes, *, chosen: Path | None = None) -> None:
+        self._folder = state_dir / "anchors" if chosen is None else chosen
+        self._is_chosen = chosen is not None
+        self._pool_id = pool_id.hex()
+        self._path = self._folder / f"{self._pool_id}.json"
 
     def load(self) -> Anchor | None:
-        """The anchor, None before the first commit. Refusal when it cannot be read: not having it
-        would silently give up the protection against rollback."""
+        """The anchor, None before the first commit. AnchorUnusable when it cannot be read or is of
+        another pool: not having it would silently give up the protection against rollback."""
         try:
-            text = self._path.read_text(encoding="ascii")
+            with open(self._path, "rb") as file:
+                content = file.read(_ANCHOR_LEN_MAX + 1)
         except FileNotFoundError:
+            if self._is_chosen and not self._folder.is_dir():
+                raise AnchorUnusable(f"{self._folder}, where the anchor is to be, is not there. Is "
+                                     "its medium mounted?") from None
             return None
         except OSError as error:
-            raise Refusal(f"the anchor {self._path} cannot be read: {error.strerror}") from error
+            raise AnchorUnusable(f"the anchor {self._path} cannot be read: {error.strerror}. Make "
+                                 "it readable again") from error
+        except ValueError as error:
+            raise self._damaged() from error
         try:
-            return Anchor(**json.loads(text))
-        except (ValueError, TypeError) as error:
-            raise Refusal(
-                f"the anchor {self._path} is damaged. Without it nobody can tell whether the pool "
-                "was rolled back; remove it only if you are sure that it was not") from error
+            anchor = _parsed(content)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise self._damaged() from error
+        if anchor.pool_id != self._pool_id:
+            raise AnchorUnusable(f"the anchor {self._path} is of another pool, {anchor.pool_id}; "
+                                 "put back the one of this pool")
+        return anchor
+
+    def _damaged(self) -> AnchorUnusable:
+        return AnchorUnusable(
+            f"the anchor {self._path} is damaged. Put it back from a backup. Without it nobody can "
+            "tell whether the pool was rolled back; remove it only if you are sure that it was not")
 
     def save(self, anchor: Anchor, *, durable: bool) -> None:
-        """Replace the anchor; `durable` syncs it."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Replace the anchor; `durable` syncs it. OSError where it cannot be written."""
+        if not self._is_chosen:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = self._path.with_suffix(".tmp")
         with open(temporary, "w", encoding="ascii") as file:
             json.dump(asdict(anchor), file)
@@ -67,6 +89,23 @@ class AnchorFile:
                 os.close(folder)
 
 
+def _parsed(content: bytes) -> Anchor:
+    """The anchor that was saved; ValueError or TypeError for anything else."""
+    if len(content) > _ANCHOR_LEN_MAX:
+        raise ValueError("too long for an anchor")
+    anchor = Anchor(**json.loads(content.decode("ascii")))
+    for part in fields(Anchor):
+        if type(getattr(anchor, part.name)) is not part.type:
+            raise TypeError(f"{part.name} is not of type {part.type}")
+    if min(anchor.epoch, anchor.seq, anchor.data, anchor.parity, anchor.version) < 0:
+        raise ValueError("not a number that an anchor has")
+    for text, length in ((anchor.pool_id, ID_LEN), (anchor.hash, HASH_LEN),
+                         (anchor.commitment, HASH_LEN)):
+        if len(bytes.fromhex(text)) != length:
+            raise ValueError("not an id or a hash")
+    return anchor
+
+
 class PathMemory:
     """Which pool was seen last at a target path: a substituted pool is noticed before use."""
 
@@ -77,7 +116,7 @@ class PathMemory:
         """Target path -> pool id in hex."""
         try:
             value = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return {str(path): str(pool) for path, pool in value.items()} if isinstance(
             value, dict) else {}

@@ -16,6 +16,7 @@ from ecfs.base.units import KIB
 from ecfs.base.world import Clock, Entropy
 from ecfs.formats import BoxKeys, Commit, PageDelta, Root, encode_commit, record_hash
 from ecfs.metadata import Batch, Database, PageStore
+from ecfs.observe import AuditHead
 from ecfs.volume.records import RecordWriter
 
 DELTAS_PER_RECORD_LEN = COMMIT_RECORD_LEN_MAX - 256 * KIB
@@ -34,16 +35,20 @@ class Tip:
 
 @dataclass(slots=True)
 class _Encoded:
-    """A record that is on its way; kept byte for byte until a quorum holds it."""
+    """A record that is on its way; kept byte for byte until a quorum holds it. `commit` is what it
+    says, without pages."""
 
     tip: Tip
     data: bytes
+    commit: Commit
 
 
 class Committer:
-    """Writes the commit records of one epoch. `on_commit` is told of every acknowledged tip.
+    """Writes the commit records of one epoch. `on_commit` is told of every acknowledged tip,
+    `on_failure` once when records begin to fail. `newest` is the newest acknowledged one.
 
     `unnoted`: records that were adopted and that the history in the database may lack.
+    `audit_head` gives what is durable in the client's audit log before the record is made.
     """
 
     def __init__(self, *, database: Database, pages: PageStore, writer: RecordWriter,
@@ -66,7 +71,11 @@ class Committer:
         self._finished = 0
         self.commit_count = 0
         self.generation: Callable[[], int] = lambda: 0
+        self.host = ""
+        self.audit_head: Callable[[], AuditHead | None] = lambda: None
         self.on_commit: Callable[[Tip], None] = lambda tip: None
+        self.on_failure: Callable[[EcfsError], None] = lambda error: None
+        self.newest: Commit | None = None
         self.failure: EcfsError | None = None
         self.changes_at_commit = 0
 
@@ -87,7 +96,7 @@ class Committer:
         await self._send()
 
     async def open_epoch(self) -> None:
-        """The first record of an epoch: names the adopted root as its parent, changes nothing."""
+        """OPEN: the first record of an epoch; its parent is the adopted tip, it changes nothing."""
         async with self.lock:
             self._encode(self._commit(self._pages.page_count, (), more=False))
             await self._send()
@@ -127,17 +136,17 @@ class Committer:
             epoch=self._epoch, seq=self._made.seq + 1, parent=self._made.hash,
             writer=self._writer_id, time_ns=self._clock.wall_ns(),
             generation=self.generation(), page_count=page_count, pages=pages,
-            missed=self.writer.missed, more=more)
+            missed=self.writer.missed, more=more, host=self.host, audit=self.audit_head())
 
     def _encode(self, commit: Commit) -> None:
         data = encode_commit(commit, self._keys, self._entropy.token(32))
         offset = self._made.offset + self._made.length
         self._made = Tip(commit.seq, record_hash(data), offset, len(data))
-        self._queue.append(_Encoded(self._made, data))
+        self._queue.append(_Encoded(self._made, data, replace(commit, pages=(), root=None)))
         self._unnoted.append(self._made)
 
     async def _send(self) -> None:
-        """Send what is queued, in order. On failure the queue stays and is sent again later."""
+        """ACKNOWLEDGE, record by record, in order; on failure the queue stays and is sent again."""
         if isinstance(self.failure, Fenced):
             raise self.failure
         while self._queue:
@@ -145,11 +154,13 @@ class Committer:
             try:
                 await self.writer.append(record.data)
             except EcfsError as error:
-                self.failure = error
+                before, self.failure = self.failure, error
+                if type(before) is not type(error):
+                    self.on_failure(error)
                 raise
             self.failure = None
             self._queue.popleft()
-            self.tip = record.tip
+            self.tip, self.newest = record.tip, record.commit
             self.commit_count += 1
             self.on_commit(self.tip)
 

@@ -1,7 +1,7 @@
 """Making a pool: labels first, then an empty file system through the ordinary way of writing."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -32,6 +32,7 @@ from ecfs.formats import (
     labels_among,
 )
 from ecfs.keys import MasterKey, SlotKind, make_slot, recovery_key_text
+from ecfs.observe import Event, EventKind
 from ecfs.targets import Target
 from ecfs.volume.anchor import PathMemory
 from ecfs.volume.claiming import HostLock
@@ -51,7 +52,7 @@ class PoolMade:
     metadata_geometry: Geometry
     quorum: Quorum
     warnings: tuple[str, ...]
-    recovery_key: str | None
+    recovery_key: str | None = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """`ecfs.mkfs/1`."""
@@ -152,6 +153,14 @@ def lay_out(order: PoolOrder, environment: Environment) -> tuple[PoolMade, list[
     finally:
         for target in targets:
             target.close()
+
+
+def note_force(order: PoolOrder, environment: Environment) -> None:
+    """Who overrides the refusal to make a pool over another one leaves a trace before that."""
+    journal = environment.journal()
+    journal.record(Event(EventKind.FORCED, "mkfs --force: what is in "
+                         f"{', '.join(order.paths)} is to give way to a new pool"))
+    journal.close()
 
 
 def remember(order: PoolOrder, made: PoolMade, environment: Environment) -> None:

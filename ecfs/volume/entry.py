@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from ecfs.base.errors import ReadOnly
-from ecfs.volume.creating import PoolMade, lay_out, remember
+from ecfs.volume.creating import PoolMade, lay_out, note_force, remember
 from ecfs.volume.environment import Environment, OpenOptions, PoolOrder, Secret
 from ecfs.volume.locate import look_everywhere
 from ecfs.volume.membership import resume_exchange
@@ -66,6 +66,8 @@ def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 async def create_pool(order: PoolOrder, environment: Environment) -> PoolMade:
     """Make a pool and an empty file system on it. Raises refusals."""
+    if order.force:
+        note_force(order, environment)
     made, paths = await trio.to_thread.run_sync(lay_out, order, environment)
     remember(order, made, environment)
     async with open_volume(paths, order.secret, environment, OpenOptions(fresh=True)) as volume:

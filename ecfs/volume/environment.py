@@ -13,7 +13,7 @@ from ecfs.base.limits import BLOCK_CACHE_LEN_MAX, WRITE_BACK_LEN_MAX
 from ecfs.base.world import Clock, Entropy, SystemClock, SystemEntropy, SystemThreads
 from ecfs.erasure import Geometry
 from ecfs.keys import KdfParameters, SlotKind
-from ecfs.observe import AuditLog, Journal
+from ecfs.observe import AUDIT_LOG_NAME, AuditLog, Journal
 from ecfs.targets import AnyLane, DirectoryTarget, Lane, Target
 
 
@@ -77,7 +77,7 @@ class Environment:
     def journal(self) -> Journal:
         """A journal that keeps its evidence in the state directory."""
         self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        audit = AuditLog(str(self.state_dir / "audit.jsonl"), self.clock)
+        audit = AuditLog(str(self.state_dir / AUDIT_LOG_NAME), self.clock)
         return Journal(self.clock, audit=audit, logger=logging.getLogger("ecfs.events"))
 
 
@@ -95,11 +95,13 @@ class PoolOrder:
 
 @dataclass(frozen=True, slots=True)
 class OpenOptions:
-    """How to open a volume. Lengths in bytes. `fresh`: a pool that mkfs has just laid out."""
+    """How to open a volume. Lengths in bytes. `fresh`: a pool that mkfs has just laid out.
+    `anchor_dir`: where the anchor is, in place of the state directory."""
 
     read_only: bool = False
     accept_rollback: bool = False
     anchor_always: bool = False
+    anchor_dir: Path | None = None
     drop_tail: bool = False
     fresh: bool = False
     block_cache_len: int = BLOCK_CACHE_LEN_MAX

@@ -1,7 +1,6 @@
-"""An opened pool before its tasks run, and how fresh it is known to be."""
+"""An opened pool before its tasks run."""
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from ecfs.erasure import Quorum
 from ecfs.formats import NO_PARENT, CheckpointPointer, ChunkPlace, Label
@@ -11,26 +10,23 @@ from ecfs.observe import Journal
 from ecfs.stripes import Fleet, StripeStore
 from ecfs.volume.adopting import Exchange
 from ecfs.volume.anchor import AnchorFile
+from ecfs.volume.auditing import AuditEvidence
 from ecfs.volume.claiming import HostLock
 from ecfs.volume.committing import Tip
+from ecfs.volume.descent import Freshness
 from ecfs.volume.environment import Environment
 from ecfs.volume.locate import Located
 from ecfs.volume.records import LogView
 from ecfs.volume.recovery import Chain, MetadataTable
 
 
-class Freshness(StrEnum):
-    """How far it is proven that nothing newer exists."""
-
-    PROVEN = "proven"
-    ANCHOR_ONLY = "anchor_only"
-    QUORUM_ONLY = "quorum_only"
-    NOT_PROVEN = "not_proven"
-
-
 @dataclass(slots=True)
 class Opened:
-    """An opened pool before its tasks run. `epoch` and `claim` are 0 and empty when read-only."""
+    """An opened pool before its tasks run. `epoch` and `claim` are 0 and empty when read-only.
+
+    `groups`: the members of which each set needs its quorum. Two while labels name others than the
+    newest checkpoint: an exchange was cut short before it was known which of them count.
+    """
 
     environment: Environment
     journal: Journal
@@ -43,6 +39,7 @@ class Opened:
     epoch: int = 0
     claim: bytes = b""
     claim_holders: frozenset[bytes] = frozenset()
+    groups: tuple[tuple[bytes, ...], ...] = ()
     read_only: str = ""
     freshness: Freshness = Freshness.NOT_PROVEN
     chain: Chain | None = None
@@ -58,6 +55,7 @@ class Opened:
     chunks: dict[int, ChunkPlace] = field(default_factory=dict)
     next_stripe: int = 1
     exchange: Exchange | None = None
+    audit: AuditEvidence | None = None
     kdf_s: float = 0.0
     started_ns: int = 0
     clean: bool = True
@@ -73,7 +71,12 @@ class Opened:
         return self.located.label
 
     def close(self) -> None:
-        """Let go of targets, lanes and the lock."""
+        """Let go of everything."""
+        self.release()
+        self.journal.close()
+
+    def release(self) -> None:
+        """Let go of targets, lanes and the lock; the journal goes on."""
         if self.database is not None:
             self.database.close()
         for member in self.fleet:

@@ -9,6 +9,7 @@ from ecfs.base.errors import (
     Forked,
     NotAPool,
     ReadOnly,
+    Refusal,
     RolledBack,
     TooFewReachable,
     UnknownFormat,
@@ -26,30 +27,57 @@ from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Identity, Member, MemberState, StripeStore
 from ecfs.volume.adopting import adopted, exchange_left, quorum_of
 from ecfs.volume.anchor import AnchorFile, PathMemory
+from ecfs.volume.auditing import compare_audit, note_audit
 from ecfs.volume.claiming import Claimer, HostLock, box_keys
 from ecfs.volume.committing import Tip
-from ecfs.volume.descent import check_descent, check_downgrade
+from ecfs.volume.descent import check_downgrade, prove_fresh
 from ecfs.volume.environment import Environment, OpenOptions, Secret
 from ecfs.volume.locate import Located, look_everywhere, require, unlock
-from ecfs.volume.opened import Freshness, Opened
+from ecfs.volume.opened import Opened
 from ecfs.volume.records import LogView, read_log
-from ecfs.volume.recovery import Chain, MetadataTable, adopt, load_map, replay
+from ecfs.volume.recovery import (
+    Chain,
+    MetadataTable,
+    adopt,
+    bad_records,
+    load_map,
+    replay,
+)
 
 EPOCH_JUMP_MAX = 1 << 20
 MEMBERSHIPS_FOLLOWED_MAX = 4
+ONLY_READABLE = "the pool has features that this program can only read"
 ORDER_EPOCH_SHIFT = 40
 
 
 async def open_pool(paths: Iterable[str], secret: Secret, environment: Environment,
                     options: OpenOptions) -> Opened:
-    """Everything up to the newest state of the database. Raises refusals; leaves nothing open."""
-    started_ns = environment.clock.monotonic_ns()
+    """Everything up to the newest state of the database. Raises refusals, which are audited;
+    leaves nothing open."""
     journal = environment.journal()
+    try:
+        return await _open_pool(paths, secret, environment, options, journal)
+    except BaseException as error:
+        if isinstance(error, (Refusal, Damage)) and not isinstance(error, (RolledBack, Forked)):
+            # Those are events of their own, with what was expected and what was found.
+            kind = (EventKind.METADATA_DAMAGED if isinstance(error, Unreadable)
+                    else EventKind.REFUSED)
+            journal.record(Event(kind, f"{error} [{error.id}]"))
+        journal.close()
+        raise
+
+
+async def _open_pool(paths: Iterable[str], secret: Secret, environment: Environment,
+                     options: OpenOptions, journal: Journal) -> Opened:
+    started_ns = environment.clock.monotonic_ns()
     memory = PathMemory(environment.state_dir)
     sightings = await look_everywhere(paths, environment)
     before_ns = environment.clock.monotonic_ns()
     try:
         located = unlock(sightings, secret, memory.load(), journal)
+        kdf_s = (environment.clock.monotonic_ns() - before_ns) / NS_PER_S
+        journal.pool_id = located.pool_id
+        writable, quorum = check_known(located.label), quorum_of(located.label)
     except BaseException:
         for sighting in sightings:
             sighting.close()
@@ -57,19 +85,15 @@ async def open_pool(paths: Iterable[str], secret: Secret, environment: Environme
     for sighting in sightings:
         if all(sighting is not kept for kept in located.sightings.values()):
             sighting.close()
-    kdf_s = (environment.clock.monotonic_ns() - before_ns) / NS_PER_S
-    label = located.label
-    writable = check_known(label)
     fleet = _fleet(located, environment, journal)
-    quorum = quorum_of(label)
     opened = Opened(environment, journal, located, fleet, quorum,
                     HostLock(environment.run_dir, located.pool_id),
-                    AnchorFile(environment.state_dir, located.pool_id),
+                    AnchorFile(environment.state_dir, located.pool_id, chosen=options.anchor_dir),
                     environment.entropy.token(16), kdf_s=kdf_s, started_ns=started_ns)
     try:
         await _open(opened, options, writable)
     except BaseException:
-        opened.close()
+        opened.release()
         raise
     memory.note([os.path.realpath(sighting.path) for sighting in located.sightings.values()],
                 located.pool_id)
@@ -88,6 +112,8 @@ def _fleet(located: Located, environment: Environment, journal: Journal) -> Flee
             member.state = MemberState.ONLINE
             label = located.labels[entry.id]
             member.generation = (label.epoch, label.generation)
+            # Before anything is read: what it never got is no fault of its own.
+            member.behind = member.generation < (located.label.epoch, located.label.generation)
         else:
             member.reason = located.absent.get(entry.id, "")
         members.append(member)
@@ -96,14 +122,17 @@ def _fleet(located: Located, environment: Environment, journal: Journal) -> Flee
 
 async def _open(opened: Opened, options: OpenOptions, writable: bool) -> None:
     quorum = opened.quorum
+    # An anchor that cannot be used is refused before anything is written.
+    opened.anchor_file.load()
     if not writable:
-        opened.read_only = "the pool has features that this program can only read"
+        opened.read_only = ONLY_READABLE
     elif options.read_only:
         opened.read_only = "mounted read-only"
     members_online = _members_online(opened)
     if not opened.read_only and members_online < quorum.commit:
         opened.read_only = (f"only {members_online} of {quorum.members} members can be reached, "
                             f"{quorum.commit} are needed to write")
+    opened.groups = (opened.label.members,)
     if not opened.read_only:
         await _claim(opened, options)
     await _read(opened, options)
@@ -121,24 +150,31 @@ async def _open(opened: Opened, options: OpenOptions, writable: bool) -> None:
 
 
 async def _follow_members(opened: Opened, options: OpenOptions) -> Chain:
-    """The adopted chain, once claim and reading are of the members that its own root names.
+    """The adopted chain, once claim and reading are of all members that may count.
 
-    Labels only propose members. Where the root has others, an exchange was under way: its writer
-    may have counted the new member since, so it is asked too, and our claim must hold among them.
+    Where the newest checkpoint has other members than the labels, an exchange was cut short. Its
+    writer may have counted the new member, or it was fenced and that checkpoint never acknowledged:
+    nobody can tell, so both sets need their quorum.
     """
     named = opened.label
     for _ in range(MEMBERSHIPS_FOLLOWED_MAX):
         chain = opened.chain
         if chain is None:
             raise NotAPool("this pool was never finished by mkfs; run `ecfs mkfs --force` again")
-        before = set(opened.label.members)
-        opened.located.label = adopted(named, chain.root)
-        members = set(opened.label.members)
-        if not opened.read_only and len(opened.claim_holders & members) < opened.quorum.commit:
+        if not check_known(chain.root) and not opened.read_only:
+            # Labels are written after the checkpoint that first has a feature.
+            opened.read_only = ONLY_READABLE
+        groups: tuple[tuple[bytes, ...], ...] = (named.members,)
+        if set(chain.root.members) != set(named.members):
+            groups = (named.members, chain.root.members)
+        if not opened.read_only and any(len(opened.claim_holders.intersection(group))
+                                        < opened.quorum.commit for group in groups):
             opened.read_only = ("too few of the members that the newest checkpoint names are there "
                                 "to take the claim")
-        if members == before:
+        if groups == opened.groups:
+            opened.located.label = adopted(named, chain.root)
             return chain
+        opened.groups = groups
         await _read(opened, options)
     raise TooFewReachable("each checkpoint that is found names other members; bring back more "
                           "targets")
@@ -209,9 +245,21 @@ async def _claim(opened: Opened, options: OpenOptions) -> None:
 async def _read_view(opened: Opened) -> LogView:
     pointer = opened.label.checkpoint
     keys = box_keys(opened.master, opened.located.pool_id, "commit")
-    return await read_log(opened.fleet, opened.label.members, keys,
+    members = dict.fromkeys(member for group in opened.groups for member in group)
+    return await read_log(opened.fleet, members, keys,
                           epoch=pointer.epoch if pointer else 0,
                           offset=pointer.offset if pointer else 0)
+
+
+def _find_lagging(opened: Opened, view: LogView, chain: Chain) -> None:
+    """Members without the record of the newest checkpoint may lack its stripes as well, also where
+    its labels were never written: that is known before anything is read from them."""
+    commit = chain.checkpoint.commit
+    holders = view.holders.get((commit.epoch, commit.seq), set())
+    for target_id in set(opened.label.members) - holders:
+        member = opened.fleet.get(target_id)
+        if member is not None:
+            member.behind = True
 
 
 async def _read(opened: Opened, options: OpenOptions) -> None:
@@ -221,19 +269,27 @@ async def _read(opened: Opened, options: OpenOptions) -> None:
     view = await _read_view(opened)
     if not view.read:
         require(0, opened.quorum.recover, opened.located)
+    try:
+        opened.chain = adopt(view, drop_tail=options.drop_tail)
+    except TooFewReachable:
+        # A writer that is being fenced may have had a record on its way; by now none is.
+        view = await _read_view(opened)
+        opened.chain = adopt(view, drop_tail=options.drop_tail)
     if not opened.read_only:
-        count = len(view.read & opened.claim_holders)
+        count = min(len(view.read.intersection(opened.claim_holders, group))
+                    for group in opened.groups)
         if count < opened.quorum.recover:
             opened.read_only = (f"only {count} members can be read after they took the claim, "
                                 f"{opened.quorum.recover} are needed to know the newest state")
     opened.view = view
-    opened.chain = adopt(view, drop_tail=options.drop_tail)
     if opened.chain is not None:
         opened.clean = opened.chain.tip.commit.clean
-        for member, epoch, offset in view.bad:
+        _find_lagging(opened, view, opened.chain)
+        for bad in bad_records(view):
             opened.journal.record(Event(
-                EventKind.RECORD_BAD, f"commits.{epoch:x} has a bad record at {offset:x}",
-                target=member, offset=offset))
+                EventKind.RECORD_BAD if bad.acknowledged else EventKind.RECORD_TORN,
+                f"commits.{bad.epoch:x} has no good record at {bad.offset:x}",
+                target=bad.member, offset=bad.offset))
         if opened.chain.dropped:
             opened.journal.record(Event(
                 EventKind.TAIL_DROPPED,
@@ -294,7 +350,9 @@ def _load(opened: Opened, chain: Chain) -> None:
     store.next_segment = max([store.next_segment, *[entry + 1 for entry in known]])
     first, tip = chain.records[0], chain.tip
     opened.tip = Tip(tip.commit.seq, tip.hash, 0, 0)
-    opened.unnoted = tuple(Tip(found.commit.seq, found.hash, 0, 0) for found in chain.records)
+    # The base too: its own hash enters the history with the commit that follows, if one does.
+    opened.unnoted = (Tip(root.base_seq, root.base_hash, 0, 0), *(
+        Tip(found.commit.seq, found.hash, 0, 0) for found in chain.records))
     opened.start = CheckpointPointer(first.commit.epoch, first.commit.seq, first.offset,
                                      chain.checkpoint.hash)
     opened.chunks = dict(enumerate(root.chunks))
@@ -314,22 +372,13 @@ def _prove_fresh(opened: Opened, options: OpenOptions) -> None:
     """Invariant I3: as new as a read quorum and as the anchor, from which it must descend."""
     chain = opened.chain
     assert chain is not None and opened.view is not None and opened.database is not None
-    quorum = len(opened.view.read) >= opened.quorum.recover
     anchor = opened.anchor_file.load()
-    if anchor is None:
-        opened.freshness = Freshness.QUORUM_ONLY if quorum else Freshness.NOT_PROVEN
-        return
-    check_downgrade(opened.label, anchor)
-    try:
-        check_descent(chain, ContentTables(opened.database), anchor)
-    except (RolledBack, Forked) as error:
-        if not options.accept_rollback:
-            opened.journal.record(Event(
-                EventKind.FORK_REFUSED if isinstance(error, Forked)
-                else EventKind.ROLLBACK_REFUSED, str(error)))
-            raise
-        opened.journal.record(Event(
-            EventKind.ROLLBACK_ACCEPTED, f"accepted by --accept-rollback: {error}",
-            expected=f"{anchor.seq} {anchor.hash}",
-            got=f"{chain.tip.commit.seq} {chain.tip.hash.hex()}"))
-    opened.freshness = Freshness.PROVEN if quorum else Freshness.ANCHOR_ONLY
+    opened.audit = compare_audit(chain.tip.commit, opened.journal,
+                                 host=opened.environment.host.name, anchor=anchor)
+    note_audit(opened.audit, opened.journal)
+    if anchor is not None:
+        check_downgrade(opened.label, anchor)
+    opened.freshness = prove_fresh(
+        chain, ContentTables(opened.database), anchor, opened.journal,
+        has_quorum=len(opened.view.read) >= opened.quorum.recover,
+        accept_rollback=options.accept_rollback)

@@ -3,6 +3,7 @@
 Pure over a `LogView`, but for loading the page map, which reads metadata stripes.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -39,6 +40,10 @@ class Chain:
         return root
 
 
+_Children = dict[bytes, list[Found]]
+"""Records by their parent's hash, those first that are to be followed first."""
+
+
 def chains(view: LogView) -> list[Chain]:
     """Candidates, newest checkpoint first. Each ends as far as its records reach.
 
@@ -49,11 +54,14 @@ def chains(view: LogView) -> list[Chain]:
     the first record of a writer that crashed, on a member that the next writer did not see.
     """
     by_parent: ByParent = {}
-    for found in view.records.values():
-        by_parent.setdefault(found.commit.parent, []).append(found)
+    reach: dict[bytes, tuple[int, int]] = {}
+    for found in sorted(view.records.values(), key=lambda found: found.commit.seq, reverse=True):
+        commit = found.commit
+        by_parent.setdefault(commit.parent, []).append(found)
+        reach[found.hash] = max(reach.get(found.hash, (0, 0)), (commit.epoch, commit.seq))
+        reach[commit.parent] = max(reach.get(commit.parent, (0, 0)), reach[found.hash])
     for steps in by_parent.values():
-        if len(steps) > 1:
-            steps.sort(key=lambda found: _reach(found, by_parent), reverse=True)
+        steps.sort(key=lambda found: reach[found.hash], reverse=True)
     checkpoints = sorted((found for found in view.records.values()
                           if found.commit.root is not None),
                          key=lambda found: (found.commit.epoch, found.commit.seq), reverse=True)
@@ -72,11 +80,6 @@ def _descendants(found: Found, by_parent: ByParent) -> Iterator[Found]:
 
 def _children(parent: bytes, seq: int, by_parent: ByParent) -> list[Found]:
     return [found for found in by_parent.get(parent, ()) if found.commit.seq == seq + 1]
-
-
-def _reach(found: Found, by_parent: ByParent) -> tuple[int, int]:
-    """Epoch, then number, of the newest record that descends from one."""
-    return max((one.commit.epoch, one.commit.seq) for one in _descendants(found, by_parent))
 
 
 def _chain_from(checkpoint: Found, by_parent: ByParent, view: LogView) -> Chain | None:
@@ -107,7 +110,7 @@ def _chain_from(checkpoint: Found, by_parent: ByParent, view: LogView) -> Chain 
 
 
 def adopt(view: LogView, *, drop_tail: bool) -> Chain | None:
-    """The chain to go on from, None for a pool without any record.
+    """ADOPT: the chain to go on from, None for a pool without any record.
 
     TooFewReachable when records past a gap show that something acknowledged is not here.
     """
@@ -131,6 +134,38 @@ def adopt(view: LogView, *, drop_tail: bool) -> Chain | None:
             "can be reached. Bring back more targets; to give up what came after, run "
             "`ecfs fsck -y`")
     return chain
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """A place in a member's record file that does not hold what it should. `acknowledged`: the
+    member said that it held the record; else it may be what a crash tore, and accuses nobody."""
+
+    member: bytes
+    epoch: int
+    offset: int
+    acknowledged: bool
+
+
+def bad_records(view: LogView) -> list[BadRecord]:
+    """What is bad in the files of members, once for each record.
+
+    Each record names the members that missed the one before; so the last one of an epoch is never
+    known to have been acknowledged by a member that does not have it.
+    """
+    by_epoch: dict[int, list[Found]] = {}
+    for (epoch, _), found in sorted(view.records.items()):
+        by_epoch.setdefault(epoch, []).append(found)
+    result: dict[tuple[bytes, int, int], BadRecord] = {}
+    for member, epoch, at in view.bad:
+        known = by_epoch.get(epoch, [])
+        index = bisect_right(known, at, key=lambda found: found.offset) - 1
+        inside = index >= 0 and at < known[index].offset + known[index].length
+        offset = known[index].offset if inside else at
+        after = view.records.get((epoch, known[index].commit.seq + 1)) if inside else None
+        result[member, epoch, offset] = BadRecord(
+            member, epoch, offset, after is not None and member not in after.commit.missed)
+    return list(result.values())
 
 
 @dataclass(slots=True)

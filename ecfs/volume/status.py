@@ -42,6 +42,7 @@ class PoolStatus:
     damaged_paths: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
     authenticated: bool = True
+    audit: dict[str, Any] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -58,7 +59,8 @@ class PoolStatus:
                            "label": target.label_errors},
                 "missed_bytes": target.missed_len, "size_bytes": target.size_len,
                 "free_bytes": target.free_len} for target in self.targets],
-            "damaged_paths": list(self.damaged_paths), "advice": list(self.advice),
+            "damaged_paths": list(self.damaged_paths), "audit": self.audit,
+            "advice": list(self.advice),
             **self.extra}
 
 

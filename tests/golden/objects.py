@@ -31,6 +31,7 @@ from ecfs.formats import (
     encode_label,
 )
 from ecfs.keys import KdfParameters, KeySlot, MasterKey, SlotKind, make_slot
+from ecfs.observe import AuditHead
 from ecfs.sealing import keyed_hash
 from ecfs.stripes import SealedStripe, choose_body_len, seal_stripe
 
@@ -78,7 +79,7 @@ CLAIM = Claim(3, WRITER, "host.example/0123456789ab", "5c1f8a3e-boot", 4242)
 DELTA_COMMIT = Commit(
     epoch=3, seq=42, parent=HASH, writer=WRITER, time_ns=1_700_000_000_000_000_000, generation=17,
     page_count=9, pages=(PageDelta(1, True, b"delta of page 1"), PageDelta(9, False, b"page 9")),
-    missed=(IDS[5],))
+    missed=(IDS[5],), host="host.example/0123456789ab", audit=AuditHead(IDS[1], 77, HASH))
 SEGMENT = SegmentEntry(5, 3, 4, 2, IDS, 0x9000)
 ROOT = Root(
     base_seq=42, base_hash=HASH, page_count=9, chunks=(ChunkPlace(7, 0x1000, 72),),

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from ecfs.testing.mounted_pool import OPTIONS, MountedPool
+
 REPOSITORY = Path(__file__).parents[2]
 UNMOUNT_WAIT_S = 20
 
@@ -49,35 +51,18 @@ def memory_mount(*words: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def pool_mount() -> Iterator[Path]:
+def pool_mount(options: str = OPTIONS) -> Iterator[Path]:
     """A pool, 4+2 over six directories, through the command line; clean to fsck afterwards."""
     with tempfile.TemporaryDirectory(prefix="ecfs-posix-", dir="/dev/shm") as base:
         place = Path(base)
         place.chmod(0o755)
-        environment = os.environ | {"XDG_STATE_HOME": f"{base}/state",
-                                    "XDG_RUNTIME_DIR": f"{base}/run"}
-        (place / "passphrase").write_text("posix\n")
-        targets = [str(place / f"target{number}") for number in range(6)]
-        mountpoint = place / "mount"
-        for name in (*targets, str(mountpoint), f"{base}/state", f"{base}/run"):
-            os.mkdir(name)
-
-        def ecfs(*words: str) -> None:
-            subprocess.run([sys.executable, "-c", "from ecfs.cli import main; main()", *words],
-                           check=True, env=environment, cwd=REPOSITORY,
-                           stdout=subprocess.DEVNULL)
-
-        secret = ("--passfile", str(place / "passphrase"))
-        ecfs("mkfs", "--data", "4", "--parity", "2", *secret, *targets)
-        ecfs("mount", *secret, "-o", "allow_other,dev,suid", "--log-file", str(place / "log"),
-             ":".join(targets), str(mountpoint))
+        pool = MountedPool(place, options=options)
+        pool.mount()
         try:
-            yield mountpoint
+            yield pool.mountpoint
         finally:
-            ecfs("umount", str(mountpoint))
-        ecfs("fsck", "-n", "-f", *secret, ":".join(targets))
-        log = (place / "log").read_text()
-        assert not [line for line in log.splitlines() if " ERROR " in line or " CRITICAL " in line]
+            pool.unmount()
+        pool.check()
 
 
 MOUNTERS: dict[str, Mounter] = {
@@ -86,13 +71,15 @@ MOUNTERS: dict[str, Mounter] = {
     "memory-pyfuse3": lambda: memory_mount("pyfuse3"),
 }
 # The second transport is an independent check of the first, not a second product.
-PYFUSE3_MODULES = ("test_differential.py", "test_files.py")
+PYFUSE3_MODULES = ("test_differential.py", "test_files.py", "test_fallbacks.py")
+PYFUSE3_ONLY_MODULES = ("test_fallbacks.py",)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run the tests over pyfuse3 only where the transports could differ."""
     left_out = [item for item in items
-                if "memory-pyfuse3" in item.name and item.path.name not in PYFUSE3_MODULES]
+                if ("memory-pyfuse3" in item.name and item.path.name not in PYFUSE3_MODULES)
+                or ("memory-pyfuse3" not in item.name and item.path.name in PYFUSE3_ONLY_MODULES)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 

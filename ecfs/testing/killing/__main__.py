@@ -64,7 +64,7 @@ def _run(seed: int, minutes: float, out: Path, *, damage: bool) -> dict[str, Any
         loop.clear()
     if finding:
         kept = out / f"seed-{seed}"
-        shutil.copytree(base, kept, dirs_exist_ok=True)
+        shutil.copytree(base, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns("run", "mnt"))
         (kept / "finding.txt").write_text("\n".join(loop.history) + "\n" + finding)
         print(finding, file=sys.stderr)
     shutil.rmtree(base)

@@ -44,6 +44,21 @@ def status_report(targets: tuple[str, ...], **changes: Any) -> Json:
             for index, path in enumerate(targets)
         ],
         "damaged_paths": [],
+        "audit": {
+            "match": "matches",
+            "text": "the log contains the line that commit 71 names",
+            "log": "cd" * 16,
+            "count": 5,
+            "pool": {
+                "commit": 71,
+                "epoch": 3,
+                "writer": "ef" * 16,
+                "host": "here/0123",
+                "log": "cd" * 16,
+                "count": 4,
+                "hash": "01" * 32,
+            },
+        },
         "advice": [],
         **changes,
     }
@@ -125,6 +140,7 @@ class FakeEngine:
         self.close_failure: BaseException | None = None
         self.open_gate: trio.Event | None = None
         self.pool: FakePool | None = None
+        self.wish = MountWish()
 
     def _report(self, paths: tuple[str, ...]) -> Json:
         found = tuple(path for path in paths if os.path.exists(os.path.join(path, "label")))
@@ -172,10 +188,11 @@ class FakeEngine:
             raise self.close_failure
 
     async def check(
-        self, paths: tuple[str, ...], key: Key, *, depth: FsckDepth, force: bool
+        self, paths: tuple[str, ...], key: Key, wish: MountWish, *, depth: FsckDepth, force: bool
     ) -> Json:
         """The next of `fsck_reports`, else clean."""
         self.asked.append(("check", depth, force))
+        self.wish = wish
         self._unlock(key)
         self._report(paths)
         if self.fsck_reports:

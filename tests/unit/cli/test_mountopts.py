@@ -1,7 +1,9 @@
+import os
+
 import pytest
 
 from ecfs.base.errors import UsageRefusal
-from ecfs.cli.mountopts import MountWish, parse
+from ecfs.cli.mountopts import OWN_WORDS, MountWish, completed, parse
 from ecfs.cli.secret import SecretSource
 
 
@@ -21,13 +23,38 @@ def test_our_words() -> None:
     )
 
 
+def test_the_transport_is_raw_unless_asked_otherwise() -> None:
+    assert parse(()).transport == parse(("transport=pyfuse3,transport=raw",)).transport == "raw"
+    assert parse(("transport=pyfuse3",)).transport == "pyfuse3"
+
+
+def test_access_times_are_kept_on_demand() -> None:
+    assert not parse(()).relatime
+    for word in ("relatime", "atime", "strictatime"):
+        assert parse((word,)).relatime
+
+
+def test_the_last_word_is_completed() -> None:
+    assert completed("ro,trans") == ["ro,transport=raw", "ro,transport=pyfuse3"]
+    assert set(OWN_WORDS) < set(completed(""))
+    for word in OWN_WORDS:
+        assert parse((word + "9M" if word.endswith("=") else word,)) is not None
+
+
+def test_where_the_anchor_is_does_not_depend_on_where_we_are() -> None:
+    assert parse(("anchor_dir=/media/key",)).anchor_dir == "/media/key"
+    assert parse(("anchor_dir=key",)).anchor_dir == os.path.abspath("key")
+    with pytest.raises(UsageRefusal):
+        parse(("anchor_dir=",))
+
+
 def test_the_last_of_two_contrary_words_counts() -> None:
     assert not parse(("ro,rw",)).read_only
     assert not parse(("anchor=always,anchor=lazy",)).anchor_always
 
 
 def test_words_of_fstab_are_passed_over() -> None:
-    words = "noauto,nofail,_netdev,user,x-systemd.automount,x-gvfs-name=a b,comment=c,relatime"
+    words = "noauto,nofail,_netdev,user,x-systemd.automount,x-gvfs-name=a b,comment=c,norelatime"
     assert parse((words,)) == MountWish()
 
 
@@ -41,7 +68,9 @@ def test_words_of_the_kernel_are_passed_on() -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["bogus", "ro=1", "anchor=never", "anchor", "cache=", "passfile", "noexec=1", "Ro"]
+    "word",
+    ["bogus", "ro=1", "anchor=never", "transport=nfs", "anchor", "cache=", "passfile", "noexec=1",
+     "Ro"],
 )
 def test_an_unknown_word_is_named(word: str) -> None:
     with pytest.raises(UsageRefusal) as refused:

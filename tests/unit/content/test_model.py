@@ -24,6 +24,10 @@ STEPS = st.lists(st.one_of(
     st.tuples(st.just("write"), FILES, OFFSETS, LENGTHS),
     st.tuples(st.just("truncate"), FILES, OFFSETS, st.just(0)),
     st.tuples(st.just("read"), FILES, OFFSETS, LENGTHS),
+    st.tuples(st.just("punch"), FILES, OFFSETS, LENGTHS),
+    st.tuples(st.just("copy"), FILES, OFFSETS, LENGTHS),
+    st.tuples(st.just("copy"), FILES, st.just(0), st.just(WINDOW)),
+    st.tuples(st.just("holes"), FILES, OFFSETS, st.just(0)),
     st.tuples(st.just("flush"), FILES, st.just(0), st.just(0)),
     st.tuples(st.just("flush_all"), FILES, st.just(0), st.just(0)),
     st.tuples(st.just("inline"), FILES, st.just(0), st.just(0)),
@@ -85,6 +89,43 @@ class Player:
         await self.world.files.truncate(self.inodes[file], offset)
         del content[offset:]
         content.extend(bytes(offset - len(content)))
+
+    async def punch(self, file: int, offset: int, length: int) -> None:
+        content = self.content[file]
+        await self.world.files.punch(self.inodes[file], offset, offset + length)
+        end = min(offset + length, len(content))
+        content[offset:end] = bytes(max(end - offset, 0))
+
+    async def copy(self, file: int, offset: int, length: int) -> None:
+        """From one file into the next, as often as it takes."""
+        target, to, copied_len = (file + 1) % len(self.content), offset // 2, 0
+        while copied_len < length:
+            step_len = await self.world.files.copy(
+                self.inodes[file], offset + copied_len, self.inodes[target], to + copied_len,
+                length - copied_len)
+            if not step_len:
+                break
+            copied_len += step_len
+        data = self.content[file][offset : offset + copied_len]
+        assert len(data) == copied_len == min(
+            length, max(len(self.content[file]) - offset, 0))
+        if data:
+            content = self.content[target]
+            content.extend(bytes(max(to - len(content), 0)))
+            content[to : to + copied_len] = data
+
+    async def holes(self, file: int, offset: int, length: int) -> None:
+        """From data to hole to data: what lies between is zeros, and it comes to an end."""
+        files, inode, content = self.world.files, self.inodes[file], self.content[file]
+        while offset < len(content):
+            data = await files.seek(inode, offset, hole=False)
+            assert not any(content[offset:data])
+            if data is None:
+                break
+            hole = await files.seek(inode, data, hole=True)
+            assert hole is not None and hole > data
+            offset = hole
+        assert await files.seek(inode, len(content), hole=False) is None
 
     async def read(self, file: int, offset: int, length: int) -> None:
         expected = bytes(self.content[file][offset : offset + length])
@@ -197,6 +238,12 @@ class FailingPlayer(Player):
 
     async def inline(self, file: int, offset: int, length: int) -> None:
         await self.tolerant(lambda: self.world.files.flush(self.inodes[file], inline=True))
+
+    async def punch(self, file: int, offset: int, length: int) -> None:
+        await self.tolerant(partial(super().punch, file, offset, length))
+
+    async def copy(self, file: int, offset: int, length: int) -> None:
+        await self.tolerant(partial(super().copy, file, offset, length))
 
     async def move_inline(self, file: int, offset: int, length: int) -> None:
         await self.tolerant(self.world.files.move_inline)

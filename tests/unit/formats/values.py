@@ -40,27 +40,29 @@ def tuples(items: st.SearchStrategy[object], max_size: int = 3) -> st.SearchStra
 
 
 CLAIMS = st.builds(Claim, U64, ID, TEXT, TEXT, U63)
-DELTAS = st.builds(PageDelta, st.integers(1, 1 << 40), st.booleans(), st.binary(max_size=60))
+PAGE_COUNT = st.integers(0, (1 << 32) - 2)
+DELTAS = st.builds(PageDelta, st.integers(1, (1 << 32) - 2), st.booleans(), st.binary(max_size=60))
 SEGMENTS = st.integers(1, 6).flatmap(lambda data: st.integers(0, 3).flatmap(
     lambda parity: st.builds(
         SegmentEntry, U63, U63, st.just(data), st.just(parity),
         st.lists(ID, min_size=data + parity, max_size=data + parity).map(tuple), U63)))
 ROOTS = st.builds(
-    Root, base_seq=U63, base_hash=HASH, page_count=U63,
+    Root, base_seq=U63, base_hash=HASH, page_count=PAGE_COUNT,
     chunks=tuples(st.builds(ChunkPlace, U63, U63, U63)),
-    stripes=tuples(st.builds(MetadataStripe, U63, U63, U63, U63, HASH, HASH)),
+    stripes=tuples(st.builds(MetadataStripe, U63, U63, st.integers(0, 32 << 20),
+                             st.integers(1, 32 << 20), HASH, HASH)),
     segments=tuples(SEGMENTS), next_segment=U63, next_stripe=U63, next_order=U63, version=U63,
     incompatible=U63, read_only_compatible=U63, data=U63, parity=U63, liars=U63,
     members=tuples(ID), targets=tuples(ID), slots_generation=U63)
 COMMITS = st.builds(
     Commit, epoch=U64, seq=U64, parent=HASH, writer=ID, time_ns=U63, generation=U63,
-    page_count=U63, pages=tuples(DELTAS, 5), missed=tuples(ID), more=st.booleans(),
+    page_count=PAGE_COUNT, pages=tuples(DELTAS, 5), missed=tuples(ID), more=st.booleans(),
     clean=st.booleans(), root=st.one_of(st.none(), ROOTS))
 NOTES = st.builds(
     ExtentNote, U63, U63, U63, U63, U63, U63, st.binary(max_size=255), U32, U63, U63)
 HEADERS = st.builds(ColumnHeader, ID, U64, U64, st.integers(0, 255), st.integers(0, 255),
                     st.integers(0, 255))
-HEADS = st.builds(StripeHead, st.integers(0, 255), st.integers(0, 64 << 20), U32,
+HEADS = st.builds(StripeHead, st.integers(0, 255), st.integers(1, 64 << 20), U32,
                   st.integers(0, 1024), U64, U64)
 SLOTS = st.builds(
     KeySlot, U63, st.sampled_from(SlotKind), st.builds(KdfParameters, U63, U63, U63), HASH,

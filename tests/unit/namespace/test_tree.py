@@ -174,7 +174,7 @@ def test_xattr_flags_and_limits(tree: Tree) -> None:
     tree.set_xattr(inode, b"user.a", b"x" * 65536, XATTR_REPLACE)
     refused(errno.E2BIG, lambda: tree.set_xattr(inode, b"user.b", b"x" * 65537))
     refused(errno.ERANGE, lambda: tree.set_xattr(inode, b"user." + b"x" * 251, b""))
-    for name in (b"system.posix_acl_access", b"nothing", b"USER.a"):
+    for name in (b"system.other", b"nothing", b"USER.a"):
         refused(errno.ENOTSUP, partial(tree.set_xattr, inode, name, b""))
         refused(errno.ENOTSUP, partial(tree.get_xattr, inode, name))
     refused(errno.ENODATA, lambda: tree.get_xattr(inode, b"security.capability"))

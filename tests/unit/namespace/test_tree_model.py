@@ -206,7 +206,7 @@ class TreeModel(RuleBasedStateMachine):
         self.both(lambda: self.tree.rmdir(parent[0], name), model)
 
     @rule(old=nodes, old_name=NAMES, new=nodes, new_name=NAMES,
-          flags=st.sampled_from([0, 0, 0, 1, 2, 2, 3, 4]))
+          flags=st.sampled_from([0, 0, 0, 1, 2, 2, 3, 6]))
     def rename(self, old: Known, old_name: bytes, new: Known, new_name: bytes,
                flags: int) -> None:
         self.both(lambda: self.tree.rename(old[0], old_name, new[0], new_name, flags),

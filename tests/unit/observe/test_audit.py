@@ -49,7 +49,8 @@ def test_lines_carry_the_event_and_form_a_chain(log: AuditLog, path: str) -> Non
     log.append(event("two"), sync=False, left_out_count=3)
     first, second = (json.loads(line) for line in lines_of(path))
     assert first == {
-        "seq": 1, "time": "2023-11-14T22:13:20.123456Z", "kind": "claimed", "message": "one",
+        "seq": 1, "time": "2023-11-14T22:13:20.123456Z", "pool": None,
+        "kind": "claimed", "message": "one",
         "target": "01" * 16, "segment": 7, "offset": 4096, "expected": "aa", "got": "bb",
         "previous": "0" * 64}
     assert (second["seq"], second["left_out"]) == (2, 3)

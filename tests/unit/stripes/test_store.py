@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from ecfs.base.errors import AppendRefused, Fault, NoSpace, Unreadable
+from ecfs.base.errors import AppendRefused, Fault, NoSpace, TargetError, Unreadable
 from ecfs.base.limits import COLUMN_HEADER_LEN
 from ecfs.erasure import Geometry
 from ecfs.formats import (
@@ -114,6 +114,23 @@ async def test_a_target_that_fails_a_write_is_away_and_noted_as_missing(fault: F
     crash(world)
     for one in (first, stripe, narrow):
         assert await read_all(world, one) == EXTENTS
+
+
+async def test_nothing_is_written_where_something_is() -> None:
+    """A column that grew by itself, or by a copy of this client: the segment is abandoned."""
+    world = World(Geometry(4, 2), 6)
+    first = await durable(world)
+    name = column_name(3, first.ref.segment.id)
+    at = first.ref.offset + first.ref.record_len
+    world.memories[2].write(name, at, [b"other" * 1000])
+    stripe = await durable(world)
+    assert stripe.missed == {world.ids[2]}
+    assert world.memories[2].read(name, at, 5000) == b"other" * 1000
+    assert world.fleet[world.ids[2]].state is MemberState.ONLINE
+    assert world.journal.count(EventKind.COLUMN_ABANDONED) == 1
+    following = await durable(world)
+    assert following.ref.segment.id != first.ref.segment.id and not following.missed
+    assert await read_all(world, stripe) == EXTENTS
 
 
 async def test_a_full_target_takes_no_more_but_is_read() -> None:
@@ -265,6 +282,30 @@ async def test_examine_names_every_fault_once() -> None:
     count = world.journal.count
     assert count(EventKind.SHARD_BAD) == 1 and count(EventKind.SHARD_MISSING) == 1
     assert await read_all(world, stripe) == EXTENTS
+
+
+@pytest.mark.parametrize(("fault", "kind"), [
+    (Fault.IO, EventKind.READ_FAILED), (Fault.TIMEOUT, EventKind.TARGET_SLOW),
+    (Fault.UNSAFE, EventKind.TARGET_UNSAFE_FILE), (Fault.MISSING, EventKind.SHARD_MISSING)])
+async def test_a_call_that_fails_is_no_shard_that_was_changed(
+        fault: Fault, kind: EventKind) -> None:
+    world = World(Geometry(4, 2), 6)
+    stripe = await durable(world)
+    world.fail_one(2, fault, "read")
+    await world.store.examine(stripe.ref)
+    assert world.journal.count(kind) == 1
+    assert world.journal.count(EventKind.SHARD_BAD) == 0
+    errors = world.journal.errors_of(world.ids[2])
+    assert (errors.io, errors.tag) == ((0, 1) if fault is Fault.MISSING else (1, 0))
+
+
+@pytest.mark.parametrize(("fault", "kind"), [
+    (Fault.IO, EventKind.WRITE_FAILED), (Fault.TIMEOUT, EventKind.TARGET_SLOW),
+    (Fault.UNSAFE, EventKind.TARGET_UNSAFE_FILE)])
+async def test_a_write_that_fails_is_told_by_its_fault(fault: Fault, kind: EventKind) -> None:
+    world = World(Geometry(4, 2), 6)
+    world.fleet.note_write_error(world.ids[1], TargetError(fault, "x"))
+    assert world.journal.count(kind) == 1 and world.journal.count(EventKind.TARGET_AWAY) == 1
 
 
 async def test_a_rotten_header_is_a_fault_though_the_body_is_good() -> None:

@@ -1,6 +1,7 @@
 """Which history is adopted: pure, over records made by hand."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from ecfs.base.errors import TooFewReachable
 from ecfs.formats import NO_PARENT, Commit, PageDelta, Root
 from ecfs.volume.records import Found, LogView
-from ecfs.volume.recovery import adopt, chains
+from ecfs.volume.recovery import adopt, bad_records, chains
 
 WRITER = bytes(16)
 
@@ -133,6 +134,20 @@ def test_an_epoch_that_adopted_the_straggler_keeps_it() -> None:
     assert chain is not None and chain.records == (*made, last, opening)
 
 
+def test_an_epoch_that_a_later_one_did_not_see_is_ignored() -> None:
+    """Two writers crashed, each with its record on one member; the third saw the older one."""
+    log, made = run_of(4)
+    straggler = log.add()
+    unseen = log.add(after=made[3], epoch=2)
+    opening = log.add(after=straggler, epoch=3)
+    chain = adopt(log.view(), drop_tail=False)
+    assert chain is not None and chain.records == (*made, straggler, opening)
+    assert unseen not in chain.records and chain.dropped == ()
+    last = log.add(epoch=3)
+    chain = adopt(log.view(), drop_tail=False)
+    assert chain is not None and chain.tip == last
+
+
 def test_losing_the_adopted_straggler_is_a_gap() -> None:
     log, made = run_of(4)
     last = log.add()
@@ -244,3 +259,16 @@ def test_what_a_quorum_holds_is_adopted(seed: int) -> None:
         assert {found.hash for found in whole} <= {found.hash for found in chain.records}
         tip = chain.tip
         acknowledged = [found for found in acknowledged if found in chain.records]
+
+
+def test_only_who_acknowledged_a_record_is_held_to_it() -> None:
+    log, made = run_of(3)
+    told = log.records[(1, 3)]
+    log.records[(1, 3)] = replace(told, commit=replace(told.commit, missed=(b"away",)))
+    view = log.view()
+    second, third = made[1], made[2]
+    view.bad = [(b"liar", 1, second.offset), (b"away", 1, second.offset),
+                (b"torn", 1, third.offset), (b"junk", 1, 4096 * 900), (b"junk", 7, 0)]
+    assert [(bad.member, bad.offset, bad.acknowledged) for bad in bad_records(view)] == [
+        (b"liar", second.offset, True), (b"away", second.offset, False),
+        (b"torn", third.offset, False), (b"junk", 4096 * 900, False), (b"junk", 0, False)]

@@ -1,0 +1,49 @@
+"""Parts of replies to the kernel: attributes, directory entries, values of asked-for lengths."""
+
+import errno
+import os
+import stat
+
+from ecfs.base.errors import FsError
+from ecfs.base.units import BLOCK_LEN, NS_PER_S
+from ecfs.driver import fuse_protocol as fuse
+from ecfs.driver.attributes import Stat
+
+BLOCK_HINT_LEN = 32 * BLOCK_LEN
+
+
+def fields(found: Stat) -> tuple[int, ...]:
+    """The values of `fuse.ATTR`."""
+    attributes = found.attributes
+    atime_s, atime_ns = divmod(attributes.atime_ns, NS_PER_S)
+    mtime_s, mtime_ns = divmod(attributes.mtime_ns, NS_PER_S)
+    ctime_s, ctime_ns = divmod(attributes.ctime_ns, NS_PER_S)
+    return (attributes.inode, attributes.size, found.blocks, atime_s, mtime_s,
+            ctime_s, atime_ns, mtime_ns, ctime_ns, attributes.mode, attributes.nlink,
+            attributes.uid, attributes.gid, attributes.rdev, BLOCK_HINT_LEN, 0)
+
+
+def statx(found: Stat, timeout: tuple[int, int]) -> bytes:
+    """A reply to STATX: what stat(2) tells, and the time of birth."""
+    one = found.attributes
+    times = (one.atime_ns, one.btime_ns, one.ctime_ns, one.mtime_ns)
+    return fuse.STATX_OUT.pack(
+        *timeout, 0, fuse.STATX_BASIC | fuse.STATX_BTIME, BLOCK_HINT_LEN, 0, one.nlink, one.uid,
+        one.gid, one.mode, one.inode, one.size, found.blocks, 0,
+        *(part for time_ns in times for part in divmod(time_ns, NS_PER_S)),
+        os.major(one.rdev), os.minor(one.rdev), 0, 0)
+
+
+def dirent(name: bytes, inode: int, mode: int, cookie: int) -> bytes:
+    """One entry of a directory, padded."""
+    header = fuse.DIRENT.pack(inode, cookie, len(name), stat.S_IFMT(mode) >> 12)
+    return header + name + bytes(-len(name) % 8)
+
+
+def sized(value: bytes, size: int) -> bytes:
+    """A value, or its length if the caller asked with no room for it. ERANGE if it is too long."""
+    if not size:
+        return fuse.GETXATTR_OUT.pack(len(value), 0)
+    if len(value) > size:
+        raise FsError(errno.ERANGE)
+    return value

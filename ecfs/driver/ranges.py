@@ -1,0 +1,86 @@
+"""Requests about ranges of open files that neither read nor write: fallocate, lseek, copying."""
+
+import errno
+import os
+from collections.abc import Awaitable, Callable
+
+from ecfs.base.errors import FsError, NoSpace
+from ecfs.base.ids import InodeId
+from ecfs.base.limits import FILE_LEN_MAX
+from ecfs.driver.attributes import Change, Stat
+from ecfs.driver.handles import HandleTable
+from ecfs.driver.volume_protocol import Mounted
+
+KEEP_SIZE = 0x01
+PUNCH_HOLE = 0x02
+ZERO_RANGE = 0x10
+
+
+class RangeRequests:
+    """These requests of one mount; `stat`, `change` and `stale` are those of `Requests`."""
+
+    def __init__(self, mounted: Mounted, handles: HandleTable, stat: Callable[[InodeId], Stat],
+                 change: Callable[[InodeId, Change], Awaitable[Stat]],
+                 stale: Callable[[InodeId], None]) -> None:
+        self._mounted = mounted
+        self._handles = handles
+        self._stat = stat
+        self._change = change
+        self._stale = stale
+
+    async def allocate(self, fh: int, offset: int, length: int, mode: int, *,
+                       kill_privileges: bool) -> None:
+        """fallocate(2): modes 0, KEEP_SIZE, PUNCH_HOLE with KEEP_SIZE, ZERO_RANGE; else EOPNOTSUPP.
+
+        Nothing is reserved: a log writes each block anew anyhow. But ENOSPC where there is not room
+        for so much now.
+        """
+        inode = self._handles.file(fh).inode
+        zeroes = mode in (PUNCH_HOLE | KEEP_SIZE, ZERO_RANGE, ZERO_RANGE | KEEP_SIZE)
+        if not zeroes and mode & ~KEEP_SIZE:
+            raise FsError(errno.EOPNOTSUPP)
+        if offset + length > FILE_LEN_MAX:
+            raise FsError(errno.EFBIG)
+        await self._mounted.room()
+        self._mounted.admit(grows=not mode & PUNCH_HOLE)
+        size = self._stat(inode).attributes.size
+        if zeroes:
+            await self._mounted.files.punch(inode, offset, min(offset + length, size))
+        elif length > self._mounted.space().available_len:
+            raise NoSpace(f"there is no room for {length} bytes")
+        if not mode & KEEP_SIZE and offset + length > size:
+            await self._change(inode, Change(size=offset + length))
+        elif not zeroes:
+            await self._change(inode, Change(mtime_now=True))
+        if kill_privileges:
+            self._drop_privileges(inode)
+
+    async def seek(self, fh: int, offset: int, whence: int) -> int:
+        """lseek(2) with SEEK_DATA or SEEK_HOLE. ENXIO past the end and where no data follows."""
+        if whence not in (os.SEEK_DATA, os.SEEK_HOLE):
+            raise FsError(errno.EINVAL)
+        inode = self._handles.file(fh).inode
+        if not 0 <= offset < self._stat(inode).attributes.size:
+            raise FsError(errno.ENXIO)
+        found = await self._mounted.files.seek(inode, offset, hole=whence == os.SEEK_HOLE)
+        if found is None:
+            raise FsError(errno.ENXIO)
+        return found
+
+    async def copy(self, source: int, offset: int, target: int, to: int, length: int, *,
+                   kill_privileges: bool) -> int:
+        """copy_file_range(2) from handle to handle; may copy less, 0 at the end of the source."""
+        if to + length > FILE_LEN_MAX:
+            raise FsError(errno.EFBIG)
+        await self._mounted.room()
+        self._mounted.admit(grows=True)
+        inode = self._handles.file(target).inode
+        copied_len = await self._mounted.files.copy(
+            self._handles.file(source).inode, offset, inode, to, length)
+        if kill_privileges:
+            self._drop_privileges(inode)
+        return copied_len
+
+    def _drop_privileges(self, inode: InodeId) -> None:
+        if self._mounted.tree.drop_privileges(inode):
+            self._stale(inode)

@@ -1,0 +1,78 @@
+"""A real pool over six directories on one RAM disk, through the command line. For tests, scripts.
+
+Everything it needs (targets, state, sockets, log) lies beneath one directory that the caller owns.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ecfs.base.errors import Bug
+
+REPOSITORY = Path(__file__).parents[2]
+OPTIONS = "allow_other,dev,suid"
+TARGETS_COUNT = 6
+
+
+class MountedPool:
+    """One pool, 4+2. Its methods raise CalledProcessError when a command fails."""
+
+    def __init__(self, place: Path, *, options: str = OPTIONS) -> None:
+        """Lay out and make the pool beneath `place`, which exists and is empty."""
+        self.mountpoint = place / "mount"
+        self.log = place / "log"
+        self._options = options
+        self._environment = os.environ | {"XDG_STATE_HOME": str(place / "state"),
+                                          "XDG_RUNTIME_DIR": str(place / "run")}
+        targets = [place / f"target{number}" for number in range(TARGETS_COUNT)]
+        for path in (*targets, self.mountpoint, place / "state", place / "run"):
+            path.mkdir()
+        (place / "passphrase").write_text("posix\n")
+        self._secret = ("--passfile", str(place / "passphrase"))
+        self._pool = ":".join(map(str, targets))
+        self._ecfs("mkfs", "--data", "4", "--parity", "2", *self._secret, *map(str, targets))
+
+    def mount(self) -> None:
+        """Mount; usable on return."""
+        self._ecfs("mount", *self._secret, "-o", self._options, "--log-file", str(self.log),
+                   self._pool, str(self.mountpoint))
+
+    def unmount(self) -> None:
+        """Unmount; everything is durable on return."""
+        self._ecfs("umount", str(self.mountpoint))
+
+    def kill(self) -> None:
+        """SIGKILL the process that serves, and take the dead mount away."""
+        pid = self._serving_pid()
+        os.kill(pid, signal.SIGKILL)
+        subprocess.run(["umount", "--lazy", self.mountpoint], check=True)
+
+    def status(self) -> dict[str, Any]:
+        """`ecfs.status/1` of the mounted pool."""
+        report = self._ecfs("status", "--json", str(self.mountpoint))
+        found: dict[str, Any] = json.loads(report)
+        return found
+
+    def check(self) -> None:
+        """A full fsck of the unmounted pool finds nothing, and the log holds no error."""
+        self._ecfs("fsck", "-n", "-f", *self._secret, self._pool)
+        bad = [line for line in self.log.read_text().splitlines()
+               if " ERROR " in line or " CRITICAL " in line]
+        if bad:
+            raise Bug("the mount logged errors: " + "; ".join(bad[:5]))
+
+    def _serving_pid(self) -> int:
+        for record in (self.mountpoint.parent / "run").rglob("*.json"):
+            found = json.loads(record.read_text())
+            if found.get("mountpoint") == str(self.mountpoint):
+                return int(found["pid"])
+        raise Bug(f"nothing serves {self.mountpoint}")
+
+    def _ecfs(self, *words: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", "from ecfs.cli import main; main()", *words], check=True,
+            env=self._environment, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True).stdout

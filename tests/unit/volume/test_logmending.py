@@ -1,0 +1,451 @@
+"""The log as members hold it: what is read of damaged files, and how they are put right."""
+
+import pytest
+
+from ecfs.base.errors import Fault, Fenced, ReadOnly
+from ecfs.base.units import BLOCK_LEN
+from ecfs.erasure import Geometry
+from ecfs.formats import (
+    NO_PARENT,
+    CheckpointPointer,
+    Commit,
+    PageDelta,
+    Root,
+    claim_name,
+    commits_name,
+    encode_commit,
+    record_hash,
+)
+from ecfs.observe import EventKind
+from ecfs.targets import FaultyTarget, Target
+from ecfs.volume.claiming import box_keys
+from ecfs.volume.logmending import LogMender
+from ecfs.volume.records import LogView, read_log
+from ecfs.volume.recovery import Chain, adopt
+from tests.unit.stripes.simulated import POOL_ID, World
+
+QUORUM = 4
+EPOCH = 3
+CLAIM = b"our claim".ljust(BLOCK_LEN, b"\0")
+START = CheckpointPointer(EPOCH, 1, 0, bytes(32))
+
+
+class Members:
+    """Six members with the same records in `commits.3`: a checkpoint, then plain ones."""
+
+    def __init__(self, count: int = 5) -> None:
+        self.world = World(Geometry(4, 2), 6)
+        self.keys = box_keys(self.world.master, POOL_ID, "commit")
+        self.records: list[bytes] = []
+        parent = NO_PARENT
+        for seq in range(1, count + 1):
+            parent = self.make(seq, parent)
+        for memory in self.world.memories:
+            memory.create(commits_name(EPOCH), b"".join(self.records))
+            memory.create(claim_name(EPOCH), CLAIM)
+        self.fences: dict[Target, Fenced] = {}
+
+    def make(self, seq: int, parent: bytes, *, epoch: int = EPOCH, padding: int = 0,
+             clean: bool = False, more: bool = False) -> bytes:
+        """The next record of `records`; its hash."""
+        root = Root(0, NO_PARENT, 1, (), (), (), 1, 1, 1, 1, 0, 0, 4, 2, 1, (), (), 1) if (
+            seq == 1) else None
+        pages = (PageDelta(1, False, bytes(padding)),) if padding else ()
+        data = encode_commit(Commit(epoch, seq, parent, bytes(16), 0, 1, 1, pages, root=root,
+                                    clean=clean, more=more),
+                             self.keys, self.world.entropy.token(32))
+        self.records.append(data)
+        return record_hash(data)
+
+    def mender(self, epoch: int = EPOCH) -> LogMender:
+        return LogMender(self.world.fleet, self.world.journal, self.keys, epoch, CLAIM,
+                         lambda target: self.fences.get(target))
+
+    async def view(self, offset: int = 0) -> LogView:
+        return await read_log(self.world.fleet, self.world.ids, self.keys, epoch=EPOCH,
+                              offset=offset)
+
+    async def mend(self, epoch: int = EPOCH) -> tuple[int, int]:
+        return await self.mender(epoch).mend(tuple(self.world.ids), START)
+
+    async def secure(self) -> None:
+        """As a mount does before it begins its epoch."""
+        view = await self.view()
+        chain = adopt(view, drop_tail=False)
+        assert isinstance(chain, Chain)
+        await self.mender().secure((tuple(self.world.ids),), QUORUM, START, chain, view)
+
+    def file(self, number: int, epoch: int = EPOCH) -> bytes:
+        memory = self.world.memories[number]
+        return memory.read(commits_name(epoch), 0, 1 << 24)
+
+    def write(self, number: int, offset: int, data: bytes, epoch: int = EPOCH) -> None:
+        self.world.memories[number].write(commits_name(epoch), offset, [data])
+
+    def drop_last(self, *numbers: int) -> None:
+        """These members never got the newest record."""
+        for number in numbers:
+            self.world.memories[number].truncate(
+                commits_name(EPOCH), len(b"".join(self.records[:-1])))
+
+
+@pytest.fixture
+def members() -> Members:
+    return Members()
+
+
+@pytest.mark.parametrize("bad", [0, 1, 3, 4])
+async def test_what_lies_behind_a_bad_record_is_read(members: Members, bad: int) -> None:
+    """On every member the same one is rotten but on one: nothing is lost."""
+    for number in range(5):
+        members.write(number, bad * BLOCK_LEN, b"rot")
+    view = await members.view()
+    assert sorted(seq for _, seq in view.records) == [1, 2, 3, 4, 5]
+    assert view.holders[EPOCH, bad + 1] == {members.world.ids[5]}
+    assert {at for _, _, at in view.bad} == {bad * BLOCK_LEN}
+    assert await members.mend() == (5, 5)
+    assert all(members.file(number) == b"".join(members.records) for number in range(6))
+
+
+async def test_bad_bodies_are_known_by_what_opens(members: Members) -> None:
+    """A head that looks right, and rot behind it."""
+    members.write(2, BLOCK_LEN + 2000, b"rot")
+    view = await members.view()
+    assert view.bad == [(members.world.ids[2], EPOCH, BLOCK_LEN)]
+    assert len(view.holders[EPOCH, 2]) == 5
+
+
+async def test_a_record_under_the_name_of_another_epoch_is_none(members: Members) -> None:
+    """Spliced in from the epoch before: it would seem to lie where another record lies."""
+    for memory in members.world.memories:
+        memory.create(commits_name(EPOCH + 1), members.records[1])
+    members.write(0, BLOCK_LEN, bytes(BLOCK_LEN))
+    view = await members.view()
+    assert {(epoch, at) for _, epoch, at in view.bad} == {(EPOCH + 1, 0)}
+    assert {key: found.offset // BLOCK_LEN for key, found in view.records.items()} == {
+        (EPOCH, seq): seq - 1 for seq in range(1, 6)}
+    assert view.holders[EPOCH, 2] == set(members.world.ids[1:])
+
+
+async def test_one_liar_cannot_move_the_only_copy_of_the_newest_record(members: Members) -> None:
+    """A copy of it in another file, at a lower place: the record stays where it was written."""
+    members.drop_last(1, 2, 3, 4, 5)
+    members.world.memories[5].create(commits_name(EPOCH + 1), members.records[4])
+    view = await members.view()
+    assert view.records[EPOCH, 5].offset == 4 * BLOCK_LEN
+    await members.secure()
+    assert len((await members.view()).holders[EPOCH, 5]) >= QUORUM
+
+
+async def test_records_that_moved_are_where_most_have_them(members: Members) -> None:
+    whole = members.file(0)
+    for number in (0, 1):
+        members.world.memories[number].write(commits_name(EPOCH), 0, [bytes(BLOCK_LEN) + whole])
+    view = await members.view()
+    for seq in range(1, 6):
+        assert view.records[EPOCH, seq].offset == (seq - 1) * BLOCK_LEN
+        assert view.holders[EPOCH, seq] == set(members.world.ids[2:])
+    assert view.ends[EPOCH] == len(whole)
+    bad, mended = await members.mend()
+    assert bad == mended > 0
+    assert {members.file(number).rstrip(b"\0") for number in range(6)} == {whole.rstrip(b"\0")}
+
+
+async def test_a_record_whose_first_copy_cannot_be_read_again_counts_on_others(
+        members: Members) -> None:
+    """Only the first member's bytes are kept: what it lacks is read once more from another."""
+    members.drop_last(0)
+
+    def plan(method: str, name: str, offset: int) -> Fault | None:
+        return Fault.IO if method == "read" and offset == 4 * BLOCK_LEN else None
+
+    for number in (1, 2):
+        members.world.fail[number] = plan
+    view = await members.view()
+    assert view.holders[EPOCH, 5] == set(members.world.ids[3:])
+
+
+async def test_a_member_that_does_not_answer_is_away(members: Members) -> None:
+    members.world.fail_one(4, Fault.TIMEOUT, "list_names")
+    view = await members.view()
+    assert view.read == set(members.world.ids) - {members.world.ids[4]}
+    assert not members.world.fleet[members.world.ids[4]].online
+
+
+async def test_files_that_cannot_be_read_are_bad_and_no_more(members: Members) -> None:
+    members.world.fail_one(1, Fault.IO, "read")
+    members.world.fail_one(2, Fault.UNSAFE, "read")
+    view = await members.view()
+    assert view.read == set(members.world.ids)
+    assert {member for member, _, _ in view.bad} == {members.world.ids[1], members.world.ids[2]}
+    members.world.heal()
+    members.world.fail_one(3, Fault.TIMEOUT, "read")
+    assert members.world.ids[3] not in (await members.view()).read
+
+
+async def test_a_record_cut_off_at_the_end_is_bad(members: Members) -> None:
+    members.make(6, record_hash(members.records[-1]), padding=6000)
+    for number in range(6):
+        members.write(number, 5 * BLOCK_LEN, members.records[-1][: 3 * BLOCK_LEN + 7])
+    view = await members.view()
+    assert (EPOCH, 6) not in view.records
+    assert len(view.bad) >= 6
+    await members.mend()
+    assert all(members.file(number).rstrip(b"\0") == b"".join(members.records[:5]).rstrip(b"\0")
+               for number in range(6))
+
+
+async def test_long_records_across_windows(members: Members,
+                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecfs.volume.records.SCAN_CHUNK_LEN", 2 * BLOCK_LEN)
+    members.make(6, record_hash(members.records[-1]), padding=300_000)
+    parent = record_hash(members.records[-1])
+    at = 5 * BLOCK_LEN + 3 * 65536
+    members.make(7, parent)
+    for number in range(6):
+        members.write(number, 5 * BLOCK_LEN, members.records[5])
+        members.write(number, at + len(members.records[5]), members.records[6])
+    view = await members.view()
+    assert sorted(seq for _, seq in view.records) == [1, 2, 3, 4, 5, 6, 7]
+    assert not view.bad
+
+
+async def test_what_is_read_of_one_member_is_bounded(members: Members,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecfs.volume.records.SCAN_LEN_MAX", 3 * BLOCK_LEN)
+    view = await members.view()
+    assert sorted(seq for _, seq in view.records) == [1, 2, 3]
+
+
+async def test_mended_records_are_durable(members: Members) -> None:
+    for memory in members.world.memories:
+        memory.crash(keep=lambda number: True)
+    members.write(3, 0, bytes(2 * BLOCK_LEN))
+    members.world.memories[5].remove(commits_name(EPOCH))
+    assert (await members.mend())[0] > 0
+    for memory in members.world.memories:
+        memory.crash()
+    whole = b"".join(members.records)
+    assert all(members.file(number) == whole for number in range(6))
+    assert members.world.journal.count(EventKind.REPAIRED) == 2
+
+
+class TwoFaced(FaultyTarget):
+    """Gives the right record while the log is read, and other bytes to whoever mends from it."""
+
+    def read(self, name: str, offset: int, length: int) -> bytes:
+        data = super().read(name, offset, length)
+        if length == BLOCK_LEN and name.startswith("commits"):
+            return data[:100] + b"lie" + data[103:]
+        return data
+
+
+async def test_no_record_is_copied_from_a_liar(members: Members) -> None:
+    """What a holder says is compared with the hash of the record that was opened."""
+    for number in (2, 3, 4):
+        members.write(number, 2 * BLOCK_LEN, bytes(BLOCK_LEN))
+    for number in (0, 1):
+        member = members.world.fleet[members.world.ids[number]]
+        member.target = TwoFaced(members.world.memories[number])
+    await members.mend()
+    for number in (2, 3, 4):
+        found = members.file(number)[2 * BLOCK_LEN : 3 * BLOCK_LEN]
+        assert found in (members.records[2], bytes(BLOCK_LEN))
+    assert members.file(4) == b"".join(members.records)
+
+
+async def test_without_an_honest_holder_nothing_is_copied(members: Members) -> None:
+    members.write(2, 2 * BLOCK_LEN, bytes(BLOCK_LEN))
+    for number in (0, 1, 3, 4, 5):
+        member = members.world.fleet[members.world.ids[number]]
+        member.target = TwoFaced(members.world.memories[number])
+    await members.mend()
+    assert members.file(2)[2 * BLOCK_LEN : 3 * BLOCK_LEN] == bytes(BLOCK_LEN)
+
+
+async def test_holders_that_fail_or_left_are_passed_over(members: Members) -> None:
+    members.write(5, 2 * BLOCK_LEN, bytes(BLOCK_LEN))
+    view = await members.view()
+    members.world.fleet.drop(members.world.ids[0])
+    members.world.fleet[members.world.ids[1]].target = None
+    members.world.fail_one(2, Fault.IO, "read")
+    data = await members.mender()._bytes_of(view.records[EPOCH, 3], view.holders[EPOCH, 3])
+    assert data == members.records[2]
+
+
+async def test_a_member_whose_file_is_no_file_gets_one(members: Members) -> None:
+    members.write(1, 0, bytes(BLOCK_LEN))
+    memory = members.world.memories[1]
+    unsafe = {"is": True}
+
+    class Planted(FaultyTarget):
+        def create(self, name: str, data: bytes | bytearray | memoryview, *,
+                   sync: bool = True) -> None:
+            if unsafe["is"]:
+                raise self._error(Fault.UNSAFE, "create", name)
+            super().create(name, data, sync=sync)
+
+        def remove(self, name: str) -> None:
+            unsafe["is"] = False
+            super().remove(name)
+
+    members.world.fleet[members.world.ids[1]].target = Planted(memory)
+    assert (await members.mend())[1] == 1
+    assert members.file(1)[:BLOCK_LEN] == members.records[0]
+
+
+@pytest.mark.parametrize("fault", [Fault.FULL, Fault.IO])
+async def test_what_could_not_be_mended_is_counted_as_bad(members: Members, fault: Fault) -> None:
+    members.write(3, 0, bytes(BLOCK_LEN))
+    members.world.fail_one(3, fault, "create", "write")
+    assert await members.mend() == (1, 0)
+    assert members.world.journal.count(EventKind.RECORD_BAD) == 1
+
+
+async def test_the_claim_is_put_back_byte_for_byte(members: Members) -> None:
+    claims = [memory.read(claim_name(EPOCH), 0, BLOCK_LEN + 9)
+              for memory in members.world.memories]
+    members.world.memories[0].write(claim_name(EPOCH), 50, [b"rot"])
+    members.world.memories[1].write(claim_name(EPOCH), BLOCK_LEN, [b"longer"])
+    members.world.memories[2].remove(claim_name(EPOCH))
+    members.world.fail_one(3, Fault.IO, "replace")
+    assert await members.mend() == (3, 3)
+    assert claims == [memory.read(claim_name(EPOCH), 0, BLOCK_LEN + 9)
+                      for memory in members.world.memories]
+
+
+async def test_a_claim_that_is_no_file_is_replaced(members: Members) -> None:
+    removed: list[str] = []
+
+    class Planted(FaultyTarget):
+        def read(self, name: str, offset: int, length: int) -> bytes:
+            if name.startswith("claim") and not removed:
+                raise self._error(Fault.UNSAFE, "read", name)
+            return super().read(name, offset, length)
+
+        def remove(self, name: str) -> None:
+            removed.append(name)
+            super().remove(name)
+
+    members.world.fleet[members.world.ids[4]].target = Planted(members.world.memories[4])
+    assert await members.mend() == (1, 1)
+    assert removed == [claim_name(EPOCH)]
+    assert members.world.memories[4].read(claim_name(EPOCH), 0, BLOCK_LEN) == CLAIM
+
+
+async def test_a_claim_that_cannot_be_put_back_is_left(members: Members) -> None:
+    members.world.memories[2].remove(claim_name(EPOCH))
+    members.world.fail_one(2, Fault.FULL, "replace")
+    assert await members.mend() == (0, 0)
+
+
+async def test_targets_of_another_writer_are_left_alone(members: Members) -> None:
+    fenced = members.world.targets[1]
+    members.fences[fenced] = Fenced("another host has claimed the pool")
+    members.write(1, 0, b"rot")
+    members.world.memories[1].remove(claim_name(EPOCH))
+    before = members.file(1)
+    await members.mend()
+    assert members.file(1) == before
+    assert claim_name(EPOCH) not in members.world.memories[1].list_names()
+
+
+async def test_files_of_later_epochs_are_left_alone(members: Members) -> None:
+    """Another writer's: what looks torn there may be a record on its way."""
+    members.make(6, record_hash(members.records[-1]), epoch=EPOCH + 1)
+    for number in range(3):
+        members.world.memories[number].create(
+            commits_name(EPOCH + 1), members.records[-1] + b"half a record")
+    before = [members.file(number, EPOCH + 1) for number in range(3)]
+    await members.mend()
+    assert [members.file(number, EPOCH + 1) for number in range(3)] == before
+    assert all(commits_name(EPOCH + 1) not in memory.list_names()
+               for memory in members.world.memories[3:])
+
+
+async def test_the_record_that_more_members_have_keeps_its_place(members: Members) -> None:
+    """Two records that both are needed, at one place: the lesser one does not spread."""
+    fourth, fifth = members.records[3:]
+    for number in (0, 1):
+        members.write(number, 3 * BLOCK_LEN, fifth + bytes(BLOCK_LEN))
+    for number in range(2, 6):
+        members.world.memories[number].truncate(commits_name(EPOCH), 4 * BLOCK_LEN)
+    await members.mend()
+    for number in range(6):
+        assert members.file(number)[3 * BLOCK_LEN : 4 * BLOCK_LEN] == fourth
+    assert fifth not in members.file(0)
+
+
+async def test_before_an_epoch_a_quorum_holds_what_was_adopted(members: Members) -> None:
+    members.drop_last(0, 1, 2, 3, 4)
+    await members.secure()
+    view = await members.view()
+    assert len(view.holders[EPOCH, 5]) >= QUORUM
+
+
+async def test_also_where_the_last_writer_let_go_cleanly() -> None:
+    members = Members(4)
+    members.make(5, record_hash(members.records[-1]), clean=True)
+    members.write(5, 4 * BLOCK_LEN, members.records[-1])
+    await members.secure()
+    assert len((await members.view()).holders[EPOCH, 5]) >= QUORUM
+
+
+async def test_a_clean_and_whole_log_is_synced_and_not_touched() -> None:
+    members = Members(4)
+    members.make(5, record_hash(members.records[-1]), clean=True)
+    for number in range(6):
+        members.write(number, 4 * BLOCK_LEN, members.records[-1])
+    calls: list[str] = []
+
+    def plan(method: str, name: str, offset: int) -> None:
+        calls.append(method)
+
+    members.world.fail[:] = [plan] * 6
+    await members.secure()
+    assert not {"write", "replace", "create"} & set(calls)
+
+
+async def test_a_tail_that_nobody_else_can_take_is_no_ground_for_an_epoch(
+        members: Members) -> None:
+    members.drop_last(0, 1, 2, 3)
+    for number in range(3):
+        members.world.fail_one(number, Fault.FULL, "create", "write")
+    with pytest.raises(ReadOnly, match="too few targets"):
+        await members.secure()
+
+
+async def test_records_that_only_a_page_cache_holds_are_made_durable(members: Members) -> None:
+    """Their writer was killed before its sync; the power fails after we have built on them."""
+    for memory in members.world.memories:
+        memory.crash(keep=lambda number: True)
+    parent = record_hash(members.records[-1])
+    members.make(6, parent)
+    for number in range(6):
+        members.write(number, 5 * BLOCK_LEN, members.records[-1])
+    await members.secure()
+    for memory in members.world.memories:
+        memory.crash()
+    assert len((await members.view()).holders[EPOCH, 6]) >= QUORUM
+
+
+async def test_where_a_record_cannot_be_made_durable_it_does_not_count(members: Members) -> None:
+    for number in range(3):
+        members.world.fail_one(number, Fault.IO, "sync")
+    with pytest.raises(ReadOnly, match="too few targets"):
+        await members.secure()
+
+
+async def test_a_member_without_a_file_of_the_epoch_is_no_failure(members: Members) -> None:
+    members.world.memories[3].remove(commits_name(EPOCH))
+    await members.secure()
+    assert members.file(3).rstrip(b"\0") == b"".join(members.records).rstrip(b"\0")
+
+
+async def test_a_torn_tail_goes_before_an_epoch(members: Members) -> None:
+    for number in (1, 2):
+        members.write(number, 5 * BLOCK_LEN, b"half of a record that nobody acknowledged")
+    await members.secure()
+    assert not (await members.view()).bad
+
+
