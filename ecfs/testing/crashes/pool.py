@@ -215,7 +215,7 @@ class _StateDir(PosixPath):
 class _MemoryAnchor:
     """In place of `AnchorFile`."""
 
-    def __init__(self, state_dir: Path, pool_id: bytes) -> None:
+    def __init__(self, state_dir: Path, pool_id: bytes, *, chosen: Path | None = None) -> None:
         if not isinstance(state_dir, _StateDir):
             raise Bug("an anchor of no client")
         self._client = state_dir.client
