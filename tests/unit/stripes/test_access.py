@@ -89,6 +89,19 @@ async def test_whoever_has_caught_up_is_blamed_again() -> None:
     assert world.journal.count(EventKind.SHARD_MISSING) == 1
 
 
+async def test_being_behind_excuses_only_what_may_have_been_missed() -> None:
+    """What it acknowledged before is missing from it like from any other."""
+    world = World(Geometry(4, 2), 6)
+    stripe = await durable(world)
+    world.memories[2].remove(column_name(3, stripe.ref.segment.id))
+    world.fleet[world.ids[2]].behind = True
+    await world.store.examine(stripe.ref)
+    assert accused(world) == 0
+    world.store.may_lack = lambda target_id, ref: False
+    await world.store.examine(stripe.ref)
+    assert world.journal.count(EventKind.SHARD_MISSING) == 1
+
+
 async def test_a_fenced_writer_does_not_blame_a_target_for_what_its_successor_removed() -> None:
     world = World(Geometry(4, 2), 6)
     stripe = await durable(world)
