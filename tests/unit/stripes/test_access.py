@@ -248,3 +248,26 @@ async def test_later_bytes_have_a_higher_order() -> None:
     world = World(Geometry(2, 1), 3)
     heads = [(await world.store.read_directory((await durable(world)).ref))[0] for _ in range(3)]
     assert [head.order for head in heads] == [1, 2, 3]
+
+
+async def test_a_target_sees_nothing_that_depends_on_content() -> None:
+    """No boundary is chosen by content: two files of one length look the same but for their
+    random-looking bytes (threat 41)."""
+    seen = []
+    for filling in (b"\0", b"abc", bytes(range(256))):
+        world = World(Geometry(4, 2), 6)
+        places = []
+        for length in (1, 700, 65_536, 65_537, 300_000):
+            extent = (filling * (length // len(filling) + 1))[:length]
+            stripe = await world.store.append(
+                KIND_CONTENT, [extent, extent[: length // 2]],
+                lambda starts: encode_directory([]))
+            places.append((stripe.ref.segment.id, stripe.ref.offset, stripe.ref.record_len,
+                           stripe.starts))
+        await world.store.sync([])
+        sizes = [memory.size(column_name(3, 1)) for memory in world.memories]
+        seen.append((places, sizes))
+        for memory in world.memories:
+            column = memory.read(column_name(3, 1), 0, 1 << 24)
+            assert filling * 40 not in column or filling == b"\0"
+    assert seen[0] == seen[1] == seen[2]
