@@ -165,6 +165,15 @@ def test_malformed_notes_of_a_directory(row: object) -> None:
         decode_directory(pack([good, row]))
 
 
+@pytest.mark.parametrize("at", [0, 1, 2, 3, 4, 5, 7, 9])
+def test_impossible_numbers_of_a_directory(at: int) -> None:
+    good = [1, 1, 1, 1, 1, 1, b"name", 1, -1, 1]
+    assert decode_directory(pack([good]))[0].mtime_ns == -1
+    for number in (-1, 1 << 63):
+        with pytest.raises(Damage, match="impossible number"):
+            decode_directory(pack([[*good[:at], number, *good[at + 1 :]]]))
+
+
 def test_a_directory_is_a_list() -> None:
     with pytest.raises(Damage, match="not a list"):
         decode_directory(pack({"a": 1}))

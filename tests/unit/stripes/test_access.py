@@ -197,6 +197,16 @@ async def test_segments_that_were_let_go_of_grow_no_more() -> None:
         content.ref.segment.id, metadata.ref.segment.id}
 
 
+async def test_a_segment_that_goes_grows_no_more() -> None:
+    """It is given back, or its place in the stream is needed: the other stream goes on."""
+    world = World(Geometry(2, 1), 3)
+    content, metadata = await durable(world), await durable(world, KIND_METADATA)
+    world.store.close_segment(content.ref.segment.id)
+    world.store.close_segment(999)
+    assert world.store.open_segment_ids() == {metadata.ref.segment.id}
+    assert (await durable(world)).ref.segment.id not in (content.ref.segment.id, 999)
+
+
 async def test_a_member_that_returns_widens_only_what_was_narrow() -> None:
     world = World(Geometry(4, 2), 6)
     whole = await durable(world)
