@@ -9,7 +9,7 @@ _ORDER = ("tests/unit/content/test_order.py",)
 _PAGING = "ecfs/metadata/pages.py"
 _FLUSHER = "ecfs/content/flusher.py"
 _FILES = "ecfs/content/files.py"
-_ROWS = "        self._tables.add_missed(stripe_id, stripe.missed)\n"
+_ENTERING = "ecfs/content/entering.py"
 
 CONTENT_MUTANTS = (
     Mutant("rolled-back-pages-kept", _PAGING,
@@ -71,8 +71,8 @@ CONTENT_MUTANTS = (
     Mutant("size-does-not-grow", _FILES,
            "        state.size = max(state.size, offset + len(data))\n", "", _MODEL),
     Mutant("write-back-unbounded", _FILES,
-           "        while flusher.dirty_len >= self._write_back_len:\n",
-           "        while flusher.dirty_len < 0:\n", _MODEL),
+           "        while flusher.waiting_len >= self._write_back_len:\n",
+           "        while flusher.waiting_len < 0:\n", _MODEL),
     Mutant("rows-before-the-sync", _FLUSHER,
            "        synced = iter(await self._store.sync(stripes))\n",
            "        synced = iter(stripes)\n", _ORDER),
@@ -88,13 +88,15 @@ CONTENT_MUTANTS = (
            "        self._retry = []\n", _MODEL),
     Mutant("inline-overtakes-a-retry", _FLUSHER,
            "if request.inline} - waiting", "if request.inline}", _MODEL),
-    Mutant("size-before-its-bytes", _FLUSHER,
+    Mutant("size-before-its-bytes", _ENTERING,
            "        size = max(self._inodes.size_of(inode), piece.end)\n",
            "        size = max(self._inodes.size_of(inode), state.size)\n", _ORDER),
-    Mutant("rows-forget-who-missed-them", _FLUSHER,
-           _ROWS + "        for piece, start", "        for piece, start", _ORDER),
-    Mutant("moved-rows-forget-who-missed-them", _FLUSHER,
-           _ROWS + "        moved =", "        moved =", _ORDER),
+    Mutant("rows-forget-who-missed-them", _ENTERING,
+           "        self._tables.add_missed(stripe_id, stripe.missed)\n", "", _ORDER),
+    Mutant("rows-of-one-lost-file-take-others-along", _ENTERING,
+           "        if piece.inode in self.stuck:\n            return False\n        try:\n",
+           "        if piece.inode in self.stuck:\n            return True\n        try:\n",
+           _MODEL),
     Mutant("moved-before-the-sync", _FLUSHER,
            "                (final,) = await self._store.sync([stripe])\n",
            "                final = stripe\n", _ORDER),
@@ -106,11 +108,11 @@ CONTENT_MUTANTS = (
            "        async with trio.Lock():\n            requests, self._requests",
            _ORDER + _MODEL),
     Mutant("fsync-without-flush", "ecfs/volume/volume.py",
-           "        await self.files.flush(inode, inline=inode is not None)\n", "", _POOLS),
+           "            await self.files.flush(inode, inline=inode is not None)\n",
+           "            pass\n", _POOLS),
     Mutant("fsync-without-commit", "ecfs/volume/volume.py",
-           "        await self.files.flush(inode, inline=inode is not None)\n"
-           "        await self.commit()\n",
-           "        await self.files.flush(inode, inline=inode is not None)\n", _POOLS),
+           "        await self.commit()\n        if lost is not None:\n",
+           "        if lost is not None:\n", _POOLS),
     Mutant("rename-without-flush", "ecfs/driver/requests.py",
            "            await self._files.flush(source.inode)\n", "            pass\n",
            ("tests/unit/driver/test_requests.py",)),

@@ -45,6 +45,25 @@ async def test_records_on_exactly_a_quorum(failing: int, enough: bool) -> None:
         assert writer.offset == 0
 
 
+@pytest.mark.parametrize(("there", "enough"), [
+    ((0, 1, 2, 6), False), ((0, 1, 2, 5), False), ((0, 1, 2, 3), True), ((0, 1, 2, 5, 6), True)])
+async def test_while_a_member_is_exchanged_old_and_new_ones_both_need_their_quorum(
+        there: tuple[int, ...], enough: bool) -> None:
+    """The seventh target takes the place of the sixth: until the labels say so, either set may be
+    the one that a recovery asks."""
+    world = World(Geometry(4, 2), 7)
+    writer = await writer_in(world)
+    writer.change_members(tuple(world.ids[:6]), (*world.ids[:5], world.ids[6]))
+    for number in set(range(7)) - set(there):
+        world.fail_one(number, Fault.IO, "sync")
+    if enough:
+        await writer.append(RECORD)
+        assert set(writer.missed) == {world.ids[one] for one in set(range(7)) - set(there)}
+    else:
+        with pytest.raises(ReadOnly):
+            await writer.append(RECORD)
+
+
 async def test_what_was_acknowledged_survives_a_crash_of_all_targets() -> None:
     world = World(Geometry(4, 2), 6)
     writer = await writer_in(world)
