@@ -18,7 +18,7 @@ from ecfs.cli.control_client import status_of
 from ecfs.cli.engine import Engine, Key
 from ecfs.cli.mountopts import MountWish
 from ecfs.cli.outcome import Json, print_json
-from ecfs.cli.params import POOL, json_option, log_file_option
+from ecfs.cli.params import POOL, anchor_dir_option, json_option, log_file_option
 from ecfs.cli.pool import resolve
 from ecfs.cli.secret import SecretSource, recovery_option, secret_options
 from ecfs.cli.text import plural, printable
@@ -28,6 +28,7 @@ from ecfs.observe import AUDIT_LOG_NAME, SEVERITIES, AuditLine, walk
 
 SCHEMA = "ecfs.audit/1"
 ALARMING_MATCHES = ("missing", "other_log")
+UNPROVEN_MATCHES = (*ALARMING_MATCHES, "not_kept")
 _SHOWN = ("seq", "time", "pool", "kind", "message", "target", "segment", "offset", "expected",
           "got")  # fmt: skip
 _AGO = re.compile(r"([0-9]{1,6})([smhdw])")
@@ -52,6 +53,7 @@ class LogRead:
 @click.command("audit")
 @click.option("--verify", is_flag=True, help="Only check the chain; show no lines.")
 @click.option("--since", metavar="TIME", help="Show lines from TIME on: 2h, 7d, 2026-11-25T10:00.")
+@anchor_dir_option
 @json_option
 @secret_options
 @recovery_option
@@ -63,6 +65,7 @@ def audit(
     /,
     verify: bool,
     since: str | None,
+    anchor_dir: str | None,
     as_json: bool,
     log_file: str | None,
     pool: str | None,
@@ -76,7 +79,7 @@ def audit(
     tools.log("ecfs audit", log_file=log_file)
     begin = None if since is None else since_time(since, SystemClock().wall_ns())
     source = SecretSource(**sources)
-    status = None if pool is None else _status(tools, pool, source)
+    status = None if pool is None else _status(tools, pool, source, anchor_dir)
     wanted = _chosen(begin, None if status is None else status["pool_id"])
     read = read_log(tools.state_dir / AUDIT_LOG_NAME, wanted)
     report = report_of(tools.state_dir / AUDIT_LOG_NAME, read, status)
@@ -90,16 +93,20 @@ def audit(
     return 0 if is_whole(report) else 1
 
 
-def _status(tools: Tools, pool: str, source: SecretSource) -> Json:
+def _status(tools: Tools, pool: str, source: SecretSource, anchor_dir: str | None) -> Json:
     spec = resolve(pool, tools.run)
     record = mounted_as(spec, tools)
     if record is not None:
         return status_of(record)
-    return trio.run(_opened, tools.engine, spec.paths, Key(source.kind, source.read()))
+    key = Key(source.kind, source.read())
+    return trio.run(_opened, tools.engine, spec.paths, key, anchor_dir)
 
 
-async def _opened(engine: Engine, paths: tuple[str, ...], key: Key) -> Json:
-    async with engine.open(paths, key, MountWish(read_only=True)) as pool:
+async def _opened(
+    engine: Engine, paths: tuple[str, ...], key: Key, anchor_dir: str | None
+) -> Json:
+    wish = MountWish(read_only=True, anchor_dir=anchor_dir)
+    async with engine.open(paths, key, wish) as pool:
         return pool.status()
 
 
@@ -181,7 +188,7 @@ def report_of(path: Path, read: LogRead, status: Json | None) -> Json:
 def is_whole(report: Json) -> bool:
     """Whether the chain holds and, where a pool was asked, fits what the pool says of it."""
     evidence = report["pool"]
-    fits = evidence is None or evidence["match"] not in ALARMING_MATCHES
+    fits = evidence is None or evidence["match"] not in UNPROVEN_MATCHES
     return report["chain"] == "whole" and fits
 
 

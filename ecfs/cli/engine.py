@@ -15,7 +15,7 @@ from ecfs.cli.outcome import Json
 from ecfs.cli.secret import Kind
 
 if TYPE_CHECKING:
-    from ecfs.volume import Environment, Secret, Volume
+    from ecfs.volume import Environment, OpenOptions, Secret, Volume
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Engine(Protocol):
         ...
 
     async def check(
-        self, paths: tuple[str, ...], key: Key, *, depth: FsckDepth, force: bool
+        self, paths: tuple[str, ...], key: Key, wish: MountWish, *, depth: FsckDepth, force: bool
     ) -> Json:
         """The passes of fsck; `ecfs.fsck/1`."""
         ...
@@ -161,30 +161,23 @@ class SystemEngine:
     ) -> AsyncIterator[OpenPool]:
         """Opens a pool with mending on."""
         from ecfs.repair import MendingQueue
-        from ecfs.volume import OpenOptions, open_volume
+        from ecfs.volume import open_volume
 
-        lengths: dict[str, Any] = {
-            "block_cache_len": wish.block_cache_len,
-            "write_back_len": wish.write_back_len,
-        }
-        options = OpenOptions(
-            read_only=wish.read_only,
-            accept_rollback=wish.accept_rollback,
-            anchor_always=wish.anchor_always,
-            **{name: length for name, length in lengths.items() if length is not None},
-        )
         secret, environment = _secret(key), self._environment()
-        async with open_volume(paths, secret, environment, options, MendingQueue()) as volume:
+        queue = MendingQueue()
+        async with open_volume(paths, secret, environment, _options(wish), queue) as volume:
             yield SystemPool(volume)
 
     async def check(
-        self, paths: tuple[str, ...], key: Key, *, depth: FsckDepth, force: bool
+        self, paths: tuple[str, ...], key: Key, wish: MountWish, *, depth: FsckDepth, force: bool
     ) -> Json:
         """The passes of fsck."""
         from ecfs.repair import FsckMode, check_pool
 
         mode = {"look": FsckMode.LOOK, "safe": FsckMode.SAFE, "yes": FsckMode.YES}[depth]
-        report = await check_pool(paths, _secret(key), self._environment(), mode=mode, force=force)
+        report = await check_pool(
+            paths, _secret(key), self._environment(), _options(wish), mode=mode, force=force
+        )
         return report.to_json()
 
     async def salvage(
@@ -253,3 +246,19 @@ def _secret(key: Key) -> "Secret":
     if key.kind == "recovery":
         return Secret(key.kind, parse_recovery_key(key.value.decode(errors="replace")))
     return Secret(key.kind, key.value)
+
+
+def _options(wish: MountWish) -> "OpenOptions":
+    from ecfs.volume import OpenOptions
+
+    lengths: dict[str, Any] = {
+        "block_cache_len": wish.block_cache_len,
+        "write_back_len": wish.write_back_len,
+    }
+    return OpenOptions(
+        read_only=wish.read_only,
+        accept_rollback=wish.accept_rollback,
+        anchor_always=wish.anchor_always,
+        anchor_dir=None if wish.anchor_dir is None else Path(wish.anchor_dir),
+        **{name: length for name, length in lengths.items() if length is not None},
+    )

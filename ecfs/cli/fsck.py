@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import click
@@ -10,8 +10,9 @@ import trio
 
 from ecfs.base.errors import InUse, UsageRefusal
 from ecfs.cli.engine import Engine, FsckDepth, Key
+from ecfs.cli.mountopts import MountWish
 from ecfs.cli.outcome import Json, print_json
-from ecfs.cli.params import POOL, json_option, log_file_option
+from ecfs.cli.params import POOL, anchor_dir_option, json_option, log_file_option
 from ecfs.cli.pool import resolve
 from ecfs.cli.secret import SecretSource, recovery_option, secret_options
 from ecfs.cli.text import plural, printable
@@ -28,6 +29,7 @@ class FsckOrder:
     depth: FsckDepth | None
     force: bool
     as_json: bool = False
+    wish: MountWish = field(default_factory=MountWish)
 
 
 @click.command("fsck")
@@ -35,6 +37,10 @@ class FsckOrder:
 @click.option("-p", "-a", "safe", is_flag=True, help="Make safe repairs without asking.")
 @click.option("-y", "yes", is_flag=True, help="Make all repairs, also those that give data up.")
 @click.option("-f", "force", is_flag=True, help="Check everything, even when marked clean.")
+@click.option(
+    "--accept-rollback", is_flag=True, help="Check it though it is older than what was seen here."
+)
+@anchor_dir_option
 @json_option
 @secret_options
 @recovery_option
@@ -48,6 +54,8 @@ def fsck(
     safe: bool,
     yes: bool,
     force: bool,
+    accept_rollback: bool,
+    anchor_dir: str | None,
     as_json: bool,
     log_file: str | None,
     pool: str,
@@ -61,6 +69,7 @@ def fsck(
         depth=depth_of(look=look, safe=safe, yes=yes),
         force=force,
         as_json=as_json,
+        wish=MountWish(accept_rollback=accept_rollback, anchor_dir=anchor_dir),
     )
     return perform(tools, order)
 
@@ -92,7 +101,7 @@ def perform(tools: Tools, order: FsckOrder, answer: Callable[[], str] | None = N
     key = Key(order.source.kind, order.source.read())
 
     def checked(depth: FsckDepth) -> Json:
-        report = trio.run(_checked, tools.engine, spec.paths, key, depth, order.force)
+        report = trio.run(_checked, tools.engine, spec.paths, key, depth, order)
         if order.as_json:
             print_json(report)
         else:
@@ -128,9 +137,9 @@ def _ask() -> str:
 
 
 async def _checked(
-    engine: Engine, paths: tuple[str, ...], key: Key, depth: FsckDepth, force: bool
+    engine: Engine, paths: tuple[str, ...], key: Key, depth: FsckDepth, order: FsckOrder
 ) -> Json:
-    return await engine.check(paths, key, depth=depth, force=force)
+    return await engine.check(paths, key, order.wish, depth=depth, force=order.force)
 
 
 def fsck_lines(report: Json) -> list[str]:

@@ -9,7 +9,7 @@ from ecfs import __version__
 from ecfs.base.errors import UsageRefusal
 from ecfs.cli.fsck import FsckOrder, depth_of, perform
 from ecfs.cli.linux import parse_fstab
-from ecfs.cli.mountopts import parse
+from ecfs.cli.mountopts import MountWish, parse
 from ecfs.cli.secret import SecretSource
 from ecfs.cli.tools import Tools
 
@@ -43,7 +43,7 @@ def read_arguments(arguments: Sequence[str], fstab: Path) -> FsckOrder:
 
     Short flags may be joined (`-fy`); `-C` may carry a descriptor. Without a source for the
     passphrase, the options of the pool's line in fstab(5) are looked at: at boot nobody can be
-    asked.
+    asked. Where the anchor is stands there, too.
     """
     flags: set[str] = set()
     sources: dict[str, str] = {}
@@ -68,11 +68,13 @@ def read_arguments(arguments: Sequence[str], fstab: Path) -> FsckOrder:
     if len(pools) != 1:
         raise UsageRefusal("name one pool to check")
     source = SecretSource(**sources)  # type: ignore[arg-type]
+    at_boot = _wish_in_fstab(pools[0], fstab)
     return FsckOrder(
         pool=pools[0],
-        source=source if source.is_given else _source_in_fstab(pools[0], fstab),
+        source=at_boot.source(source),
         depth=depth_of(look="n" in flags, safe=bool(flags & {"a", "p"}), yes="y" in flags),
         force="f" in flags,
+        wish=MountWish(anchor_dir=at_boot.anchor_dir),
     )
 
 
@@ -91,12 +93,12 @@ def _short_flags(word: str) -> set[str]:
     return found
 
 
-def _source_in_fstab(pool: str, fstab: Path) -> SecretSource:
+def _wish_in_fstab(pool: str, fstab: Path) -> MountWish:
     try:
         entries = parse_fstab(fstab.read_bytes())
     except OSError:
-        return SecretSource()
+        return MountWish()
     for entry in entries:
         if entry.is_ecfs and pool in (entry.source, entry.mountpoint):
-            return parse((entry.options,), sloppy=True).source(SecretSource())
-    return SecretSource()
+            return parse((entry.options,), sloppy=True)
+    return MountWish()

@@ -1,5 +1,6 @@
 """The words after `-o`: ours, the kernel's, and those that mount(8) keeps for itself."""
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,8 @@ SECRET_WORDS = ("passfile", "keyfile", "extpass")
 TRANSPORTS = ("raw", "pyfuse3")
 OWN_WORDS = (
     *("ro", "rw", "allow_other", "accept_rollback", "relatime", "anchor=always", "anchor=lazy"),
-    *("cache=", "write_back=", "log_file=", "transport=raw", "transport=pyfuse3"),
+    *("cache=", "write_back=", "log_file=", "transport=raw", "transport=pyfuse3",
+      "anchor_dir="),
 )
 CACHE_LEN_MIN = 1 * MIB
 
@@ -36,6 +38,7 @@ class MountWish:
     allow_other: bool = False
     accept_rollback: bool = False
     anchor_always: bool = False
+    anchor_dir: str | None = None
     block_cache_len: int | None = None
     write_back_len: int | None = None
     kernel_words: tuple[str, ...] = ()
@@ -104,6 +107,8 @@ def _own_word(name: str, value: str) -> dict[str, Any] | None:
         return {"anchor_always": value == "always"}
     if name == "transport" and value in TRANSPORTS:
         return {"transport": value}
+    if name == "anchor_dir":
+        return {"anchor_dir": os.path.abspath(value)}
     if name == "cache":
         return {"block_cache_len": _length(name, value)}
     if name == "write_back":

@@ -22,3 +22,13 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--json", "as_json", is_flag=True, help="Report as one JSON object on standard output."
     )(function)
+
+
+def anchor_dir_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds `--anchor-dir`, an absolute path or None."""
+    return click.option(
+        "--anchor-dir",
+        metavar="DIR",
+        type=click.Path(resolve_path=True),
+        help="Where this machine's memory of the pool is, as at mount -o anchor_dir=DIR.",
+    )(function)

@@ -9,7 +9,7 @@ from ecfs.cli.control_client import ask
 from ecfs.cli.engine import Engine, Key, StepTaker
 from ecfs.cli.mountopts import MountWish
 from ecfs.cli.outcome import Json, print_json
-from ecfs.cli.params import POOL, json_option, log_file_option
+from ecfs.cli.params import POOL, anchor_dir_option, json_option, log_file_option
 from ecfs.cli.pool import resolve
 from ecfs.cli.progress import shown
 from ecfs.cli.secret import SecretSource, recovery_option, secret_options
@@ -19,13 +19,22 @@ from ecfs.cli.whose import mounted_as
 
 
 @click.command("scrub")
+@anchor_dir_option
 @json_option
 @secret_options
 @recovery_option
 @log_file_option
 @click.argument("pool", type=POOL)
 @click.pass_obj
-def scrub(tools: Tools, /, as_json: bool, log_file: str | None, pool: str, **sources: Any) -> int:
+def scrub(
+    tools: Tools,
+    /,
+    anchor_dir: str | None,
+    as_json: bool,
+    log_file: str | None,
+    pool: str,
+    **sources: Any,
+) -> int:
     """Read every shard of everything in POOL and mend what is bad, mounted or not."""
     tools.log("ecfs scrub", log_file=log_file)
     source = SecretSource(**sources)
@@ -35,9 +44,9 @@ def scrub(tools: Tools, /, as_json: bool, log_file: str | None, pool: str, **sou
         with shown("scrub") as progress:
             report = ask(record, {"request": "scrub"}, progress)
     else:
-        key = Key(source.kind, source.read())
+        key, wish = Key(source.kind, source.read()), MountWish(anchor_dir=anchor_dir)
         with shown("scrub") as progress:
-            report = trio.run(_scrubbed, tools.engine, spec.paths, key, progress)
+            report = trio.run(_scrubbed, tools.engine, spec.paths, key, wish, progress)
     if as_json:
         print_json(report)
     else:
@@ -46,8 +55,10 @@ def scrub(tools: Tools, /, as_json: bool, log_file: str | None, pool: str, **sou
     return 0 if is_whole(report) else 1
 
 
-async def _scrubbed(engine: Engine, paths: tuple[str, ...], key: Key, progress: StepTaker) -> Json:
-    async with engine.open(paths, key, MountWish()) as pool:
+async def _scrubbed(
+    engine: Engine, paths: tuple[str, ...], key: Key, wish: MountWish, progress: StepTaker
+) -> Json:
+    async with engine.open(paths, key, wish) as pool:
         return await pool.scrub(progress)
 
 

@@ -9,7 +9,7 @@ from ecfs.cli.control_client import status_of
 from ecfs.cli.engine import Engine, Key
 from ecfs.cli.mountopts import MountWish
 from ecfs.cli.outcome import Json, print_json
-from ecfs.cli.params import POOL, json_option, log_file_option
+from ecfs.cli.params import POOL, anchor_dir_option, json_option, log_file_option
 from ecfs.cli.pool import resolve
 from ecfs.cli.secret import SecretSource, recovery_option, secret_options
 from ecfs.cli.text import format_size, plural, printable
@@ -20,13 +20,22 @@ PATHS_SHOWN_MAX = 20
 
 
 @click.command("status")
+@anchor_dir_option
 @json_option
 @secret_options
 @recovery_option
 @log_file_option
 @click.argument("pool", type=POOL)
 @click.pass_obj
-def status(tools: Tools, /, as_json: bool, log_file: str | None, pool: str, **sources: Any) -> int:
+def status(
+    tools: Tools,
+    /,
+    anchor_dir: str | None,
+    as_json: bool,
+    log_file: str | None,
+    pool: str,
+    **sources: Any,
+) -> int:
     """Show the state of POOL and of its targets.
 
     A mounted pool is asked itself. Otherwise, without a key, this is what the labels claim.
@@ -39,7 +48,7 @@ def status(tools: Tools, /, as_json: bool, log_file: str | None, pool: str, **so
         report = status_of(record)
     elif source.is_given:
         key = Key(source.kind, source.read())
-        report = trio.run(_opened, tools.engine, spec.paths, key)
+        report = trio.run(_opened, tools.engine, spec.paths, key, anchor_dir)
     else:
         report = trio.run(tools.engine.peek, spec.paths)
     if as_json:
@@ -50,8 +59,11 @@ def status(tools: Tools, /, as_json: bool, log_file: str | None, pool: str, **so
     return 0
 
 
-async def _opened(engine: Engine, paths: tuple[str, ...], key: Key) -> Json:
-    async with engine.open(paths, key, MountWish(read_only=True)) as pool:
+async def _opened(
+    engine: Engine, paths: tuple[str, ...], key: Key, anchor_dir: str | None
+) -> Json:
+    wish = MountWish(read_only=True, anchor_dir=anchor_dir)
+    async with engine.open(paths, key, wish) as pool:
         return pool.status()
 
 

@@ -10,7 +10,7 @@ from ecfs.cli.control_client import ask
 from ecfs.cli.engine import Engine, Key, StepTaker
 from ecfs.cli.mountopts import MountWish
 from ecfs.cli.outcome import Json, print_json
-from ecfs.cli.params import POOL, TARGET, json_option, log_file_option
+from ecfs.cli.params import POOL, TARGET, anchor_dir_option, json_option, log_file_option
 from ecfs.cli.pool import check_apart, resolve
 from ecfs.cli.progress import shown
 from ecfs.cli.secret import SecretSource, recovery_option, secret_options
@@ -25,6 +25,7 @@ def target() -> None:
 
 
 @target.command("replace")
+@anchor_dir_option
 @json_option
 @secret_options
 @recovery_option
@@ -36,6 +37,7 @@ def target() -> None:
 def replace(
     tools: Tools,
     /,
+    anchor_dir: str | None,
     as_json: bool,
     log_file: str | None,
     pool: str,
@@ -58,9 +60,11 @@ def replace(
         with shown("rebuild") as progress:
             report = ask(record, {"request": "replace", "old": lost, "new": place}, progress)
     else:
-        key = Key(source.kind, source.read())
+        key, wish = Key(source.kind, source.read()), MountWish(anchor_dir=anchor_dir)
         with shown("rebuild") as progress:
-            report = trio.run(_replaced, tools.engine, spec.paths, key, lost, place, progress)
+            report = trio.run(
+                _replaced, tools.engine, spec.paths, key, wish, lost, place, progress
+            )
     if as_json:
         print_json(report)
     else:
@@ -73,11 +77,12 @@ async def _replaced(
     engine: Engine,
     paths: tuple[str, ...],
     key: Key,
+    wish: MountWish,
     old: str,
     new_path: str,
     progress: StepTaker,
 ) -> Json:
-    async with engine.open(paths, key, MountWish()) as pool:
+    async with engine.open(paths, key, wish) as pool:
         return await pool.replace(old, new_path, progress)
 
 

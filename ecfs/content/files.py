@@ -23,10 +23,10 @@ from ecfs.base.limits import (
 )
 from ecfs.base.world import Clock
 from ecfs.content.blocks import ExtentReader, Mender
-from ecfs.content.flusher import Flusher, InodeTable, Move
+from ecfs.content.flusher import Flusher, Move
 from ecfs.content.index import StripeIndex
 from ecfs.content.ranges import RangeEditor
-from ecfs.content.state import FileState
+from ecfs.content.state import FileState, InodeTable
 from ecfs.formats import decode_directory
 from ecfs.metadata import ContentTables, Database, MapPiece
 from ecfs.stripes import StripeStore
@@ -159,17 +159,22 @@ class Files:
     async def write(self, inode: InodeId, offset: int, data: bytes) -> None:
         """Take bytes into the write-back buffer; waits while it is full.
 
-        Raises EFBIG past the largest file, and the flusher's error when the buffer is full of bytes
+        Raises EFBIG past the largest file, Damage when earlier bytes of the file cannot be entered
+        into the metadata, and the flusher's error when the buffer is full of bytes
         that cannot be written.
         """
         if offset + len(data) > FILE_LEN_MAX:
             raise FsError(errno.EFBIG)
         flusher = self.flusher
-        while flusher.dirty_len >= self._write_back_len:
+        if inode in flusher.rows.stuck:
+            raise flusher.rows.stuck[inode]
+        if flusher.rows.stuck and flusher.stuck_len >= self._write_back_len:
+            raise next(iter(flusher.rows.stuck.values()))
+        while flusher.waiting_len >= self._write_back_len:
             flusher.wake()
             async with flusher.room:
                 await flusher.room.wait()
-            if flusher.failing is not None and flusher.dirty_len >= self._write_back_len:
+            if flusher.failing is not None and flusher.waiting_len >= self._write_back_len:
                 raise flusher.failing
         state = self._state(inode)
         if state.settled:

@@ -16,7 +16,7 @@ is looked at before it opens, and the length is capped by the caller.
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ecfs.base.errors import Bug, Damage
 from ecfs.base.units import BLOCK_LEN, round_up
@@ -54,8 +54,8 @@ class BoxKeys:
     """Keys of one kind of box in one pool."""
 
     pool_id: bytes
-    seal: bytes
-    salt: bytes
+    seal: bytes = field(repr=False)
+    salt: bytes = field(repr=False)
 
 
 def seal_box(kind: BoxKind, keys: BoxKeys, *, epoch: int, seq: int, payload: bytes, fresh: bytes,

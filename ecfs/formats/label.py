@@ -14,6 +14,7 @@ Payload of the envelope:
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from blake3 import blake3
 
@@ -114,14 +115,33 @@ def check_label(signed: SignedLabel, mac: Mac) -> Label:
     return signed.label
 
 
-def check_known(label: Label) -> bool:
+class Featured(Protocol):
+    """What says of which version it is and which features it has: labels and roots."""
+
+    @property
+    def version(self) -> int:
+        """Format version."""
+        ...
+
+    @property
+    def incompatible(self) -> int:
+        """Bits of features without which nothing can be read."""
+        ...
+
+    @property
+    def read_only_compatible(self) -> int:
+        """Bits of features without which nothing may be written."""
+        ...
+
+
+def check_known(pool: Featured) -> bool:
     """Whether the pool may be written; UnknownFormat when it may not even be read."""
-    if label.version != FORMAT_VERSION or label.incompatible & ~INCOMPATIBLE_KNOWN:
+    if pool.version != FORMAT_VERSION or pool.incompatible & ~INCOMPATIBLE_KNOWN:
         raise UnknownFormat(
-            f"the pool has format version {label.version} with features "
-            f"{label.incompatible:#x}; this program knows version {FORMAT_VERSION} with "
+            f"the pool has format version {pool.version} with features "
+            f"{pool.incompatible:#x}; this program knows version {FORMAT_VERSION} with "
             f"{INCOMPATIBLE_KNOWN:#x}. Use the ecfs version that wrote it, or a newer one")
-    return not label.read_only_compatible & ~READ_ONLY_COMPATIBLE_KNOWN
+    return not pool.read_only_compatible & ~READ_ONLY_COMPATIBLE_KNOWN
 
 
 def _split(payload: bytes) -> tuple[bytes, bytes]:

@@ -287,6 +287,10 @@ class ContentTables:
         if self._database.changed_rows():
             self._database.run("DELETE FROM missed WHERE stripe=?", (stripe,))
 
+    def give_up(self, stripe: int, length: int) -> None:
+        """So many live bytes of a stripe are shown by no file after all."""
+        self._reduce_stripe(stripe, length)
+
     # -- files that are going away, and missed shards ----------------------------------------
 
     def note_dying(self, inode: int) -> None:

@@ -8,7 +8,7 @@ look no longer finds, so it is also proven to be readable from the targets.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ecfs.base.errors import Damage, EcfsError, Refusal, TooFewReachable
 from ecfs.observe import Event, EventKind
@@ -41,23 +41,26 @@ class _Look:
     mountable: bool = True
 
 
-async def check_pool(paths: Iterable[str], secret: Secret, environment: Environment, *,
-                     mode: FsckMode, force: bool) -> FsckReport:
+async def check_pool(paths: Iterable[str], secret: Secret, environment: Environment,
+                     options: OpenOptions | None = None, *, mode: FsckMode,
+                     force: bool) -> FsckReport:
     """Check a pool that is not mounted, and repair it as far as `mode` goes.
 
     Without `force` a pool that was unmounted cleanly and of which nothing is missing is only said
-    to be clean. Raises refusals, InUse for a mounted pool among them.
+    to be clean. Of `options` it takes where the anchor is, and whether a history that does not
+    contain it is accepted: every look then says so in the audit log, and a repair makes that
+    history the one that is remembered. Raises refusals, InUse for a mounted pool among them.
     """
-    given = tuple(paths)
-    look = await _look(given, secret, environment, force=force)
+    given, chosen = tuple(paths), options or OpenOptions()
+    look = await _look(given, secret, environment, chosen, force=force)
     findings = look.findings
     if mode is FsckMode.LOOK or not findings.has_errors() or not look.mountable or (
             look.gap and mode is not FsckMode.YES):
         return FsckReport.of(look.pool_id, mode, findings, full=look.full, notes=dict(look.notes))
-    done = await _repair(given, secret, environment, mode, look)
+    done = await _repair(given, secret, environment, chosen, mode, look)
     if done is None:
         return FsckReport.of(look.pool_id, mode, findings, notes=dict(look.notes))
-    after = await _look(given, secret, environment, force=True)
+    after = await _look(given, secret, environment, chosen, force=True)
     done.settle(after.findings)
     return FsckReport.of(look.pool_id, mode, done, notes=dict(after.notes))
 
@@ -65,12 +68,12 @@ async def check_pool(paths: Iterable[str], secret: Secret, environment: Environm
 # -- looking ---------------------------------------------------------------------------------
 
 
-async def _look(paths: Sequence[str], secret: Secret, environment: Environment, *,
-                force: bool) -> _Look:
+async def _look(paths: Sequence[str], secret: Secret, environment: Environment,
+                chosen: OpenOptions, *, force: bool) -> _Look:
     look = _Look()
     async with AsyncExitStack() as stack:
         try:
-            volume = await _open_to_look(stack, paths, secret, environment, look)
+            volume = await _open_to_look(stack, paths, secret, environment, chosen, look)
         except Damage as damage:
             look.mountable = False
             look.pool_id = await _pool_id(paths, environment)
@@ -89,15 +92,15 @@ async def _look(paths: Sequence[str], secret: Secret, environment: Environment, 
 
 
 async def _open_to_look(stack: AsyncExitStack, paths: Sequence[str], secret: Secret,
-                        environment: Environment, look: _Look) -> Volume:
+                        environment: Environment, chosen: OpenOptions, look: _Look) -> Volume:
     """The volume, read-only; past a gap in the log, as it is before the gap."""
     try:
         return await stack.enter_async_context(
-            open_volume(paths, secret, environment, OpenOptions(read_only=True)))
+            open_volume(paths, secret, environment, replace(chosen, read_only=True)))
     except TooFewReachable as error:
         try:
             volume = await stack.enter_async_context(open_volume(
-                paths, secret, environment, _past_gap(read_only=True)))
+                paths, secret, environment, _past_gap(chosen, read_only=True)))
         except (Refusal, Damage):
             raise error from None
         chain = volume.opened.chain
@@ -111,9 +114,9 @@ async def _open_to_look(stack: AsyncExitStack, paths: Sequence[str], secret: Sec
         return volume
 
 
-def _past_gap(*, read_only: bool) -> OpenOptions:
+def _past_gap(chosen: OpenOptions, *, read_only: bool) -> OpenOptions:
     # What this client has acknowledged may be among what is given up: that is the point.
-    return OpenOptions(read_only=read_only, drop_tail=True, accept_rollback=True)
+    return replace(chosen, read_only=read_only, drop_tail=True, accept_rollback=True)
 
 
 async def _refuse_mounted(volume: Volume) -> None:
@@ -138,12 +141,12 @@ async def _pool_id(paths: Sequence[str], environment: Environment) -> str:
 # -- repairing -------------------------------------------------------------------------------
 
 
-async def _repair(paths: Sequence[str], secret: Secret, environment: Environment, mode: FsckMode,
-                  look: _Look) -> Findings | None:
+async def _repair(paths: Sequence[str], secret: Secret, environment: Environment,
+                  chosen: OpenOptions, mode: FsckMode, look: _Look) -> Findings | None:
     """Everything that `mode` allows; findings as they were met on the way. None, and one finding
     more in `look`, when the pool does not take writes."""
     findings = Findings()
-    options = _past_gap(read_only=False) if look.gap else OpenOptions()
+    options = _past_gap(chosen, read_only=False) if look.gap else chosen
     async with open_volume(paths, secret, environment, options) as volume:
         if volume.read_only:
             look.findings.add(Finding(

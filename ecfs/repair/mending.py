@@ -18,7 +18,7 @@ from ecfs.base.limits import MENDING_QUEUE_LEN_MAX, TARGET_SYNC_DEADLINE_S
 from ecfs.formats import SegmentEntry, column_name
 from ecfs.observe import Event, EventKind
 from ecfs.repair.walking import segments_of, walk
-from ecfs.stripes import Member, ShardFault, StripeRef, StripeStore
+from ecfs.stripes import Member, ShardFault, StripeLost, StripeRef, StripeStore
 from ecfs.targets import Target
 from ecfs.volume import Volume
 
@@ -41,8 +41,15 @@ async def mend_stripe(store: StripeStore, ref: StripeRef, *,
 
     Each fault is recorded, but those of columns that are `known`, for who found them has done so.
     Unreadable when too few are good. A target that does not take its shard is not an error here.
+    Of a segment that was given back meanwhile nothing is bad.
     """
-    examination = await store.examine(ref, note=False)
+    try:
+        examination = await store.examine(ref, note=False)
+    except StripeLost as lost:
+        store.note(ref, [fault for fault in lost.faults if fault.column not in known])
+        raise
+    if store.is_given_back(ref.segment):
+        return Mended((), ())
     store.note(ref, [fault for fault in examination.faults if fault.column not in known])
     bad = tuple(sorted({fault.column for fault in examination.faults}))
     if not bad:
@@ -102,7 +109,7 @@ def ensure_column(target: Target, name: str, header: bytes) -> bool:
         found = target.read(name, 0, len(header))
     except TargetError as error:
         if error.fault is Fault.UNSAFE:
-            target.remove(name)
+            _make_way(target, name)
         elif error.fault is not Fault.MISSING:
             # A header that cannot be read may still be written.
             target.write(name, 0, [header])
@@ -114,6 +121,21 @@ def ensure_column(target: Target, name: str, header: bytes) -> bool:
     target.write(name, 0, [header])
     target.sync(name)
     return True
+
+
+def _make_way(target: Target, name: str) -> None:
+    """Free a name for a file: what lies in its place goes, or in the place of a folder above it."""
+    folder = ""
+    for part in name.split("/")[:-1]:
+        folder = f"{folder}/{part}" if folder else part
+        try:
+            target.list_names(folder)
+        except TargetError as error:
+            if error.fault is not Fault.UNSAFE:
+                raise
+            target.remove(folder)
+            return
+    target.remove(name)
 
 
 class MendingQueue:

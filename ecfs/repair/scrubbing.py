@@ -45,7 +45,11 @@ class ScrubReport:
 async def scrub(volume: Volume, *, progress: ProgressTaker = lambda progress: None,
                 ) -> ScrubReport:
     """Check everything and mend what is bad. Goes on past what cannot be read."""
-    await volume.fsync(None)
+    try:
+        await volume.fsync(None)
+    except Damage as damage:
+        # Of files whose metadata is lost; the rest is durable.
+        _log.error("before the scrub: %s", damage)
     report = ScrubReport()
     scrubber = _Scrubber(volume, report, progress)
     await scrubber.run()
@@ -67,6 +71,8 @@ class _Scrubber:
         found = segments_of(volume)
         self._total_len = sum(entry.length * len(entry.columns) for entry, _, _ in found)
         for entry, kind, live in found:
+            if volume.store.is_given_back(entry):
+                continue
             report.segments_count += 1
             await self._scrub_headers(entry)
             async with aclosing(walk(volume.store, entry, kind, live)) as stripes:
@@ -97,7 +103,7 @@ class _Scrubber:
         try:
             done = await mend_stripe(volume.store, ref)
         except Unreadable as error:
-            if is_live:
+            if is_live and not volume.store.is_given_back(ref.segment):
                 await self._rescue(ref, error)
             return
         except Damage:
@@ -169,6 +175,9 @@ class _Scrubber:
                 jobs.append((member.lane, partial(check, member.target, column)))
                 ids.append(target_id)
         results = await run_jobs(jobs, TARGET_SYNC_DEADLINE_S)
+        if volume.store.is_given_back(entry):
+            # Meanwhile: whatever was found there is past.
+            return []
         self._report.bad_count += sum(isinstance(result, TargetError) for result in results)
         return [target_id for target_id, result in zip(ids, results, strict=True)
                 if result is True]

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 
-from ecfs.base.errors import Damage, TargetError
+from ecfs.base.errors import Damage, TargetError, Unreadable
 from ecfs.base.limits import COLUMN_HEADER_LEN, TARGET_DEADLINE_S
 from ecfs.base.units import BLOCK_LEN
 from ecfs.formats import (
@@ -57,14 +57,22 @@ def ref_from_header(store: StripeStore, segment: SegmentEntry, offset: int, kind
 
 async def discover(store: StripeStore, segment: SegmentEntry, offset: int,
                    kind: int) -> StripeRef | None:
-    """The dead stripe at an address, from whichever target still has its header."""
-    headers = Counter(await record_headers(store, segment, offset))
-    for header, _ in headers.most_common():
-        # Nothing binds the tags of a dead stripe but that most targets have the same.
-        ref = ref_from_header(store, segment, offset, kind, header)
-        if ref is not None:
-            return ref
-    return None
+    """The dead stripe at an address, from whichever target still has its header.
+
+    Nothing binds the tags of a dead stripe but the shards themselves: of headers that differ it is
+    the one by which most shards are right, so that a rotten tag accuses only who holds it.
+    """
+    found = [ref for header in Counter(await record_headers(store, segment, offset))
+             if (ref := ref_from_header(store, segment, offset, kind, header)) is not None]
+    if len(found) < 2:
+        return found[0] if found else None
+    counts = []
+    for ref in found:
+        try:
+            counts.append(len((await store.examine(ref, note=False)).bodies))
+        except Unreadable:
+            counts.append(0)
+    return found[counts.index(max(counts))] if any(counts) else None
 
 
 async def walk(store: StripeStore, segment: SegmentEntry, kind: int,

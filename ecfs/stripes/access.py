@@ -27,6 +27,7 @@ from ecfs.stripes.reader import (
     Read,
     Reply,
     ShardFault,
+    StripeLost,
     examine_steps,
     read_steps,
 )
@@ -34,6 +35,7 @@ from ecfs.stripes.sealed import StripeOpener, StripeRef
 from ecfs.targets import AnyLane, Target, run_all
 
 OPENERS_MAX = 1024
+GIVEN_BACK_COUNT_MAX = 4096
 T = TypeVar("T")
 
 
@@ -55,17 +57,32 @@ class Identity:
 
 class StripeAccess:
     """Reads the stripes of one pool. `on_fault` is for those who read and cannot mend; `is_fenced`
-    tells, in a target's lane, whether another writer has claimed it."""
+    tells, in a target's lane, whether another writer has claimed it; `may_lack` whether a target
+    that is behind may lack a shard of a stripe because it never acknowledged it."""
 
     def __init__(self, identity: Identity, fleet: Fleet, journal: Journal) -> None:
         self.identity = identity
         self.fleet = fleet
         self.journal = journal
         self._codes: dict[Geometry, Code] = {}
-        self._openers: OrderedDict[tuple[int, int, int, bytes], StripeOpener] = OrderedDict()
+        self._openers: OrderedDict[tuple[int, int, int, bytes, bytes], StripeOpener] = OrderedDict()
         self.on_fault: Callable[[StripeRef, Sequence[ShardFault]], None] = (
             lambda ref, faults: None)
         self.is_fenced: Callable[[Target], bool] = lambda target: False
+        self.may_lack: Callable[[bytes, StripeRef], bool] = lambda target_id, ref: True
+        self._given_back: OrderedDict[int, None] = OrderedDict()
+
+    def give_back(self, segments: Iterable[SegmentEntry]) -> None:
+        """The columns of these segments are about to be removed: whoever reads in them now finds
+        nothing, and nobody is to blame for it."""
+        for segment in segments:
+            self._given_back[segment.id] = None
+        while len(self._given_back) > GIVEN_BACK_COUNT_MAX:
+            self._given_back.popitem(last=False)
+
+    def is_given_back(self, segment: SegmentEntry) -> bool:
+        """Whether the columns of a segment were removed a while ago, or are being removed."""
+        return segment.id in self._given_back
 
     def column_header(self, segment: SegmentEntry, column: int) -> bytes:
         """The 4 KiB that a column file of this segment begins with."""
@@ -83,7 +100,7 @@ class StripeAccess:
 
     def opener(self, ref: StripeRef) -> StripeOpener:
         """Keys of a stripe, from a bounded cache."""
-        key = (ref.segment.id, ref.segment.epoch, ref.offset, ref.salt)
+        key = (ref.segment.id, ref.segment.epoch, ref.offset, ref.salt, ref.digest)
         found = self._openers.get(key)
         if found is None:
             keys = self.identity.master.segment(ref.segment.id, ref.segment.epoch)
@@ -102,15 +119,23 @@ class StripeAccess:
 
     async def read(self, ref: StripeRef, units: list[Unit]) -> Read:
         """Read units of a stripe; the damage met is part of the result."""
-        geometry = ref.geometry
-        result = await self._drive(ref, read_steps(
-            ref, self.opener(ref), self.code(geometry), units, self.usable(ref)))
+        try:
+            result = await self._drive(ref, read_steps(
+                ref, self.opener(ref), self.code(ref.geometry), units, self.usable(ref)))
+        except StripeLost as lost:
+            self.note(ref, lost.faults)
+            raise
         self.note(ref, result.faults)
         return result
 
     async def examine(self, ref: StripeRef, *, note: bool = True) -> Examination:
-        """Read and check all shards of a stripe in full."""
-        result = await self._drive(ref, examine_steps(ref, self.opener(ref), self.usable(ref)))
+        """Read and check all shards of a stripe in full. StripeLost, which is noted likewise."""
+        try:
+            result = await self._drive(ref, examine_steps(ref, self.opener(ref), self.usable(ref)))
+        except StripeLost as lost:
+            if note:
+                self.note(ref, lost.faults)
+            raise
         if note:
             self.note(ref, result.faults)
         return result
@@ -132,6 +157,9 @@ class StripeAccess:
                 fetches = steps.send([self._fetch_sync(ref, fetch) for fetch in fetches])
         except StopIteration as stop:
             result: Read = stop.value
+        except StripeLost as lost:
+            self.note(ref, lost.faults)
+            raise
         self.note(ref, result.faults)
         return result
 
@@ -183,9 +211,12 @@ class StripeAccess:
 
     def note(self, ref: StripeRef, faults: Iterable[ShardFault]) -> None:
         """Record the evidence of each fault against its target."""
+        if self.is_given_back(ref.segment):
+            return
         for fault in faults:
             member = self.fleet.get(ref.segment.columns[fault.column])
-            if fault.fenced or (member is not None and member.behind and fault.missing):
+            if fault.fenced or (fault.missing and member is not None and member.behind
+                                and self.may_lack(member.id, ref)):
                 # Given back by who took over, or never acknowledged: its absence accuses nobody.
                 continue
             column = fault.column

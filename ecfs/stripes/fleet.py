@@ -30,7 +30,8 @@ class Member:
 
     `free_len`: bytes beyond the reserve, as last measured; `full`: none are, so it takes no new
     content; `packed`: it refused even what may use the reserve. `filling`: somebody is rebuilding
-    it now. `behind`: it may lack shards that it never acknowledged, until it has caught up.
+    it now. `leaving`: another target takes its place, so it is not taken in again. `behind`: it may
+    lack shards that it never acknowledged, until it has caught up.
     """
 
     id: bytes
@@ -44,6 +45,7 @@ class Member:
     free_len: int = 0
     behind: bool = False
     filling: bool = False
+    leaving: bool = False
     generation: tuple[int, int] = (0, 0)
     reason: str = ""
 
@@ -73,6 +75,11 @@ class Fleet:
     def get(self, target_id: bytes) -> Member | None:
         """The member with this id, if the pool has one."""
         return self._members.get(target_id)
+
+    def id_of(self, target: Target) -> bytes | None:
+        """The id of the member that this target is. Also from a lane's thread."""
+        members = list(self._members.values())
+        return next((member.id for member in members if member.target is target), None)
 
     def add(self, member: Member) -> None:
         """Take in a new member."""

@@ -5,7 +5,7 @@ order (bytes, or the TargetError that came instead), and returns its value. The 
 over lanes, a SQLite callback drives it synchronously; the logic is written once.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 
 from ecfs.base.errors import Damage, Fault, TargetError, Unreadable
@@ -39,6 +39,14 @@ class ShardFault:
         return self.fault is Fault.FENCED
 
 
+class StripeLost(Unreadable):
+    """Too few shards of a stripe are good; `faults` are what is wrong with the others."""
+
+    def __init__(self, message: str, faults: Sequence[ShardFault]) -> None:
+        super().__init__(message)
+        self.faults = tuple(faults)
+
+
 @dataclass(frozen=True, slots=True)
 class Read:
     """What a read returned: the right bytes, and the damage that it met on the way."""
@@ -67,7 +75,7 @@ def read_steps(ref: StripeRef, opener: StripeOpener, code: Code, units: list[Uni
 
     `usable` are the columns whose target is there. First just the units' bytes; then, for columns
     that are away, the same range of k others; then whole records with their tags. Unreadable when
-    fewer than k shards are good.
+    fewer than k shards are good: then as StripeLost, with the evidence.
     """
     ranges = _ranges(units)
     wanted = [column for column in ranges if column in usable]
@@ -82,7 +90,8 @@ def read_steps(ref: StripeRef, opener: StripeOpener, code: Code, units: list[Uni
             faults.append(_fault_of(column, reply))
     data = bytearray(sum(unit.length for unit in units))
     complete, bad = _open_units(opener, units, parts, ranges, data)
-    faults += [ShardFault(column, "unit does not open", False) for column in bad]
+    faults += [ShardFault(column, "unit does not open", _is_hole(parts[column]))
+               for column in bad]
     if complete:
         return Read(data, tuple(faults))
     if not bad:
@@ -144,7 +153,7 @@ def _read_whole(ref: StripeRef, opener: StripeOpener, code: Code, units: list[Un
 
 
 def examine_steps(ref: StripeRef, opener: StripeOpener, usable: frozenset[int]) -> ExamineSteps:
-    """Read and check every shard record in full. Unreadable when fewer than k are good."""
+    """Read and check every shard record in full. StripeLost when fewer than k are good."""
     columns = sorted(usable)
     replies = yield [Fetch(column, ref.offset, ref.record_len) for column in columns]
     records = dict(zip(columns, replies, strict=True))
@@ -162,13 +171,14 @@ def examine_steps(ref: StripeRef, opener: StripeOpener, usable: frozenset[int]) 
                 if record[: ref.head_len] != header:
                     faults.append(ShardFault(column, "header of the record is wrong", False))
             except Damage as damage:
-                faults.append(ShardFault(column, str(damage), False))
+                faults.append(ShardFault(column, str(damage), _is_hole(record)))
         else:
-            faults.append(ShardFault(column, "no header of this stripe is left", False))
+            faults.append(ShardFault(column, "shard record belongs to another stripe", False))
     if header is None or len(bodies) < ref.geometry.data:
-        raise Unreadable(
+        # Without a header every record that is there failed the check of its own.
+        raise StripeLost(
             f"stripe {ref.segment.id:x}+{ref.offset:x}: {len(bodies)} good shards of "
-            f"{ref.geometry.shards}, {ref.geometry.data} are needed")
+            f"{ref.geometry.shards}, {ref.geometry.data} are needed", faults)
     return Examination(header, bodies, faults)
 
 
@@ -220,6 +230,11 @@ def _open_units(opener: StripeOpener, units: list[Unit], parts: dict[int, Buffer
                 complete = False
         at += unit.length
     return complete, sorted(bad)
+
+
+def _is_hole(data: Buffer) -> bool:
+    """Whether nothing was ever written there, though the column goes on behind it."""
+    return data == bytes(len(data))
 
 
 def _fault_of(column: int, reply: Reply) -> ShardFault:

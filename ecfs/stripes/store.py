@@ -18,6 +18,7 @@ from ecfs.base.limits import (
     TARGET_DEADLINE_S,
     TARGET_SYNC_DEADLINE_S,
 )
+from ecfs.base.units import BLOCK_LEN
 from ecfs.base.world import Entropy
 from ecfs.erasure import Geometry, data_quorum, narrowed
 from ecfs.formats import (
@@ -31,7 +32,7 @@ from ecfs.stripes.access import Identity, StripeAccess, run_jobs
 from ecfs.stripes.fleet import Fleet, Member
 from ecfs.stripes.sealed import Buffer, SealedStripe, StripeRef, choose_body_len
 from ecfs.stripes.sealed import seal_stripe as seal
-from ecfs.targets import AnyLane
+from ecfs.targets import AnyLane, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,13 @@ class Written:
 
 @dataclass(slots=True)
 class _Stream:
-    """The open segment of one kind, and where its next stripe goes."""
+    """The open segment of one kind, where its next stripe goes, and on whom its columns are."""
 
     kind: int
     geometry: Geometry
     segment: SegmentEntry | None = None
     offset: int = 0
+    holders: frozenset[bytes] = frozenset()
     lock: trio.Lock = field(default_factory=trio.Lock)
 
 
@@ -121,7 +123,7 @@ class StripeStore(StripeAccess):
                 continue
             assert member.target is not None and member.lane is not None
             jobs.append((member.lane, partial(
-                member.target.write, name, sealed.ref.offset,
+                _put, member.target, name, sealed.ref.offset,
                 [sealed.header, sealed.bodies[column]])))
             writers.append(target_id)
         self.appended_len += sealed.ref.body_len * segment.data
@@ -129,7 +131,10 @@ class StripeStore(StripeAccess):
         for target_id, result in zip(writers, results, strict=True):
             if isinstance(result, TargetError):
                 missed.add(target_id)
-                self.fleet.note_write_error(target_id, result)
+                if result.fault is Fault.EXISTS:
+                    self._abandon(name, "it grew by itself, or by a copy of this client")
+                else:
+                    self.fleet.note_write_error(target_id, result)
             else:
                 # After the write: a sync that began before it does not cover it.
                 self._unsynced.add((target_id, name))
@@ -154,7 +159,7 @@ class StripeStore(StripeAccess):
         return needed
 
     async def sync(self, stripes: Sequence[Written]) -> list[Written | AppendRefused]:
-        """Make stripes durable on all their targets; for each the final state, or a failure."""
+        """STRIPES, made durable on all their targets; for each the final state, or a failure."""
         async with self._sync_lock:
             await self._sync_files()
         return [self._outcome(stripe) for stripe in stripes]
@@ -176,7 +181,7 @@ class StripeStore(StripeAccess):
         for (target_id, name), result in zip(kept, results, strict=True):
             if isinstance(result, TargetError):
                 self._unsyncable.add((target_id, name))
-                self._abandon(name)
+                self._abandon(name, "a sync failed")
                 self.fleet.note_write_error(target_id, result)
 
     def _outcome(self, stripe: Written) -> Written | AppendRefused:
@@ -191,13 +196,14 @@ class StripeStore(StripeAccess):
             return error
         return final
 
-    def _abandon(self, name: str) -> None:
-        """A sync that failed once proves nothing later: nothing more goes into that segment."""
+    def _abandon(self, name: str, reason: str) -> None:
+        """Nothing more goes into that segment: a sync that failed once proves nothing later, and
+        where others write nothing is ours."""
         for stream in self._streams.values():
             segment = stream.segment
             if segment is not None and column_name(segment.epoch, segment.id) == name:
                 self.journal.record(Event(
-                    EventKind.COLUMN_ABANDONED, f"{name}: a sync failed, the segment is closed",
+                    EventKind.COLUMN_ABANDONED, f"{name}: {reason}, the segment is closed",
                     segment=segment.id))
                 stream.segment = None
 
@@ -224,7 +230,10 @@ class StripeStore(StripeAccess):
                 continue
             whole = len(segment.columns) == stream.geometry.shards
             takes = self._takes(member, stream.kind)
-            if (member.id in segment.columns and not takes) or (takes and not whole):
+            # One that was away when the segment was opened has no column of it to write to.
+            held = member.id in stream.holders
+            if (held and not takes) or (takes and not held and (
+                    not whole or member.id in segment.columns)):
                 stream.segment = None
 
     # -- segments ----------------------------------------------------------------------------
@@ -278,6 +287,7 @@ class StripeStore(StripeAccess):
         if good == len(asked) and good >= self._needed(segment, stream.kind):
             stream.segment = segment
             stream.offset = COLUMN_HEADER_LEN
+            stream.holders = frozenset(asked)
             self.on_segment(segment, stream.kind)
 
     def _choose(self, stream: _Stream) -> tuple[Geometry, tuple[bytes, ...]]:
@@ -298,6 +308,19 @@ class StripeStore(StripeAccess):
             columns += spare[: geometry.shards - len(columns)]
         turn = self.next_segment % len(columns)
         return geometry, tuple(columns[turn:] + columns[:turn])
+
+
+def _put(target: Target, name: str, offset: int, buffers: Sequence[Buffer]) -> None:
+    """Write a shard where nothing is yet; runs in the target's lane. EXISTS where something is:
+    a client that was restored from a snapshot of its memory does not know what it has written."""
+    try:
+        occupied = target.read(name, offset, BLOCK_LEN).strip(b"\0")
+    except TargetError:
+        # Whether it can be written is what counts.
+        occupied = b""
+    if occupied:
+        raise TargetError(Fault.EXISTS, f"{target.path}/{name}: not empty at {offset:x}")
+    target.write(name, offset, buffers)
 
 
 def _starts(segment: SegmentEntry, body_len: int, lengths: list[int]) -> tuple[int, ...]:

@@ -31,10 +31,12 @@ class Anchor:
 
 
 class AnchorFile:
-    """The anchor of one pool."""
+    """The anchor of one pool: in the state directory, or in a folder of the user's choice (such as
+    a medium that is taken away), which must be there already."""
 
-    def __init__(self, state_dir: Path, pool_id: bytes) -> None:
-        self._folder = state_dir / "anchors"
+    def __init__(self, state_dir: Path, pool_id: bytes, *, chosen: Path | None = None) -> None:
+        self._folder = state_dir / "anchors" if chosen is None else chosen
+        self._is_chosen = chosen is not None
         self._pool_id = pool_id.hex()
         self._path = self._folder / f"{self._pool_id}.json"
 
@@ -45,6 +47,9 @@ class AnchorFile:
             with open(self._path, "rb") as file:
                 content = file.read(_ANCHOR_LEN_MAX + 1)
         except FileNotFoundError:
+            if self._is_chosen and not self._folder.is_dir():
+                raise AnchorUnusable(f"{self._folder}, where the anchor is to be, is not there. Is "
+                                     "its medium mounted?") from None
             return None
         except OSError as error:
             raise AnchorUnusable(f"the anchor {self._path} cannot be read: {error.strerror}. Make "
@@ -66,8 +71,9 @@ class AnchorFile:
             "tell whether the pool was rolled back; remove it only if you are sure that it was not")
 
     def save(self, anchor: Anchor, *, durable: bool) -> None:
-        """Replace the anchor; `durable` syncs it."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Replace the anchor; `durable` syncs it. OSError where it cannot be written."""
+        if not self._is_chosen:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = self._path.with_suffix(".tmp")
         with open(temporary, "w", encoding="ascii") as file:
             json.dump(asdict(anchor), file)

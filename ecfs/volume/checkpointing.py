@@ -77,7 +77,8 @@ class Checkpointer:
     def known_segments(self) -> set[tuple[int, int]]:
         """(epoch, id) of metadata segments that this checkpoint or the one before needs."""
         return {(entry.epoch, entry.id)
-                for entry in [*self._previous.values(), *self.table.segments.values()]}
+                for entry in [*self._older.values(), *self._previous.values(),
+                              *self.table.segments.values()]}
 
     def due(self) -> bool:
         """Whether so much changed since the last checkpoint that one is due."""

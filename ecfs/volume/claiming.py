@@ -7,7 +7,7 @@ long to wait before a takeover; safety is RECHECK.
 
 import fcntl
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
@@ -95,7 +95,7 @@ class Claimed:
 
 @dataclass(slots=True)
 class Claimer:
-    """Claims a pool for one writer."""
+    """Claims a pool for one writer. `held`: the targets that took the claim."""
 
     fleet: Fleet
     keys: BoxKeys
@@ -105,6 +105,7 @@ class Claimer:
     host: Host
     members: tuple[bytes, ...]
     quorum: int
+    held: set[bytes] = field(default_factory=set)
 
     async def look(self) -> ClaimView:
         """The newest authentic claim, the highest epoch that any name shows, and heartbeats."""
@@ -134,10 +135,14 @@ class Claimer:
                                            self.keys, epoch))
             except Damage as damage:
                 self.journal.record(Event(EventKind.CLAIM_BAD,
-                                          f"{target.path}: {claim_name(epoch)}: {damage}"))
+                                          f"{target.path}: {claim_name(epoch)}: {damage}",
+                                          target=self.fleet.id_of(target)))
             except TargetError as error:
                 if error.fault not in (Fault.MISSING, Fault.UNSAFE, Fault.IO):
                     raise
+                if error.fault is not Fault.MISSING:
+                    self.journal.record(Event(EventKind.READ_FAILED, str(error),
+                                              target=self.fleet.id_of(target)))
         beat = 0
         if claims:
             try:
@@ -180,7 +185,7 @@ class Claimer:
         name = claim_name(epoch)
         results = await on_online(self.fleet, lambda target: target.create(name, data),
                                   TARGET_SYNC_DEADLINE_S)
-        good = set()
+        good = self.held = set()
         for target_id, result in results.items():
             if not isinstance(result, TargetError):
                 good.add(target_id)

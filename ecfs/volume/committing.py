@@ -96,7 +96,7 @@ class Committer:
         await self._send()
 
     async def open_epoch(self) -> None:
-        """The first record of an epoch: names the adopted root as its parent, changes nothing."""
+        """OPEN: the first record of an epoch; its parent is the adopted tip, it changes nothing."""
         async with self.lock:
             self._encode(self._commit(self._pages.page_count, (), more=False))
             await self._send()
@@ -146,7 +146,7 @@ class Committer:
         self._unnoted.append(self._made)
 
     async def _send(self) -> None:
-        """Send what is queued, in order. On failure the queue stays and is sent again later."""
+        """ACKNOWLEDGE, record by record, in order; on failure the queue stays and is sent again."""
         if isinstance(self.failure, Fenced):
             raise self.failure
         while self._queue:

@@ -95,11 +95,13 @@ class PoolOrder:
 
 @dataclass(frozen=True, slots=True)
 class OpenOptions:
-    """How to open a volume. Lengths in bytes. `fresh`: a pool that mkfs has just laid out."""
+    """How to open a volume. Lengths in bytes. `fresh`: a pool that mkfs has just laid out.
+    `anchor_dir`: where the anchor is, in place of the state directory."""
 
     read_only: bool = False
     accept_rollback: bool = False
     anchor_always: bool = False
+    anchor_dir: Path | None = None
     drop_tail: bool = False
     fresh: bool = False
     block_cache_len: int = BLOCK_CACHE_LEN_MAX

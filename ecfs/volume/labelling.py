@@ -41,7 +41,7 @@ class Labeller:
         self.label = label
 
     async def write(self, pointer: CheckpointPointer | None) -> set[bytes]:
-        """Write the next generation to every target that is there; ids of those that hold it."""
+        """LABELS: write the next generation to every target that is there; ids of its holders."""
         targets = tuple(self._entry(entry) for entry in self.label.targets)
         self.label = replace(self.label, epoch=self._epoch, generation=self.label.generation + 1,
                              checkpoint=pointer or self.label.checkpoint, targets=targets)

@@ -16,9 +16,9 @@ from ecfs.base.errors import (
     TooFewReachable,
     UnknownFormat,
 )
-from ecfs.base.limits import LABEL_LEN_MAX, TARGET_DEADLINE_S
+from ecfs.base.limits import LABEL_LEN_MAX, TARGET_DEADLINE_S, TARGETS_MAX
 from ecfs.formats import Label, SignedLabel, check_label, decode_label, labels_among
-from ecfs.keys import MasterKey, open_slots
+from ecfs.keys import KeySlot, MasterKey, open_slots
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.sealing import keyed_hash
 from ecfs.targets import AnyLane, Target, run_all
@@ -30,6 +30,7 @@ LABELS_TRIED_MAX = 4
 @dataclass(slots=True)
 class Sighting:
     """What lies at one path: a target with labels (newest first), or the reason why there is none.
+    `was_given`: the user named the path, and not only some label, which anybody may have written.
     """
 
     path: str
@@ -38,6 +39,7 @@ class Sighting:
     labels: list[SignedLabel] = field(default_factory=list)
     reason: str = ""
     unknown_format: UnknownFormat | None = None
+    was_given: bool = False
 
     def close(self) -> None:
         """Let go of the target and its lane."""
@@ -126,11 +128,14 @@ async def look_everywhere(paths: Iterable[str], environment: Environment) -> lis
             raise SameTarget(f"{given[index]} is the same directory as "
                              f"{given[real.index(path)]}; give each target once")
     sightings = await look_all(given, environment)
+    for sighting in sightings:
+        sighting.was_given = True
     known = set(real)
     pool = pool_of(sightings)
-    named = {entry.path for sighting in sightings if sighting.pool_id == pool and pool
-             for entry in sighting.labels[0].label.targets}
-    elsewhere = {os.path.realpath(path): path for path in sorted(named)}
+    named = Counter(path for sighting in sightings if sighting.pool_id == pool and pool
+                    for path in sorted({entry.path for entry in sighting.labels[0].label.targets}))
+    # Those that most labels name: a forged label cannot send us looking all over the machine.
+    elsewhere = {os.path.realpath(path): path for path, _ in named.most_common(TARGETS_MAX)}
     more = [path for place, path in elsewhere.items() if place not in known]
     for found in await look_all(more, environment):
         if found.pool_id == pool:
@@ -154,11 +159,7 @@ def unlock(sightings: list[Sighting], secret: Secret, pinned: dict[str, str],
     """
     pool_id = _choose_pool(sightings, pinned)
     ours = [sighting for sighting in sightings if sighting.pool_id == pool_id]
-    slots = []
-    for sighting in ours:
-        for signed in sighting.labels:
-            slots += [slot for slot in signed.label.slots if slot not in slots]
-    master = open_slots(slots, secret.value, secret.slot_kind, pool_id)
+    master = open_slots(_slots_of(ours), secret.value, secret.slot_kind, pool_id)
     commitment = master.commitment(pool_id)
     mac = label_mac(master)
     authentic: dict[bytes, list[tuple[Label, Sighting]]] = {}
@@ -179,6 +180,19 @@ def unlock(sightings: list[Sighting], secret: Secret, pinned: dict[str, str],
     best = max((label for label, _ in single.values()),
                key=lambda label: (label.epoch, label.generation))
     return _located(pool_id, master, best, single, sightings, messages)
+
+
+def _slots_of(sightings: Iterable[Sighting]) -> list[KeySlot]:
+    """The key slots that labels show, those of most targets first: a few targets with slots of
+    their own making cannot use up the runs of the KDF that an unlock allows. What is at a path that
+    only a label names comes after: one that lies may name dozens of folders of its own."""
+    given: Counter[KeySlot] = Counter()
+    others: Counter[KeySlot] = Counter()
+    for sighting in sightings:
+        # Once for each target, and in an order that is the same in every run.
+        (given if sighting.was_given else others).update(list(dict.fromkeys(
+            slot for signed in sighting.labels for slot in signed.label.slots)))
+    return sorted({**given, **others}, key=lambda slot: (-given[slot], -others[slot]))
 
 
 def _choose_pool(sightings: list[Sighting], pinned: dict[str, str]) -> bytes:

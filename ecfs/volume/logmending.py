@@ -14,6 +14,8 @@ from ecfs.targets import Target
 from ecfs.volume.records import Found, LogView, on_online, read_log
 from ecfs.volume.recovery import Chain, chains
 
+Groups = tuple[tuple[bytes, ...], ...]
+
 
 @dataclass(slots=True)
 class _Patch:
@@ -62,9 +64,9 @@ class LogMender:
             mended += claim_bad
         return bad, mended
 
-    async def secure(self, members: tuple[bytes, ...], quorum: int, start: CheckpointPointer,
-                     chain: Chain, view: LogView) -> None:
-        """Before a new epoch rests on an adopted history, a quorum holds each record of it.
+    async def secure(self, groups: Groups, quorum: int, start: CheckpointPointer, chain: Chain,
+                     view: LogView) -> None:
+        """SECURE: before a new epoch rests on an adopted history, a quorum holds each record of it.
 
         The newest may be on one member only, from a writer that crashed, or everywhere but only in
         the page cache of a writer that was killed before its sync; without this all that the new
@@ -72,8 +74,10 @@ class LogMender:
         go as well. ReadOnly when it cannot be done.
         """
         keys = [(found.commit.epoch, found.commit.seq) for found in chain.records]
+        members = tuple(dict.fromkeys(member for group in groups for member in group))
         synced = await self._sync(members, {found.commit.epoch for found in chain.records})
-        thin = _thin(keys, synced, quorum, view)
+        counted = [synced.intersection(group) for group in groups]
+        thin = _thin(keys, counted, quorum, view)
         if chain.tip.commit.clean and not thin and not view.bad:
             return
         await self.mend(members, start)
@@ -81,7 +85,7 @@ class LogMender:
             return
         again = await read_log(self.fleet, members, self.keys, epoch=start.epoch,
                                offset=start.offset)
-        if _thin(keys, synced, quorum, again):
+        if _thin(keys, counted, quorum, again):
             raise ReadOnly("the newest commits are on too few targets, and no more of them take "
                            "records now")
 
@@ -99,7 +103,8 @@ class LogMender:
                 try:
                     target.sync(commits_name(epoch))
                 except TargetError as error:
-                    if error.fault is not Fault.MISSING:
+                    # What is no file of ours holds no records, and is replaced below.
+                    if error.fault not in (Fault.MISSING, Fault.UNSAFE):
                         raise
 
         results = await on_online(self.fleet, sync, TARGET_SYNC_DEADLINE_S)
@@ -151,14 +156,7 @@ class LogMender:
             for patch in patches:
                 name = commits_name(patch.epoch)
                 target.forget(name)
-                try:
-                    target.create(name, b"")
-                except TargetError as error:
-                    if error.fault is Fault.UNSAFE:
-                        target.remove(name)
-                        target.create(name, b"")
-                    elif error.fault is not Fault.EXISTS:
-                        raise
+                _ensure_file(target, name)
                 target.write(name, patch.offset, [patch.data])
             for epoch in {patch.epoch for patch in patches}:
                 target.sync(commits_name(epoch))
@@ -203,6 +201,19 @@ class LogMender:
             raise TargetError(Fault.AWAY, f"{target.path}: {fenced}")
 
 
+def _ensure_file(target: Target, name: str) -> None:
+    """Make sure that a file is there, also where something else took its name."""
+    try:
+        target.size(name)
+        return
+    except TargetError as error:
+        if error.fault is Fault.UNSAFE:
+            target.remove(name)
+        elif error.fault is not Fault.MISSING:
+            raise
+    target.create(name, b"")
+
+
 def _worth_keeping(view: LogView) -> list[tuple[int, int]]:
     """Records that a checkpoint and what follows it need; of two in one place the one that more
     members have, so that a target whose records moved does not spread that."""
@@ -220,6 +231,8 @@ def _worth_keeping(view: LogView) -> list[tuple[int, int]]:
     return kept
 
 
-def _thin(keys: list[tuple[int, int]], members: set[bytes], quorum: int, view: LogView) -> bool:
-    """Whether fewer than a quorum of `members` hold one of these records."""
-    return any(len(view.holders.get(key, set()) & members) < quorum for key in keys)
+def _thin(keys: list[tuple[int, int]], groups: list[set[bytes]], quorum: int,
+          view: LogView) -> bool:
+    """Whether fewer than a quorum of one of `groups` hold one of these records."""
+    return any(len(view.holders.get(key, set()) & group) < quorum
+               for key in keys for group in groups)

@@ -24,7 +24,7 @@ from ecfs.volume.volume import Volume
 
 
 async def exchange_member(volume: Volume, old: Member, new: Member) -> None:
-    """Put `new` in the place of `old` in segments, members and labels. Refusal, ReadOnly.
+    """EXCHANGE: put `new` in the place of `old` in segments, members, labels. Refusal, ReadOnly.
 
     Once begun it is not cancelled; every wait in it has a deadline.
     """
@@ -42,6 +42,7 @@ async def exchange_member(volume: Volume, old: Member, new: Member) -> None:
 async def _move_columns(volume: Volume, old: Member, new: Member) -> None:
     """Up to the commit by which every column of the old target is the new one's."""
     label = volume.labeller.label
+    old.leaving = True
     volume.fleet.mark_away(old.id, "it is being replaced")
     volume.fleet.add(new)
     entry = TargetEntry(new.id, new.name, new.path)
@@ -61,6 +62,7 @@ async def _move_columns(volume: Volume, old: Member, new: Member) -> None:
     except BaseException:
         if volume.writer is not None:
             volume.writer.change_members(label.members)
+        old.leaving = False
         volume.labeller.change(replace(volume.labeller.label, targets=label.targets))
         volume.fleet.drop(new.id)
         raise
@@ -97,6 +99,7 @@ async def resume_exchange(volume: Volume) -> None:
         return
     old, new = volume.fleet[exchange.old], volume.fleet[exchange.new.id]
     new.behind = True
+    old.leaving = True
     volume.fleet.mark_away(old.id, "it is being replaced")
     with trio.CancelScope(shield=True):
         await _join(volume, old, new)

@@ -4,7 +4,7 @@ from functools import partial
 
 from ecfs.base.errors import Damage, Fault, TargetError, UnknownFormat
 from ecfs.base.limits import LABEL_LEN_MAX
-from ecfs.formats import check_label, decode_label, labels_among
+from ecfs.formats import check_label, decode_label, encode_label, labels_among
 from ecfs.observe import Event, EventKind
 from ecfs.targets import Target
 from ecfs.volume.labelling import LABELS_KEPT
@@ -29,8 +29,8 @@ async def mend_labels(volume: Volume) -> tuple[int, int]:
     (how many were bad, how many targets hold a good one now that did not).
     """
     mac = label_mac(volume.opened.master)
-    results = await on_online(volume.fleet, partial(_is_labelled, mac))
-    bad = [target_id for target_id, result in results.items() if result is not True]
+    results = await on_online(volume.fleet, partial(_labelled_as, mac))
+    bad = [target_id for target_id, result in results.items() if result != {target_id}]
     if not bad:
         return 0, 0
     for target_id in bad:
@@ -43,29 +43,44 @@ async def mend_labels(volume: Volume) -> tuple[int, int]:
     return len(bad), len(held & set(bad))
 
 
-def _is_labelled(mac: LabelMac, target: Target) -> bool:
-    """Whether the newest labels of a target are right in every byte. Runs in its lane."""
+def _labelled_as(mac: LabelMac, target: Target) -> set[bytes]:
+    """The targets that the newest labels name which are right in every byte, parity and padding
+    too; b"" for one that is not. Runs in the target's lane."""
     names = labels_among(target.list_names())[:LABELS_KEPT]
-    return bool(names) and all(_is_authentic(mac, target, name, rotten=False)
-                               for _, _, name in names)
+    return {_named_by(mac, target, epoch, generation, name) for epoch, generation, name in names}
+
+
+def _named_by(mac: LabelMac, target: Target, epoch: int, generation: int, name: str) -> bytes:
+    target.forget(name)
+    try:
+        data = target.read(name, 0, LABEL_LEN_MAX + 1)
+        label = check_label(decode_label(data), mac)
+    except (Damage, UnknownFormat):
+        return b""
+    except TargetError as error:
+        if error.fault not in (Fault.UNSAFE, Fault.IO):
+            raise
+        return b""
+    if (label.epoch, label.generation) != (epoch, generation) or encode_label(label, mac) != data:
+        return b""
+    return label.target_id
 
 
 def _remove_junk(mac: LabelMac, target: Target) -> None:
     """What has a label's name and is none would hide the labels behind it. Runs in the lane."""
     for _, _, name in labels_among(target.list_names()):
-        if not _is_authentic(mac, target, name, rotten=True):
+        if not _is_authentic(mac, target, name):
             target.remove(name)
 
 
-def _is_authentic(mac: LabelMac, target: Target, name: str, *, rotten: bool) -> bool:
+def _is_authentic(mac: LabelMac, target: Target, name: str) -> bool:
     target.forget(name)
     try:
-        signed = decode_label(target.read(name, 0, LABEL_LEN_MAX + 1))
-        check_label(signed, mac)
+        check_label(decode_label(target.read(name, 0, LABEL_LEN_MAX + 1)), mac)
     except (Damage, UnknownFormat):
         return False
     except TargetError as error:
-        if error.fault is not Fault.UNSAFE:
+        if error.fault not in (Fault.UNSAFE, Fault.IO):
             raise
         return False
-    return rotten or not signed.was_rotten
+    return True

@@ -22,7 +22,11 @@ from ecfs.volume.recovery import Chain, MetadataTable
 
 @dataclass(slots=True)
 class Opened:
-    """An opened pool before its tasks run. `epoch` and `claim` are 0 and empty when read-only."""
+    """An opened pool before its tasks run. `epoch` and `claim` are 0 and empty when read-only.
+
+    `groups`: the members of which each set needs its quorum. Two while labels name others than the
+    newest checkpoint: an exchange was cut short before it was known which of them count.
+    """
 
     environment: Environment
     journal: Journal
@@ -35,6 +39,7 @@ class Opened:
     epoch: int = 0
     claim: bytes = b""
     claim_holders: frozenset[bytes] = frozenset()
+    groups: tuple[tuple[bytes, ...], ...] = ()
     read_only: str = ""
     freshness: Freshness = Freshness.NOT_PROVEN
     chain: Chain | None = None

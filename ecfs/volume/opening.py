@@ -46,6 +46,7 @@ from ecfs.volume.recovery import (
 
 EPOCH_JUMP_MAX = 1 << 20
 MEMBERSHIPS_FOLLOWED_MAX = 4
+ONLY_READABLE = "the pool has features that this program can only read"
 ORDER_EPOCH_SHIFT = 40
 
 
@@ -74,6 +75,9 @@ async def _open_pool(paths: Iterable[str], secret: Secret, environment: Environm
     before_ns = environment.clock.monotonic_ns()
     try:
         located = unlock(sightings, secret, memory.load(), journal)
+        kdf_s = (environment.clock.monotonic_ns() - before_ns) / NS_PER_S
+        journal.pool_id = located.pool_id
+        writable, quorum = check_known(located.label), quorum_of(located.label)
     except BaseException:
         for sighting in sightings:
             sighting.close()
@@ -81,15 +85,10 @@ async def _open_pool(paths: Iterable[str], secret: Secret, environment: Environm
     for sighting in sightings:
         if all(sighting is not kept for kept in located.sightings.values()):
             sighting.close()
-    kdf_s = (environment.clock.monotonic_ns() - before_ns) / NS_PER_S
-    journal.pool_id = located.pool_id
-    label = located.label
-    writable = check_known(label)
     fleet = _fleet(located, environment, journal)
-    quorum = quorum_of(label)
     opened = Opened(environment, journal, located, fleet, quorum,
                     HostLock(environment.run_dir, located.pool_id),
-                    AnchorFile(environment.state_dir, located.pool_id),
+                    AnchorFile(environment.state_dir, located.pool_id, chosen=options.anchor_dir),
                     environment.entropy.token(16), kdf_s=kdf_s, started_ns=started_ns)
     try:
         await _open(opened, options, writable)
@@ -113,6 +112,8 @@ def _fleet(located: Located, environment: Environment, journal: Journal) -> Flee
             member.state = MemberState.ONLINE
             label = located.labels[entry.id]
             member.generation = (label.epoch, label.generation)
+            # Before anything is read: what it never got is no fault of its own.
+            member.behind = member.generation < (located.label.epoch, located.label.generation)
         else:
             member.reason = located.absent.get(entry.id, "")
         members.append(member)
@@ -121,14 +122,17 @@ def _fleet(located: Located, environment: Environment, journal: Journal) -> Flee
 
 async def _open(opened: Opened, options: OpenOptions, writable: bool) -> None:
     quorum = opened.quorum
+    # An anchor that cannot be used is refused before anything is written.
+    opened.anchor_file.load()
     if not writable:
-        opened.read_only = "the pool has features that this program can only read"
+        opened.read_only = ONLY_READABLE
     elif options.read_only:
         opened.read_only = "mounted read-only"
     members_online = _members_online(opened)
     if not opened.read_only and members_online < quorum.commit:
         opened.read_only = (f"only {members_online} of {quorum.members} members can be reached, "
                             f"{quorum.commit} are needed to write")
+    opened.groups = (opened.label.members,)
     if not opened.read_only:
         await _claim(opened, options)
     await _read(opened, options)
@@ -146,24 +150,31 @@ async def _open(opened: Opened, options: OpenOptions, writable: bool) -> None:
 
 
 async def _follow_members(opened: Opened, options: OpenOptions) -> Chain:
-    """The adopted chain, once claim and reading are of the members that its own root names.
+    """The adopted chain, once claim and reading are of all members that may count.
 
-    Labels only propose members. Where the root has others, an exchange was under way: its writer
-    may have counted the new member since, so it is asked too, and our claim must hold among them.
+    Where the newest checkpoint has other members than the labels, an exchange was cut short. Its
+    writer may have counted the new member, or it was fenced and that checkpoint never acknowledged:
+    nobody can tell, so both sets need their quorum.
     """
     named = opened.label
     for _ in range(MEMBERSHIPS_FOLLOWED_MAX):
         chain = opened.chain
         if chain is None:
             raise NotAPool("this pool was never finished by mkfs; run `ecfs mkfs --force` again")
-        before = set(opened.label.members)
-        opened.located.label = adopted(named, chain.root)
-        members = set(opened.label.members)
-        if not opened.read_only and len(opened.claim_holders & members) < opened.quorum.commit:
+        if not check_known(chain.root) and not opened.read_only:
+            # Labels are written after the checkpoint that first has a feature.
+            opened.read_only = ONLY_READABLE
+        groups: tuple[tuple[bytes, ...], ...] = (named.members,)
+        if set(chain.root.members) != set(named.members):
+            groups = (named.members, chain.root.members)
+        if not opened.read_only and any(len(opened.claim_holders.intersection(group))
+                                        < opened.quorum.commit for group in groups):
             opened.read_only = ("too few of the members that the newest checkpoint names are there "
                                 "to take the claim")
-        if members == before:
+        if groups == opened.groups:
+            opened.located.label = adopted(named, chain.root)
             return chain
+        opened.groups = groups
         await _read(opened, options)
     raise TooFewReachable("each checkpoint that is found names other members; bring back more "
                           "targets")
@@ -234,9 +245,21 @@ async def _claim(opened: Opened, options: OpenOptions) -> None:
 async def _read_view(opened: Opened) -> LogView:
     pointer = opened.label.checkpoint
     keys = box_keys(opened.master, opened.located.pool_id, "commit")
-    return await read_log(opened.fleet, opened.label.members, keys,
+    members = dict.fromkeys(member for group in opened.groups for member in group)
+    return await read_log(opened.fleet, members, keys,
                           epoch=pointer.epoch if pointer else 0,
                           offset=pointer.offset if pointer else 0)
+
+
+def _find_lagging(opened: Opened, view: LogView, chain: Chain) -> None:
+    """Members without the record of the newest checkpoint may lack its stripes as well, also where
+    its labels were never written: that is known before anything is read from them."""
+    commit = chain.checkpoint.commit
+    holders = view.holders.get((commit.epoch, commit.seq), set())
+    for target_id in set(opened.label.members) - holders:
+        member = opened.fleet.get(target_id)
+        if member is not None:
+            member.behind = True
 
 
 async def _read(opened: Opened, options: OpenOptions) -> None:
@@ -246,15 +269,22 @@ async def _read(opened: Opened, options: OpenOptions) -> None:
     view = await _read_view(opened)
     if not view.read:
         require(0, opened.quorum.recover, opened.located)
+    try:
+        opened.chain = adopt(view, drop_tail=options.drop_tail)
+    except TooFewReachable:
+        # A writer that is being fenced may have had a record on its way; by now none is.
+        view = await _read_view(opened)
+        opened.chain = adopt(view, drop_tail=options.drop_tail)
     if not opened.read_only:
-        count = len(view.read & opened.claim_holders)
+        count = min(len(view.read.intersection(opened.claim_holders, group))
+                    for group in opened.groups)
         if count < opened.quorum.recover:
             opened.read_only = (f"only {count} members can be read after they took the claim, "
                                 f"{opened.quorum.recover} are needed to know the newest state")
     opened.view = view
-    opened.chain = adopt(view, drop_tail=options.drop_tail)
     if opened.chain is not None:
         opened.clean = opened.chain.tip.commit.clean
+        _find_lagging(opened, view, opened.chain)
         for bad in bad_records(view):
             opened.journal.record(Event(
                 EventKind.RECORD_BAD if bad.acknowledged else EventKind.RECORD_TORN,
@@ -320,7 +350,9 @@ def _load(opened: Opened, chain: Chain) -> None:
     store.next_segment = max([store.next_segment, *[entry + 1 for entry in known]])
     first, tip = chain.records[0], chain.tip
     opened.tip = Tip(tip.commit.seq, tip.hash, 0, 0)
-    opened.unnoted = tuple(Tip(found.commit.seq, found.hash, 0, 0) for found in chain.records)
+    # The base too: its own hash enters the history with the commit that follows, if one does.
+    opened.unnoted = (Tip(root.base_seq, root.base_hash, 0, 0), *(
+        Tip(found.commit.seq, found.hash, 0, 0) for found in chain.records))
     opened.start = CheckpointPointer(first.commit.epoch, first.commit.seq, first.offset,
                                      chain.checkpoint.hash)
     opened.chunks = dict(enumerate(root.chunks))

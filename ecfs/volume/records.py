@@ -34,10 +34,14 @@ from ecfs.formats import (
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member, run_jobs
 from ecfs.targets import Target
+from ecfs.volume.recordfiles import other_record, punch, read_past_errors, trim
 
 SCAN_LEN_MAX = 512 * MIB
 SCAN_CHUNK_LEN = 4 * MIB
+SCAN_KEPT_LEN_MAX = 128 * MIB
 EPOCHS_READ_MAX = 64
+UNREADABLE_BLOCKS_MAX = 256
+CLAIMS_CHECKED_MAX = 256
 _ZEROS = bytes(64 * KIB)
 
 TargetWork = Callable[[Target], Any]
@@ -83,11 +87,19 @@ class _Scan:
     boxes: list[_Box] = field(default_factory=list)
     bad: list[tuple[int, int]] = field(default_factory=list)
     epochs: list[int] = field(default_factory=list)
+    kept_len: int = 0
+
+    def take(self, epoch: int, offset: int, data: bytes, *, keep: bool) -> None:
+        """Note what looks like a record; past SCAN_KEPT_LEN_MAX it is to be read again."""
+        kept = data if keep and self.kept_len + len(data) <= SCAN_KEPT_LEN_MAX else None
+        self.kept_len += 0 if kept is None else len(kept)
+        self.boxes.append(_Box(epoch, offset, len(data), record_hash(data), kept))
 
 
 async def read_log(fleet: Fleet, members: Iterable[bytes], keys: BoxKeys, *, epoch: int,
                    offset: int) -> LogView:
-    """Everything from `offset` of `commits.<epoch>` on, and all later epochs, of all members."""
+    """READ: everything from `offset` of `commits.<epoch>` on, and all later epochs, of all members.
+    """
     view = LogView()
     asked: list[Member] = [member for target_id in members
                            if (member := fleet.get(target_id)) is not None and member.online]
@@ -178,9 +190,16 @@ def _scan_file(target: Target, epoch: int, start: int, budget: int, scan: _Scan,
     at = start
     window, window_at = b"", at
     zeros = bytes(BLOCK_LEN)
+    end: int | None = None
     while at - start < budget:
         if at - window_at + BLOCK_LEN > len(window):
-            window, window_at = target.read(name, at, SCAN_CHUNK_LEN), at
+            read = read_past_errors(target, name, at, SCAN_CHUNK_LEN)
+            if read is None and len(scan.bad) < UNREADABLE_BLOCKS_MAX:
+                scan.bad.append((epoch, at))
+                at += BLOCK_LEN
+                window, window_at = b"", at
+                continue
+            window, window_at = read or b"", at
             if not window:
                 break
         inside = at - window_at
@@ -195,11 +214,12 @@ def _scan_file(target: Target, epoch: int, start: int, budget: int, scan: _Scan,
             at += BLOCK_LEN
             continue
         data = window[inside : inside + length]
-        if len(data) < length:
+        if len(data) < length and (end is None or at + length <= end):
             data = target.read(name, at, min(length, COMMIT_RECORD_LEN_MAX))
+            # A file that ends here is not read to its end again for every block before it.
+            end = at + len(data) if len(data) < length else end
         if len(data) == length:
-            scan.boxes.append(
-                _Box(epoch, at, length, record_hash(data), data if keep else None))
+            scan.take(epoch, at, data, keep=keep)
             at += length
         else:
             scan.bad.append((epoch, at))
@@ -220,7 +240,8 @@ class RecordWriter:
     """Appends records of one epoch. A record counts where it is synced and no claim fences us."""
 
     def __init__(self, fleet: Fleet, members: tuple[bytes, ...], quorum: int, epoch: int,
-                 claim: bytes, claim_keys: BoxKeys, journal: Journal) -> None:
+                 claim: bytes, claim_keys: BoxKeys, journal: Journal, *,
+                 keys: BoxKeys) -> None:
         self._fleet = fleet
         self._groups: tuple[tuple[bytes, ...], ...] = (members,)
         self._members = members
@@ -228,6 +249,7 @@ class RecordWriter:
         self._epoch = epoch
         self._claim = claim
         self._claim_keys = claim_keys
+        self._keys = keys
         self._journal = journal
         self._allocated: dict[bytes, int] = {}
         self.offset = 0
@@ -272,7 +294,10 @@ class RecordWriter:
                 "read-only until enough are back")
 
     def _append_one(self, target: Target, offset: int, record: bytes) -> Fenced | None:
-        """Runs in the target's lane."""
+        """RECORD, on one member: written, synced, then RECHECK. Runs in the target's lane."""
+        if other_record(target, self._epoch, offset, record, self._keys):
+            return Fenced("a copy of this client has written to the pool since; this mount is "
+                          "read-only now. Unmount it")
         try:
             self._write(target, offset, record)
         except TargetError:
@@ -284,6 +309,7 @@ class RecordWriter:
         return self.check_claims(target)
 
     def _write(self, target: Target, offset: int, record: bytes) -> None:
+        """Write and SYNC."""
         name = commits_name(self._epoch)
         end = offset + len(record)
         if end > self._allocated.get(target.path.encode(), 0):
@@ -305,11 +331,16 @@ class RecordWriter:
         return next(iter(fences.values()))
 
     def check_claims(self, target: Target) -> Fenced | None:
-        """The claims of a target, listed now: Fenced if an authentic one of our epoch or a later
-        one is not ours. Junk under a claim's name fences nobody."""
-        for epoch in epochs_among(target.list_names(), CLAIM_PATTERN):
+        """RECHECK the claims of a target, listed now: Fenced if an authentic one of our epoch or a
+        later one is not ours. Junk under a claim's name fences nobody; a target with more than
+        CLAIMS_CHECKED_MAX of it is Fault.UNSAFE: it does not count, so it cannot hold up a commit.
+        """
+        for number, epoch in enumerate(epochs_among(target.list_names(), CLAIM_PATTERN)):
             if epoch < self._epoch:
                 break
+            if number >= CLAIMS_CHECKED_MAX:
+                raise TargetError(Fault.UNSAFE, f"{target.path}: more than {CLAIMS_CHECKED_MAX} "
+                                  "claims of later epochs")
             try:
                 data = target.read(claim_name(epoch), 0, BLOCK_LEN)
             except TargetError:
@@ -320,7 +351,8 @@ class RecordWriter:
                 claim = decode_claim(data, self._claim_keys, epoch)
             except Damage:
                 self._journal.record(Event(
-                    EventKind.CLAIM_BAD, f"{target.path}: claim of epoch {epoch} is no claim"))
+                    EventKind.CLAIM_BAD, f"{target.path}: claim of epoch {epoch} is no claim",
+                    target=self._fleet.id_of(target)))
                 continue
             return Fenced(f"{claim.host} has claimed the pool (epoch {epoch}); this mount is "
                           "read-only now. Unmount it")
@@ -346,27 +378,13 @@ class RecordWriter:
     async def trim(self) -> None:
         """Give back what was preallocated and never used; for a writer that lets go."""
         name, end = commits_name(self._epoch), self.offset
-        await self._on_members(lambda target: _trim(target, name, end))
+        await self._on_members(lambda target: trim(target, name, end))
 
     async def punch(self, epoch: int, offset: int) -> None:
         """Give back the room of records of this epoch before `offset`; best effort."""
         name = commits_name(epoch)
         if offset:
-            await self._on_members(lambda target: _punch(target, name, offset))
-
-
-def _trim(target: Target, name: str, end: int) -> None:
-    if target.size(name) > end:
-        target.truncate(name, end)
-        target.sync(name)
-
-
-def _punch(target: Target, name: str, length: int) -> None:
-    try:
-        target.punch(name, 0, length)
-    except TargetError as error:
-        if error.fault is not Fault.MISSING:
-            raise
+            await self._on_members(lambda target: punch(target, name, offset))
 
 
 async def on_online(fleet: Fleet, work: TargetWork,

@@ -40,6 +40,10 @@ class Chain:
         return root
 
 
+_Children = dict[bytes, list[Found]]
+"""Records by their parent's hash, those first that are to be followed first."""
+
+
 def chains(view: LogView) -> list[Chain]:
     """Candidates, newest checkpoint first. Each ends as far as its records reach.
 
@@ -50,11 +54,14 @@ def chains(view: LogView) -> list[Chain]:
     the first record of a writer that crashed, on a member that the next writer did not see.
     """
     by_parent: ByParent = {}
-    for found in view.records.values():
-        by_parent.setdefault(found.commit.parent, []).append(found)
+    reach: dict[bytes, tuple[int, int]] = {}
+    for found in sorted(view.records.values(), key=lambda found: found.commit.seq, reverse=True):
+        commit = found.commit
+        by_parent.setdefault(commit.parent, []).append(found)
+        reach[found.hash] = max(reach.get(found.hash, (0, 0)), (commit.epoch, commit.seq))
+        reach[commit.parent] = max(reach.get(commit.parent, (0, 0)), reach[found.hash])
     for steps in by_parent.values():
-        if len(steps) > 1:
-            steps.sort(key=lambda found: _reach(found, by_parent), reverse=True)
+        steps.sort(key=lambda found: reach[found.hash], reverse=True)
     checkpoints = sorted((found for found in view.records.values()
                           if found.commit.root is not None),
                          key=lambda found: (found.commit.epoch, found.commit.seq), reverse=True)
@@ -73,11 +80,6 @@ def _descendants(found: Found, by_parent: ByParent) -> Iterator[Found]:
 
 def _children(parent: bytes, seq: int, by_parent: ByParent) -> list[Found]:
     return [found for found in by_parent.get(parent, ()) if found.commit.seq == seq + 1]
-
-
-def _reach(found: Found, by_parent: ByParent) -> tuple[int, int]:
-    """Epoch, then number, of the newest record that descends from one."""
-    return max((one.commit.epoch, one.commit.seq) for one in _descendants(found, by_parent))
 
 
 def _chain_from(checkpoint: Found, by_parent: ByParent, view: LogView) -> Chain | None:
@@ -108,7 +110,7 @@ def _chain_from(checkpoint: Found, by_parent: ByParent, view: LogView) -> Chain 
 
 
 def adopt(view: LogView, *, drop_tail: bool) -> Chain | None:
-    """The chain to go on from, None for a pool without any record.
+    """ADOPT: the chain to go on from, None for a pool without any record.
 
     TooFewReachable when records past a gap show that something acknowledged is not here.
     """

@@ -38,7 +38,7 @@ class Rejoiner:
         """Take in those that are back. A blank or foreign directory is left alone."""
         back = []
         for member in list(self.fleet):
-            if member.state in (MemberState.AWAY, MemberState.MISSING):
+            if member.state in (MemberState.AWAY, MemberState.MISSING) and not member.leaving:
                 try:
                     sighting = await self.lane.run(look_at, member.path, self.environment,
                                                    deadline_s=TARGET_DEADLINE_S)
@@ -84,8 +84,8 @@ class Rejoiner:
         return False
 
     def _prepare(self, target: Target) -> None:
-        """Runs in the target's lane: the claim and the record file of this epoch. AWAY when another
-        writer has claimed the target: only what is no claim is overwritten."""
+        """REJOIN: the claim and the record file of this epoch. Runs in the target's lane. AWAY when
+        another writer has claimed the target: only what is no claim is overwritten."""
         fenced = self.fenced(target)
         if fenced is not None:
             raise TargetError(Fault.AWAY, f"{target.path}: {fenced}")

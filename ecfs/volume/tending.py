@@ -134,6 +134,7 @@ class Tender:
             for segment_id in empty:
                 files.index.drop_segment(segment_id)
         await volume.commit()
+        volume.store.give_back(entries)
         await remove_columns(volume.fleet,
                              [column_name(entry.epoch, entry.id) for entry in entries])
 

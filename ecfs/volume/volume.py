@@ -13,7 +13,7 @@ from typing import Protocol
 
 import trio
 
-from ecfs.base.errors import AppendRefused, Bug, EcfsError, Fenced, NoSpace, ReadOnly
+from ecfs.base.errors import AppendRefused, Bug, Damage, EcfsError, Fenced, NoSpace, ReadOnly
 from ecfs.base.ids import InodeId
 from ecfs.base.limits import DAMAGED_PATHS_MAX, TRANSACTION_PAGES_MAX
 from ecfs.base.units import MIB, NS_PER_S
@@ -24,6 +24,7 @@ from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member, MemberState, ShardFault, StripeRef, StripeStore
 from ecfs.volume.anchor import Anchor
 from ecfs.volume.auditing import evidence_now, note_unwritable
+from ecfs.volume.behind import find_behind, may_lack
 from ecfs.volume.checkpointing import Checkpointer
 from ecfs.volume.claiming import box_keys
 from ecfs.volume.committing import Committer, Tip
@@ -109,6 +110,7 @@ class Volume:
         self.rejoiner: Rejoiner | None = None
         self._strays_removed = False
         self.files.on_damage = self.note_damage
+        self.store.may_lack = partial(may_lack, self.files.tables)
         if mender is not None:
             self.files.set_mender(mender.report)
             self.store.on_fault = mender.report
@@ -145,8 +147,15 @@ class Volume:
 
     async def fsync(self, inode: InodeId | None) -> None:
         """Durable on return: the content of one inode (None: of all), and all metadata."""
-        await self.files.flush(inode, inline=inode is not None)
+        lost: Damage | None = None
+        try:
+            await self.files.flush(inode, inline=inode is not None)
+        except Damage as damage:
+            # Of one file, or of some: all others are not to suffer for it.
+            lost = damage
         await self.commit()
+        if lost is not None:
+            raise lost
 
     async def commit(self) -> None:
         """Everything in the open transaction is durable on return."""
@@ -173,7 +182,8 @@ class Volume:
             except ReadOnly as error:
                 opened.read_only = str(error)
                 self.committer = None
-        self._find_behind()
+        find_behind(self.fleet, self.files.tables,
+                    (self.opened.label.epoch, self.opened.label.generation), self.journal)
         await self.meter.refresh()
         self.nursery.start_soon(self.meter.run)
         if self.committer is not None:
@@ -186,7 +196,7 @@ class Volume:
         opened = self.opened
         keys = partial(box_keys, opened.master, self.pool_id)
         writer = RecordWriter(self.fleet, opened.label.members, self.quorum.commit, opened.epoch,
-                              opened.claim, keys("claim"), self.journal)
+                              opened.claim, keys("claim"), self.journal, keys=keys("commit"))
         await writer.create_files()
         committer = Committer(
             database=self.database, pages=self.pages, writer=writer, keys=keys("commit"),
@@ -198,8 +208,9 @@ class Volume:
         self.log_mender = LogMender(self.fleet, self.journal, keys("commit"), opened.epoch,
                                     opened.claim, writer.check_claims)
         if opened.chain is not None and opened.start is not None and opened.view is not None:
-            await self.log_mender.secure(opened.label.members, self.quorum.commit, opened.start,
+            await self.log_mender.secure(opened.groups, self.quorum.commit, opened.start,
                                          opened.chain, opened.view)
+            writer.change_members(*opened.groups)
         self.files.flusher.birth = lambda: committer.tip.seq
         await committer.open_epoch()
         self.checkpointer = Checkpointer(
@@ -222,10 +233,15 @@ class Volume:
 
     async def close(self) -> None:
         """Make everything durable, write a clean checkpoint, let go. Raises what went wrong."""
+        lost: Damage | None = None
         try:
             await self.look_for_fence()
             if self.committer is not None and not self.read_only:
-                await self.files.flush(None)
+                try:
+                    await self.files.flush(None)
+                except Damage as damage:
+                    _log.error("some of what was written is lost with the metadata: %s", damage)
+                    lost = damage
                 while self.files.reap():
                     await trio.lowlevel.checkpoint()
                 if self.background is not None:
@@ -238,6 +254,8 @@ class Volume:
             self.journal.record(Event(EventKind.UNMOUNTED, "unmounted"))
             self.nursery.cancel_scope.cancel()
             self.opened.close()
+        if lost is not None:
+            raise lost
 
     def save_anchor(self, *, durable: bool) -> None:
         """Remember the newest acknowledged commit outside of the pool."""
@@ -271,17 +289,6 @@ class Volume:
         else:
             _log.error("in the background: %s", error)
 
-    def _find_behind(self) -> None:
-        """Which targets may lack shards: older labels than others, or noted before."""
-        newest = (self.opened.label.epoch, self.opened.label.generation)
-        noted = self.files.tables.behind() | self.files.tables.missing_targets()
-        for member in self.fleet:
-            if member.online and (member.generation < newest or member.id in noted):
-                member.behind = True
-                self.journal.record(Event(
-                    EventKind.TARGET_STALE, f"target {member.name} ({member.path}) may lack what "
-                    "was written without it and is compared in full", target=member.id))
-
     # -- checkpoints and space ---------------------------------------------------------------
 
     async def checkpoint(self, *, clean: bool = False) -> None:
@@ -291,6 +298,7 @@ class Volume:
             await self._checkpoint(clean=clean)
 
     async def _checkpoint(self, *, clean: bool) -> None:
+        """CHECKPOINT: root, LABELS, and DELETE once a quorum holds them."""
         checkpointer, committer = self.checkpointer, self.committer
         if checkpointer is None or committer is None:
             raise ReadOnly(self.read_only)
@@ -305,7 +313,15 @@ class Volume:
         self._start = start
         self.journal.record(Event(EventKind.CHECKPOINT, f"checkpoint at commit {done.tip.seq}"))
         if len(held & set(self.labeller.label.members)) >= self.quorum.commit:
+            self._settle_members()
             await self._give_back(pointer, done.released)
+
+    def _settle_members(self) -> None:
+        """Labels name the members of the newest checkpoint: if an exchange was cut short, only
+        those count from now on."""
+        if self.writer is not None and len(self.opened.groups) > 1:
+            self.opened.groups = (self.labeller.label.members,)
+            self.writer.change_members(*self.opened.groups)
 
     async def _move_inline(self) -> None:
         try:
@@ -325,10 +341,11 @@ class Volume:
         return self.labeller.label.checkpoint or self._start
 
     async def _give_back(self, pointer: CheckpointPointer, released: list[SegmentEntry]) -> None:
-        """A quorum holds labels that name the checkpoint: what lies before `pointer` may go."""
+        """DELETE what lies before `pointer`: a quorum holds labels that name the checkpoint."""
         await forget_epochs(self.fleet, pointer.epoch)
         if pointer.epoch == self.opened.epoch and self.writer is not None:
             await self.writer.punch(pointer.epoch, pointer.offset)
+        self.store.give_back(released)
         await remove_columns(self.fleet, [column_name(entry.epoch, entry.id)
                                           for entry in released])
         if not self._strays_removed and self.checkpointer is not None:

@@ -11,7 +11,7 @@ from ecfs.observe import EventKind
 from ecfs.repair import scrub
 from ecfs.testing.pools import Opening
 from tests.damage.damages import BY_ID, TABLE, Damaging, randomise
-from tests.damage.lab import Lab, scrub_twice
+from tests.damage.lab import Lab, errors_of, scrub_twice
 
 
 async def readable(lab: Lab, opening: Opening) -> tuple[set[bytes], set[bytes]]:
@@ -80,6 +80,7 @@ async def test_three_rotten(lab: Lab) -> None:
         assert good and bad
         report = await scrub(opening.volume)
         assert report.unreadable_count
+        assert [target for target, count in enumerate(errors_of(opening)) if count] == [0, 2, 5]
         assert {path.encode() for path in report.damaged_paths} == {
             b"/" + name for name in bad - {b"docs/deep/twin"}}
         assert set(opening.volume.status().damaged_paths) == set(report.damaged_paths)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from ecfs.testing.simulation.determinism import HASH_SEED
-from ecfs.testing.simulation.plans import draw_plan
+from ecfs.testing.simulation.plans import draw
+from ecfs.testing.simulation.running import run_plan
 from ecfs.testing.simulation.scripts import from_json, to_json, to_text
 from ecfs.testing.simulation.swarm import run_seed
-from ecfs.testing.simulation.world import run_plan
 
 CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.json"))
 DIGEST = """
@@ -46,6 +46,6 @@ def test_a_seed_is_the_same_run_in_every_process(tmp_path: Path) -> None:
 
 def test_plans_survive_being_written_down() -> None:
     for seed in range(50):
-        plan = draw_plan(seed)
+        plan = draw(seed)
         assert from_json(to_json(plan)) == plan
         assert to_text(plan).startswith(f"seed {seed}: ")

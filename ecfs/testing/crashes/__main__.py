@@ -2,12 +2,13 @@
 
 import argparse
 import sys
+import traceback
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from ecfs.testing.crashes.campaign import Campaign, choices, table
+from ecfs.testing.crashes.campaign import Campaign, choices, single, table
 from ecfs.testing.crashes.enumerating import Enumerator
 from ecfs.testing.crashes.judging import Judge
 from ecfs.testing.crashes.pool import keep_in_memory
@@ -61,11 +62,12 @@ async def repeat(case: str) -> int:
     how, anchor = choices(pool, run, state)
     print(f"met with {how}, anchor {anchor}")
     try:
-        await Judge(pool).judge(state.images, run.oracle_at(number),
+        await Judge(pool).judge(state.images, run.oracle_at(number)[0],
                                 run.anchors_at(number)[anchor], how)
-    except Exception as error:
-        print(f"{type(error).__name__}: {error}")
-        raise
+    except Exception as group:
+        error = single(group)
+        print("".join(traceback.format_exception(error)))
+        return 1
     print("nothing is wrong")
     return 0
 

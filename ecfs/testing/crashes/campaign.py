@@ -1,7 +1,8 @@
-"""A campaign of crash states: units in turn, each distinct state judged once, counted, resumable."""
+"""A campaign of crash states: units in turn, each distinct state judged once; resumable."""
 
 import json
 import os
+import random
 import subprocess
 import time
 import traceback
@@ -11,12 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from blake3 import blake3
+
 from ecfs.testing.crashes.enumerating import DIGEST_LEN, Enumerator, State
 from ecfs.testing.crashes.judging import Chosen, Judge, away_choices
 from ecfs.testing.crashes.scenarios import Run
-from ecfs.testing.crashes.units import Recordings, Unit, recovery_of, units
+from ecfs.testing.crashes.units import Recordings, Unit, following, units
 
-PER_BATCH = 6
+PER_BATCH = 7
 RECOVERY_EVERY = 9
 HEALED_OF = 14
 KEPT_OF = 4
@@ -53,6 +56,7 @@ class Campaign:
         self.totals = Totals()
         self.recordings = Recordings()
         self._seen: set[bytes] = set()
+        self._judged: set[bytes] = set()
         self._fresh: list[bytes] = []
         self.turn = 0
         self.position = 0
@@ -86,16 +90,14 @@ class Campaign:
         run = await self.recordings.run(unit)
         enumerator = Enumerator(run, unit.name)
         judge = Judge(await self.recordings.pool(unit.size))
-        asked: set[tuple[bytes, int]] = set()
         # Until the operations begin, every plain run is the same.
         skipped = frozenset({"mount"}) if unit.scenario == "plain" and (
             self.position % 50) else frozenset[str]()
         for state in enumerator.states(PER_BATCH, self.turn, skipped=skipped):
-            key = (state.digest, id(run.oracle_at(state.batch)))
-            if key in asked:
-                continue
-            asked.add(key)
-            await self._judge(unit, run, judge, state)
+            key = blake3(state.digest + run.oracle_at(state.batch)[1]).digest(DIGEST_LEN)
+            if key not in self._judged:
+                self._judged.add(key)
+                await self._judge(unit, run, judge, state)
         if self.turn == 0:
             self.totals.workloads += 1
             self.totals.workloads_by_length[str(len(unit.words))] += 1
@@ -107,18 +109,24 @@ class Campaign:
         run = await self.recordings.run(unit)
         enumerator = Enumerator(run, unit.name)
         found = [state for state in enumerator.states(2, self.turn, skipped=frozenset({"mount"}))]
-        if found:
-            state = found[(self.position * 7919 + self.turn) % len(found)]
-            await self.unit(recovery_of(unit, state.batch, state.picks,
-                                        ("write n small", "fsync n")))
+        if not found:
+            return
+        source = random.Random(f"{unit.name}/{self.turn}")
+        state = source.choice(found)
+        await self.unit(following("recovery", unit, state.batch, state.picks))
+        batch = source.choice(found).batch
+        lens = [len(run.log.batches[batch].entries.get(path, ())) for path in run.log.begin]
+        await self.unit(following(
+            "killed", unit, batch, tuple(source.randint(0, length) for length in lens)))
 
     async def _judge(self, unit: Unit, run: Run, judge: Judge, state: State) -> None:
         totals = self.totals
         chosen, anchor = choices(await self.recordings.pool(unit.size), run, state)
         try:
-            await judge.judge(state.images, run.oracle_at(state.batch),
+            await judge.judge(state.images, run.oracle_at(state.batch)[0],
                               run.anchors_at(state.batch)[anchor], chosen)
-        except Exception as error:
+        except Exception as group:
+            error = single(group)
             totals.findings.append({
                 "case": case_name(unit, state), "error": f"{type(error).__name__}: {error}",
                 "phase": state.phase,
@@ -185,13 +193,14 @@ class Campaign:
 def choices(pool: Any, run: Run, state: State) -> tuple[Chosen, int]:
     """How a state is met, and which anchor the client has: its digest decides."""
     dice = iter(state.digest)
+    suspects = run.suspects_at(state.batch)
     away = frozenset[str]()
-    possible = away_choices(pool, run.start.suspects)
+    possible = away_choices(pool, suspects)
     if possible and next(dice) % 2:
         away = possible[next(dice) % len(possible)]
     keeps = next(dice) % KEPT_OF == 0
     away_then = frozenset[str]()
-    later = away_choices(pool, run.start.suspects | away)
+    later = away_choices(pool, suspects | away)
     if keeps and later and next(dice) % 3 == 0:
         away_then = later[next(dice) % len(later)]
     heals = next(dice) % HEALED_OF == 0
@@ -203,6 +212,13 @@ def choices(pool: Any, run: Run, state: State) -> tuple[Chosen, int]:
 def case_name(unit: Unit, state: State) -> str:
     """From which a state can be made again."""
     return f"{unit.name}#{state.batch}#{'.'.join(map(str, state.picks))}"
+
+
+def single(error: BaseException) -> BaseException:
+    """What is wrong, out of the groups that nurseries wrap it in."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def commit() -> str:

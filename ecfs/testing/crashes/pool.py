@@ -1,4 +1,4 @@
-"""A small pool in memory, mounted in virtual time: what is the same in every run and every judgment.
+"""A small pool in memory, mounted in virtual time: what is alike in every run and every judgment.
 
 Nothing here lies outside of memory: the client's anchor is kept in a `Client`, its audit log goes
 nowhere, and no lock is taken, for no two mounts of one pool are ever at the same time here.
@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -51,16 +52,27 @@ class SeededEntropy:
         return self._source.randbytes(length)
 
 
-class TrioClock:
-    """Trio's time, which a MockClock moves."""
+class MountClock:
+    """Trio's time, which a MockClock moves, from the moment when this was made: so that a run has
+    the same bytes whatever ran before it."""
+
+    def __init__(self) -> None:
+        self._origin = trio.current_time()
 
     def wall_ns(self) -> int:
         """Counted from some day."""
-        return 1_000_000_000_000 + self.monotonic_ns()
+        return 1_000_000_000_000_000_000 + self.monotonic_ns()
 
     def monotonic_ns(self) -> int:
-        """Since the run began."""
-        return int(trio.current_time() * 1e9)
+        """Since this was made, rounded so that no float shows."""
+        return round((trio.current_time() - self._origin) * 1e6) * 1_000
+
+
+def schedule_by(seed: int) -> None:
+    """Let trio choose among tasks that can run as a seed decides."""
+    scheduler: Any = trio._core._run
+    scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True
+    scheduler._r.seed(seed)
 
 
 @dataclass(slots=True)
@@ -100,7 +112,7 @@ class CrashPool:
     def environment(self, seed: str, open_target: Callable[[str], Target],
                     open_lane: Callable[[str], AnyLane] = InlineLane) -> Environment:
         """The outside world of one mount."""
-        return QuietEnvironment(TrioClock(), SeededEntropy(f"{self.name}/{seed}"), _NOWHERE,
+        return QuietEnvironment(MountClock(), SeededEntropy(f"{self.name}/{seed}"), _NOWHERE,
                                 _NOWHERE, open_target, open_lane, _HOST)
 
     async def build(self) -> None:
@@ -165,6 +177,7 @@ async def mounted(environment: Environment, paths: tuple[str, ...],
                   options: OpenOptions | None = None) -> AsyncIterator[Opening]:
     """An open pool; on exit nothing more is written, as when the power goes. Who wants to unmount
     closes the volume within."""
+    schedule_by(0)
     chosen = options or OpenOptions(anchor_always=True)
     opened = await open_pool(paths, SECRET, environment, chosen)
     try:

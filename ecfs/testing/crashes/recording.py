@@ -31,16 +31,17 @@ class Batch:
 
 @dataclass(slots=True)
 class Log:
-    """All batches of a run, the images that it began with, and notes made in between."""
+    """All batches of a run, the media that it began with, and notes made in between. A run that
+    follows the kill of a process begins with changes that are not synced."""
 
-    begin: dict[str, Image]
+    begin: dict[str, Medium]
     batches: list[Batch] = field(default_factory=list)
     notes: list[tuple[int, object]] = field(default_factory=list)
     appeared: dict[int, dict[str, Image]] = field(default_factory=dict)
 
     def media(self) -> dict[str, Medium]:
         """The media as they are before the first batch."""
-        return {path: Medium(image) for path, image in self.begin.items()}
+        return dict(self.begin)
 
     def end(self) -> dict[str, Image]:
         """What the media hold after the last batch; everything there is durable."""
@@ -61,14 +62,14 @@ class Log:
 class Recorder:
     """Makes targets and lanes that log. `phase` may be set at any time."""
 
-    def __init__(self, begin: dict[str, Image]) -> None:
-        self.log = Log(begin)
+    def __init__(self, begin: dict[str, Medium]) -> None:
+        self.log = Log(dict(begin))
         self.phase = ""
-        self.targets = {path: target_of(path, image) for path, image in begin.items()}
-        self._files: dict[str, dict[str, int]] = {
-            path: dict(image.names) for path, image in begin.items()}
-        self._next_file = 1 + max((file for image in begin.values() for file in image.contents),
-                                  default=0)
+        self.targets: dict[str, MemoryTarget] = {}
+        self._files: dict[str, dict[str, int]] = {}
+        self._next_file = 1
+        for path, medium in begin.items():
+            self._hold(path, medium.durable.after(medium.pending))
         self._jobs: list[Job] = []
         self._wake = trio.Event()
         self._batch: Batch | None = None
@@ -85,9 +86,12 @@ class Recorder:
 
     def appear(self, path: str, image: Image) -> None:
         """A target that was not there is there from now on."""
-        self.targets[path] = target_of(path, image)
-        self._files[path] = dict(image.names)
+        self._hold(path, image)
         self.log.appeared.setdefault(len(self.log.batches), {})[path] = image
+
+    def _hold(self, path: str, image: Image) -> None:
+        self.targets[path] = MemoryTarget.holding(path, image.files())
+        self._files[path] = dict(image.names)
         self._next_file = max(self._next_file, 1 + max(image.contents, default=0))
 
     def note(self, what: object) -> None:
@@ -305,8 +309,3 @@ class PooledLane:
 
     def pass_on_room(self) -> None:
         """Nobody waits."""
-
-
-def target_of(path: str, image: Image) -> MemoryTarget:
-    """A target that holds an image, all of it durable."""
-    return MemoryTarget.holding(path, image.files())

@@ -1,4 +1,4 @@
-"""What a pool does while it is recorded: a workload by itself, or with something going on beside it.
+"""What a pool does while it is recorded: a workload by itself, or with something beside it.
 
 A scenario begins with images and an oracle, runs once, and gives back its log.
 """
@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 import trio
+from blake3 import blake3
 
+from ecfs.repair import scrub
 from ecfs.testing.crashes.grammar import Actor, Told
-from ecfs.testing.crashes.media import Image
+from ecfs.testing.crashes.media import Entry, Image, Medium
 from ecfs.testing.crashes.pool import Client, CrashPool, Images, kept_by, mounted
 from ecfs.testing.crashes.recording import Batch, Log, Recorder
 from ecfs.testing.oracle import Oracle
@@ -24,7 +26,8 @@ CATCH_UP_WAIT_S = 600.0
 @dataclass(frozen=True, slots=True)
 class Start:
     """What a run begins with. `told`: what the oracle knows beside `contents`. `suspects`: paths
-    of targets that lack something or hold something bad, `away`: those that are not there."""
+    of targets that lack something or hold something bad, `away`: those that are not there;
+    `unsynced`: changes of a process that was killed."""
 
     images: Images
     anchor: Anchor | None
@@ -32,6 +35,11 @@ class Start:
     told: tuple[Told, ...] = ()
     suspects: frozenset[str] = frozenset()
     away: frozenset[str] = frozenset()
+    unsynced: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
+
+
+class Whole:
+    """A note: from now on nothing is missing or bad anywhere."""
 
 
 @dataclass(slots=True)
@@ -41,23 +49,30 @@ class Run:
     name: str
     start: Start
     log: Log
-    oracles: dict[int, Oracle] = field(default_factory=dict)
+    oracles: dict[int, tuple[Oracle, bytes]] = field(default_factory=dict)
 
-    def oracle_at(self, batch: int) -> Oracle:
-        """What may be found when the power goes during a batch."""
-        count = sum(1 for at, note in self.log.notes if at <= batch and isinstance(note, Told))
-        if count not in self.oracles:
+    def oracle_at(self, batch: int) -> tuple[Oracle, bytes]:
+        """What may be found when the power goes during a batch, and a digest of all that it was
+        told."""
+        told = self.told_at(batch)
+        if len(told) not in self.oracles:
             oracle = Oracle(self.start.contents)
-            told = [note for _, note in self.log.notes if isinstance(note, Told)][:count]
-            for one in (*self.start.told, *told):
+            digest = blake3(repr(sorted(self.start.contents.items())).encode())
+            for one in told:
                 one.tell(oracle)
-            self.oracles[count] = oracle
-        return self.oracles[count]
+                digest.update(repr(one).encode())
+            self.oracles[len(told)] = oracle, digest.digest()
+        return self.oracles[len(told)]
 
     def told_at(self, batch: int) -> tuple[Told, ...]:
         """What the oracle of that batch knows."""
         return (*self.start.told, *(note for at, note in self.log.notes
                                     if at <= batch and isinstance(note, Told)))
+
+    def suspects_at(self, batch: int) -> frozenset[str]:
+        """Targets that may lack something then."""
+        whole = any(at <= batch and isinstance(note, Whole) for at, note in self.log.notes)
+        return frozenset() if whole else self.start.suspects
 
     def anchors_at(self, batch: int) -> list[Anchor | None]:
         """What the client may remember then, newest first."""
@@ -68,12 +83,16 @@ class Run:
 Script = Callable[[Opening, Actor, Recorder], Awaitable[None]]
 
 
-async def record(pool: CrashPool, name: str, start: Start, script: Script) -> Run:
-    """Mount, run the script, unmount, all of it into a log."""
-    recorder = Recorder({path: image for path, image in start.images.items()
+async def record(pool: CrashPool, name: str, start: Start, script: Script, *,
+                 entropy: str = "first") -> Run:
+    """Mount, run the script, unmount, all of it into a log. Runs that go on from another need an
+    `entropy` of their own; runs that begin alike go alike as long as they do the same."""
+    media = {path: Medium(image, start.unsynced.get(path, ()))
+             for path, image in start.images.items()}
+    recorder = Recorder({path: medium for path, medium in media.items()
                          if path not in start.away})
     client = Client(start.anchor, recorder.note)
-    environment = pool.environment(f"run/{name}", recorder.open_target, recorder.open_lane)
+    environment = pool.environment(f"run/{entropy}", recorder.open_target, recorder.open_lane)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(recorder.run)
         with kept_by(client):
@@ -92,7 +111,7 @@ async def record(pool: CrashPool, name: str, start: Start, script: Script) -> Ru
     # What the power may do once all is over.
     recorder.log.batches.append(Batch("unmounted"))
     for path in start.away:
-        recorder.log.begin.setdefault(path, start.images[path])
+        recorder.log.begin.setdefault(path, media[path])
     return Run(name, start, recorder.log)
 
 
@@ -175,6 +194,10 @@ def with_mending(words: tuple[str, ...]) -> Script:
         recorder.phase = "operations"
         for word in words:
             await actor.act(word)
+        recorder.phase = "scrub"
+        await scrub(opening.volume)
+        actor.tell("sync")
+        recorder.note(Whole())
 
     return script
 
@@ -189,6 +212,9 @@ def with_resilver(words: tuple[str, ...]) -> Script:
         with trio.fail_after(CATCH_UP_WAIT_S):
             while any(member.behind for member in opening.volume.fleet if member.online):
                 await trio.sleep(1.0)
+        await opening.volume.fsync(None)
+        actor.tell("sync")
+        recorder.note(Whole())
 
     return script
 
@@ -211,6 +237,21 @@ def with_return(path: str, image: Image, words: tuple[str, ...]) -> Script:
     return script
 
 
+def killed_at(run: Run, batch: int, positions: tuple[int, ...]) -> Start:
+    """What a process leaves that is killed during a batch, when each target had done so many of
+    its entries: nothing is lost, but nothing more is synced than was."""
+    log, media = run.log, run.log.media()
+    for number, one in enumerate(log.batches[:batch]):
+        log.step(media, number, one)
+    for path, position in zip(media, positions, strict=True):
+        for entry in log.batches[batch].entries.get(path, [])[:position]:
+            media[path] = media[path].after(entry)
+    return Start({path: medium.durable for path, medium in media.items()},
+                 run.anchors_at(batch)[0], run.start.contents, run.told_at(batch),
+                 run.suspects_at(batch),
+                 unsynced={path: medium.pending for path, medium in media.items()})
+
+
 def damaged(pool: CrashPool, start: Start, seed: str) -> Start:
     """One target whose columns, or records, or both are wrong here and there."""
     source = random.Random(seed)
@@ -231,8 +272,8 @@ async def after_absence(pool: CrashPool, start: Start, words: tuple[str, ...],
                         path: str) -> Start:
     """The pool once a target missed a whole mount with this workload, and is there again."""
     run = await record(pool, f"absence {path} {words}", replace(start, away=frozenset({path})),
-                       of_words(words))
+                       of_words(words), entropy="absence")
     images = run.log.end()
-    found = run.oracle_at(len(run.log.batches)).now()
+    found = run.oracle_at(len(run.log.batches))[0].now()
     return Start(images | {path: start.images[path]},
                  run.anchors_at(len(run.log.batches))[0], found, suspects=frozenset({path}))

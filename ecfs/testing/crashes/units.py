@@ -14,6 +14,7 @@ from ecfs.testing.crashes.scenarios import (
     Start,
     after_absence,
     damaged,
+    killed_at,
     of_words,
     record,
     recovering,
@@ -96,8 +97,8 @@ class Recordings:
         start = Start(pool.begin, pool.anchor, pool.contents)
         source = random.Random(unit.name)
         path = source.choice(pool.paths)
-        if unit.scenario == "recovery":
-            return await self._recovery(pool, unit)
+        if unit.first:
+            return await self._after_crash(pool, unit)
         if unit.scenario == "checkpoint":
             script = with_checkpoints(unit.words)
         elif unit.scenario == "compaction":
@@ -119,20 +120,25 @@ class Recordings:
             script = of_words(unit.words)
         return await record(pool, unit.name, start, script)
 
-    async def _recovery(self, pool: CrashPool, unit: Unit) -> Run:
-        """The mount after a crash of another unit."""
-        parent, batch, picks = unit.first.replace(";", "|").rsplit("@", 2)
-        run = await self.run(Unit.named(parent))
-        state = Enumerator(run, parent).state(int(batch), picks_of(picks))
-        start = Start(state.images, run.anchors_at(int(batch))[0], run.start.contents,
-                      run.told_at(int(batch)), run.start.suspects)
-        return await record(pool, unit.name, start, recovering(unit.words))
+    async def _after_crash(self, pool: CrashPool, unit: Unit) -> Run:
+        """The mount after a crash of another unit, or after a kill in it."""
+        parent, at, picks = unit.first.replace(";", "|").rsplit("@", 2)
+        run, batch = await self.run(Unit.named(parent)), int(at)
+        if unit.scenario == "killed":
+            start = killed_at(run, batch, picks_of(picks))
+        else:
+            state = Enumerator(run, parent).state(batch, picks_of(picks))
+            start = Start(state.images, run.anchors_at(batch)[0], run.start.contents,
+                          run.told_at(batch), run.suspects_at(batch))
+        return await record(pool, unit.name, start, recovering(unit.words),
+                            entropy=f"after {parent.count(';')}")
 
 
-def recovery_of(unit: Unit, batch: int, picks: tuple[int, ...], words: tuple[str, ...]) -> Unit:
-    """The unit that recovers from a crash of another."""
+def following(scenario: str, unit: Unit, batch: int, picks: tuple[int, ...]) -> Unit:
+    """The unit that goes on after a crash of another ("recovery"), or after a kill ("killed":
+    `picks` are then how many entries of the batch each target had done)."""
     where = f"{unit.name.replace('|', ';')}@{batch}@{'.'.join(map(str, picks))}"
-    return Unit(unit.size, "recovery", words, where)
+    return Unit(unit.size, scenario, ("write n small", "fsync n"), where)
 
 
 def picks_of(text: str) -> tuple[int, ...]:

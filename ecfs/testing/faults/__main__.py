@@ -27,6 +27,8 @@ def main(words: list[str] | None = None) -> int:
                         help="folder of results; an earlier run in it is gone on with")
     parser.add_argument("--jobs", type=int, default=1, help="processes, default 1")
     parser.add_argument("--shapes", default="", help="only these, as 2+1@3,4+2@6")
+    parser.add_argument("--families", default="single,call,pair",
+                        help="kinds of cases, default single,call,pair")
     parser.add_argument("--case", help="repeat one case and print what happened")
     options = parser.parse_args(words)
     logging.disable(logging.CRITICAL)
@@ -34,7 +36,8 @@ def main(words: list[str] | None = None) -> int:
         return repeat(options.case, options.seed)
     shapes = tuple(SHAPE_OF[name] for name in options.shapes.split(",") if name) or tuple(
         SHAPE_OF.values())
-    budgets = [Budget(options.seed, options.minutes, share, options.jobs, shapes)
+    families = tuple(options.families.split(","))
+    budgets = [Budget(options.seed, options.minutes, share, options.jobs, shapes, families)
                for share in range(options.jobs)]
     if options.jobs == 1:
         books = [Campaign(budgets[0], options.out).run()]

@@ -28,7 +28,7 @@ does. `io-on`: this call and the nine that follow."""
 T = TypeVar("T")
 ON_COUNT = 10
 REST_S = 12.0
-REST_AFTER_HANG_S = 120.0
+REST_LONG_S = 120.0
 TIME_MAX_S = 600.0
 
 
@@ -54,6 +54,11 @@ class CallPlan:
     hangs: Hangs
     count: int = 0
     method: str = ""
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the target needs a while to be well again."""
+        return self.fault is not None and self.fault.how in ("hang", "hang-lost", "io-on")
 
     def __call__(self, number: int, method: str, name: str, offset: int) -> Outcome:
         """What becomes of the next call."""
@@ -248,8 +253,10 @@ async def _judge(site: Site, ground: FaultGround, plan: CallPlan, failing: int,
             promises = life.promises
             try:
                 await life.run()
-                await life.rest(REST_AFTER_HANG_S if plan.hangs.waiting else REST_S)
-                _check_healed(site, opening, failing, verdict, excuse)
+                fired = bool(plan.method)
+                await life.rest(REST_LONG_S if plan.lasts and fired else REST_S)
+                if fired and not excuse:
+                    _check_healed(opening, verdict)
                 await opening.volume.close()
             finally:
                 _check_accused(site, opening, failing, verdict)
@@ -262,10 +269,9 @@ async def _judge(site: Site, ground: FaultGround, plan: CallPlan, failing: int,
         verdict.blame("slow", f"took {trio.current_time() - began_s:.0f} s")
 
 
-def _check_healed(site: Site, opening: Opening, failing: int, verdict: Verdict,
-                  excuse: str) -> None:
+def _check_healed(opening: Opening, verdict: Verdict) -> None:
     status = opening.volume.status()
-    if status.state != "healthy" and not excuse:
+    if status.state != "healthy":
         verdict.blame("not healed", f"{status.state}: {'; '.join(status.advice)}")
 
 
@@ -282,7 +288,7 @@ async def _check_after(site: Site, ground: FaultGround, promises: Promises, fail
                        verdict: Verdict) -> None:
     """All targets answer: what was promised is there, and nothing is wrong."""
     try:
-        async with ground.open_and_crash() as opening:
+        async with ground.open() as opening:
             wrong = promises.broken_by(await opening.shell.contents())
             if wrong:
                 verdict.blame("wrong bytes", f"after: {wrong}")

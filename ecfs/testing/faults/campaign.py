@@ -37,6 +37,7 @@ class Budget:
     share: int = 0
     shares: int = 1
     shapes: tuple[Shape, ...] = SHAPES
+    families: tuple[str, ...] = ("single", "call", "pair")
     cases_max: int | None = None
 
 
@@ -136,7 +137,7 @@ def blocks_of(sites: Sites, budget: Budget) -> list[Block]:
         blocks.append(Block(f"{shape.name} pair", "pair", _share(budget, _lazy(
             lambda shape=shape: _cases_of(  # type: ignore[misc]
                 sites.catalogue(shape), sites.catalogue(shape).pairs(budget.seed))))))
-    return blocks
+    return [block for block in blocks if block.family in budget.families]
 
 
 def _lazy(make: Callable[[], Iterator[Case]]) -> Iterator[Case]:

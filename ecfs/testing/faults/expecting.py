@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from ecfs.base.limits import COLUMN_HEADER_LEN
 from ecfs.testing.faults.disk import Disk, Disks
-from ecfs.testing.faults.site import Site, StripePlace, is_metadata, labels_of
+from ecfs.testing.faults.site import Site, is_metadata, labels_of
 
 CODEWORD_LEN = 255
 CORRECTED_MAX = 16
@@ -157,15 +157,7 @@ def _judge_stripe(site: Site, disks: Disks, number: int, bad: set[int],
         result.may_fail = f"metadata stripe {number} lost {len(gone)} shards"
     if beyond:
         result.lost |= stripe.paths
-    if not beyond or _some_header(site, disks, stripe, result.missing):
-        result.named |= bad - result.missing
-
-
-def _some_header(site: Site, disks: Disks, stripe: StripePlace, missing: set[int]) -> bool:
-    """Whether one target that is there has the stripe's header, by which shards can be judged."""
-    return any(intact(site, disks, target, stripe.column, stripe.offset,
-                      stripe.offset + stripe.head_len)
-               for target in stripe.targets if target not in missing)
+    result.named |= bad - result.missing
 
 
 # -- records and quorums ------------------------------------------------------------------------

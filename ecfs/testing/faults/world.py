@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ import trio.testing
 from blake3 import blake3
 
 from ecfs.base.units import KIB, NS_PER_S
+from ecfs.formats import envelope
 from ecfs.testing.faults.disk import Disks
 from ecfs.testing.faults.lane import Hangs, PatientLane
 from ecfs.testing.pools import Ground
@@ -54,9 +56,11 @@ class VirtualClock:
 
 @contextmanager
 def quick_keys() -> Iterator[None]:
-    """Passphrases are stretched once, and record files reserve little room: they are copied."""
+    """Passphrases are stretched and labels coded once each, and record files reserve little room,
+    for they are copied."""
     with pytest.MonkeyPatch.context() as patch:
         remember_keys(patch)
+        patch.setattr("ecfs.formats.envelope._parity", lru_cache(1024)(envelope._parity))
         patch.setattr("ecfs.volume.records.COMMIT_PREALLOCATE_LEN", 16 * KIB)
         yield
 

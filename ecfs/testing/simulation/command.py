@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ecfs.testing.simulation.determinism import HASH_SEED
-from ecfs.testing.simulation.plans import draw_plan
+from ecfs.testing.simulation.plans import draw
+from ecfs.testing.simulation.running import Outcome, run_plan
 from ecfs.testing.simulation.scripts import from_json, to_text
 from ecfs.testing.simulation.swarm import run_swarm, write_failure
-from ecfs.testing.simulation.world import Outcome, run_plan
 
 
 def main(words: Sequence[str]) -> int:
@@ -45,7 +45,7 @@ def _one(arguments: argparse.Namespace, folder: Path) -> int:
     if arguments.script:
         plan = from_json(Path(arguments.script).read_text(encoding="utf-8"))
     else:
-        plan = draw_plan(arguments.seed)
+        plan = draw(arguments.seed)
     outcome = run_plan(plan, folder, keep_lines=True)
     print(to_text(plan))
     for line in outcome.lines:

@@ -1,6 +1,7 @@
 """One run for each seed: trio's scheduler, its clock, entropy and keys, all decided by the seed."""
 
 import gc
+import itertools
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,7 @@ from blake3 import blake3
 
 from ecfs.base.units import KIB, NS_PER_S
 from ecfs.keys import KdfParameters
+from ecfs.metadata import PageStore, PageVfs
 
 T = TypeVar("T")
 
@@ -92,10 +94,19 @@ def _named(function: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
 
 @contextmanager
 def quick_world() -> Iterator[None]:
-    """What makes a world cheap and changes no decision: a secret is stretched by one hash instead
-    of Argon2id, and record files are extended in smaller steps."""
-    with mock.patch("ecfs.keys.slots._stretch", _stretched), mock.patch(
-            "ecfs.volume.records.COMMIT_PREALLOCATE_LEN", _RECORD_ROOM_LEN):
+    """What makes a world cheap, or possible, and changes no decision: a secret is stretched by one
+    hash instead of Argon2id, record files are extended in smaller steps, and two clones of one
+    machine have each a database driver of its own, though they are in one process."""
+    numbers = itertools.count()
+
+    def make_vfs(name: str, pages: PageStore) -> PageVfs:
+        return PageVfs(f"{name}-{next(numbers)}", pages)
+
+    with ExitStack() as stack:
+        for name, value in (("volume.opening.PageVfs", make_vfs),
+                            ("keys.slots._stretch", _stretched),
+                            ("volume.records.COMMIT_PREALLOCATE_LEN", _RECORD_ROOM_LEN)):
+            stack.enter_context(mock.patch(f"ecfs.{name}", value))
         yield
 
 

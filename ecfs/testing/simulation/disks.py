@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ecfs.base.errors import Fault, TargetError
 from ecfs.base.units import GIB
@@ -15,6 +15,7 @@ from ecfs.testing.simulation.lies import Lie
 from ecfs.testing.simulation.trace import Trace
 
 _WRITING = frozenset({"create", "replace", "write", "truncate", "preallocate", "punch", "remove"})
+_GROWING = frozenset({"create", "replace", "write", "preallocate"})
 
 
 @dataclass(slots=True)
@@ -27,6 +28,7 @@ class Mood:
 
     away: bool = False
     read_only: bool = False
+    full: bool = False
     delay_s: float = 0.0
     writes_lost: int = 0
     writes_misdirected: int = 0
@@ -99,6 +101,14 @@ class Disk:
         for lane in self.lanes:
             lane.let_go()
 
+    def copy(self) -> "Disk":
+        """Another disk with the same files, all of them durable."""
+        other = Disk(self.path, self.trace, self.source, mood=replace(self.mood))
+        for name in self.files():
+            other.medium.create(name, self.content(name))
+        other.settle()
+        return other
+
     def settle(self) -> None:
         """Everything reaches the medium, as it does when nothing happens for long."""
         self.medium.crash(lambda number: True)
@@ -144,12 +154,17 @@ DAMAGES = ("rot", "zeros", "unreadable", "swap", "truncate", "extend", "delete")
 
 class Way(FaultyTarget):
     """A host's way to a disk: closing it closes only the way. `note` is asked before each call;
-    it raises where the host is dead."""
+    what it returns is the outcome, and it raises where the host is dead."""
 
-    def __init__(self, disk: Disk, note: Callable[[Disk, str, str, int], None]) -> None:
+    def __init__(self, disk: Disk, note: Callable[[Disk, str, str, int], Outcome]) -> None:
         super().__init__(disk.medium, self._plan_of, corrupt=self._shown)
         self.disk = disk
         self._note = note
+
+    def move_to(self, disk: Disk) -> None:
+        """Lead to another disk from now on."""
+        self.disk = disk
+        self.inner = disk.medium
 
     def close(self) -> None:
         """The disk itself stays."""
@@ -227,6 +242,8 @@ class Way(FaultyTarget):
     def space(self) -> Space:
         """As the disk says it is."""
         space = super().space()
+        if self.disk.mood.full:
+            space = Space(space.total_len, 0)
         for lie in self.disk.lies:
             space = lie.space(space)
         return space
@@ -239,13 +256,17 @@ class Way(FaultyTarget):
 
     def _plan_of(self, number: int, method: str, name: str, offset: int) -> Outcome:
         disk = self.disk
-        self._note(disk, method, name, offset)
+        outcome = self._note(disk, method, name, offset)
+        if outcome is not None:
+            return outcome
         mood = disk.mood
         if mood.away:
             return Fault.IO
         if mood.errors:
             mood.errors -= 1
             return Fault.IO
+        if mood.full and method in _GROWING:
+            return Fault.FULL
         if mood.read_only and method in _WRITING:
             return Fault.READ_ONLY
         if method == "write" and mood.writes_short:

@@ -14,7 +14,7 @@ from ecfs.base.errors import EcfsError, Fault, TargetError
 from ecfs.base.world import Clock
 from ecfs.observe import AuditLog, Event, Journal
 from ecfs.repair import MendingQueue
-from ecfs.targets import AnyLane, InlineLane, Target
+from ecfs.targets import AnyLane, InlineLane, Outcome, Target
 from ecfs.testing.pools import SECRET
 from ecfs.testing.shell import Shell
 from ecfs.testing.simulation.determinism import SeededEntropy, SimulatedClock
@@ -92,8 +92,11 @@ class Opening:
 
 @dataclass(slots=True)
 class Machine:
-    """One machine. `disks` by path are what it reaches; who exchanges them moves the machine to
-    others, which is how one that was restored from a snapshot meets the real ones."""
+    """One machine and the disks, by path, that it may reach.
+
+    `cut_off`: paths that it cannot reach now; `slow_s`: by path, mean time of a job where its way
+    is a slow one; `heart_hidden`: its heartbeats reach nobody, so that others take it for dead.
+    """
 
     name: str
     base: Path
@@ -105,6 +108,10 @@ class Machine:
     clock: SimulatedClock = field(default_factory=SimulatedClock)
     power: Power = field(default_factory=Power)
     boots_count: int = 0
+    cut_off: set[str] = field(default_factory=set)
+    slow_s: dict[str, float] = field(default_factory=dict)
+    heart_hidden: bool = False
+    ways: list[Way] = field(default_factory=list)
     lanes: list[SimulatedLane] = field(default_factory=list)
 
     @property
@@ -169,8 +176,16 @@ class Machine:
     def reboot(self) -> None:
         """The power is back."""
         self.stop_lanes()
+        self.ways.clear()
         self.boots_count += 1
         self.power = Power()
+
+    def move_to(self, disks: dict[str, Disk]) -> None:
+        """Reach other disks from now on, also by the ways that are open: so one that was restored
+        from a snapshot meets what others have written meanwhile."""
+        self.disks = disks
+        for way in self.ways:
+            way.move_to(disks[way.path])
 
     def save_state(self, copy: Path) -> None:
         """A copy of the state directory."""
@@ -187,17 +202,24 @@ class Machine:
     def _open_target(self, path: str) -> Target:
         disk = self.disks.get(path)
         self._note_path(path)
-        if disk is None or disk.mood.away:
+        if disk is None or disk.mood.away or path in self.cut_off:
             raise TargetError(Fault.MISSING, f"{path}: no such directory")
-        return Way(disk, self._note)
+        way = Way(disk, self._note)
+        self.ways.append(way)
+        return way
 
     def _note_path(self, path: str) -> None:
         self.power.take()
         self.trace.call(path, "open", self.name, 0)
 
-    def _note(self, disk: Disk, method: str, name: str, offset: int) -> None:
+    def _note(self, disk: Disk, method: str, name: str, offset: int) -> Outcome:
         self.power.take()
         self.trace.call(disk.path, f"{self.name} {method}", name, offset)
+        if disk.path in self.cut_off:
+            return Fault.TIMEOUT
+        if self.heart_hidden and name.startswith("heartbeat.") and method in ("write", "create"):
+            return Fault.FULL
+        return None
 
     def _open_lane(self, name: str) -> AnyLane:
         disk = next((disk for disk in self.disks.values() if disk.name == name), None)
@@ -206,7 +228,7 @@ class Machine:
 
         def delay_s() -> float:
             # Looked up anew: the disk behind the path may have been exchanged.
-            mean_s = self.disks[disk.path].mood.delay_s
+            mean_s = self.slow_s.get(disk.path, self.disks[disk.path].mood.delay_s)
             if not mean_s or math.isinf(mean_s):
                 return mean_s
             return DELAY_MIN_S + self.source.expovariate(1 / mean_s)

@@ -26,6 +26,9 @@ from ecfs.volume import Volume
 
 Args = TypeVarTuple("Args")
 
+OP_DEADLINE_S = 600.0
+"""Several targets may use up their deadlines one after the other; longer is a hang."""
+
 _REQUEST_LEN = 128 * KIB
 _FILE_LEN_MAX = 2_000_000
 
@@ -71,7 +74,10 @@ class Kernel:
         task = _Task()
         for op in ops:
             try:
-                await self._do(task, op)
+                with trio.move_on_after(OP_DEADLINE_S) as scope:
+                    await self._do(task, op)
+                if scope.cancelled_caught:
+                    raise Failure(f"{op.text()}: no answer within {OP_DEADLINE_S:g} s")
                 self._trace.say("op", f"{op.text()}: done")
             except EcfsError as error:
                 await _if_alive()

@@ -14,7 +14,7 @@ from ecfs.testing.simulation.disks import DAMAGES
 from ecfs.testing.simulation.lies import LIE_NAMES
 from ecfs.testing.simulation.operations import MIXES, Op, draw_op, first_ops
 
-TROUBLES = ("away", "read only", "hang", "slow", "errors", "short writes", "failing syncs",
+TROUBLES = ("away", "read only", "full", "hang", "slow", "errors", "short writes", "failing syncs",
             "lost writes", "misdirected writes", "power lost")
 ENDS = ("clean", "kill", "power", "power, torn")
 
@@ -96,8 +96,56 @@ class Plan:
                    for program in life.programs)
 
 
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """A world of several writers. `kind`: "crowd", machines that disturb each other for
+    `duration_s`; "restored", one that is set back while it is down; "cloned", one that is set back,
+    memory and all, while the pool went on without it. `lies` by disk, within the quorum's f."""
+
+    seed: int
+    kind: str
+    data: int
+    parity: int
+    targets_count: int
+    delay_s: float
+    machines_count: int
+    duration_s: float
+    lies: tuple[tuple[int, str], ...] = ()
+    features: tuple[str, ...] = field(default=())
+
+    @property
+    def geometry(self) -> Geometry:
+        """k and m."""
+        return Geometry(self.data, self.parity)
+
+
+def draw(seed: int) -> Plan | Contest:
+    """The world of a seed: one in eight is a contest."""
+    return draw_contest(seed) if seed % 8 == 7 else draw_plan(seed)
+
+
+def draw_contest(seed: int) -> Contest:
+    """The contest of a seed."""
+    source = source_of("contest", seed)
+    data, parity, count = source.choice(CONTEST_GEOMETRIES)
+    kind = source.choice(("crowd", "crowd", "crowd", "restored", "cloned"))
+    lies: list[tuple[int, str]] = []
+    if kind != "cloned" and quorum_for(count, parity).liars and source.random() < 0.4:
+        disk = source.randrange(count)
+        lies = [(disk, lie) for lie in source.sample(LIE_NAMES, source.choice((1, 2)))]
+    delay_s = source.choice((0.0, 0.01, 0.1)) if kind == "crowd" else 0.0
+    machines_count = source.choice((2, 2, 3)) if kind == "crowd" else 1
+    features = [f"contest {kind}", f"geometry {data}+{parity} on {count}",
+                f"machines {machines_count}", *(f"lie {lie}" for _, lie in lies)]
+    return Contest(seed, kind, data, parity, count, delay_s, machines_count,
+                   source.choice((60.0, 120.0, 240.0)), tuple(lies), tuple(features))
+
+
+CONTEST_GEOMETRIES = ((1, 1, 3), (2, 1, 3), (2, 1, 4), (2, 2, 5), (3, 2, 5), (4, 2, 6), (4, 2, 7))
+
+
 def draw_plan(seed: int) -> Plan:
-    """The world of a seed."""
+    """The world of a seed with one writer at a time."""
     source = source_of("plan", seed)
     data, parity, count = source.choices(GEOMETRIES, GEOMETRY_WEIGHTS)[0]
     beyond = source.random() < 0.08

@@ -5,17 +5,21 @@ from dataclasses import asdict
 from typing import Any
 
 from ecfs.testing.simulation.operations import Op
-from ecfs.testing.simulation.plans import Chapter, Life, Plan, Trouble, Wound
+from ecfs.testing.simulation.plans import Chapter, Contest, Life, Plan, Trouble, Wound
 
 
-def to_json(plan: Plan) -> str:
+def to_json(plan: Plan | Contest) -> str:
     """A plan as JSON, which `from_json` reads."""
     return json.dumps(asdict(plan), default=lambda value: value.decode("ascii"), indent=1)
 
 
-def from_json(text: str) -> Plan:
+def from_json(text: str) -> Plan | Contest:
     """The plan in a text."""
     value = json.loads(text)
+    if "chapters" not in value:
+        value["lies"] = tuple((disk, lie) for disk, lie in value["lies"])
+        value["features"] = tuple(value["features"])
+        return Contest(**value)
     value["chapters"] = tuple(_chapter(item) for item in value["chapters"])
     value["features"] = tuple(value["features"])
     return Plan(**value)
@@ -38,8 +42,12 @@ def _op(value: dict[str, Any]) -> Op:
     return Op(**{**value, "path": value["path"].encode(), "other": value["other"].encode()})
 
 
-def to_text(plan: Plan) -> str:
+def to_text(plan: Plan | Contest) -> str:
     """A plan as a script that one reads from top to bottom."""
+    if isinstance(plan, Contest):
+        return (f"seed {plan.seed}: contest {plan.kind} of {plan.machines_count} for "
+                f"{plan.duration_s:g} s, {plan.geometry} on {plan.targets_count} targets, jobs "
+                f"take {plan.delay_s:g} s, lies {plan.lies}")
     lines = [f"seed {plan.seed}: {plan.geometry} on {plan.targets_count} targets, jobs take "
              f"{plan.delay_s:g} s{', beyond the budget' * plan.beyond}"]
     for chapter in plan.chapters:

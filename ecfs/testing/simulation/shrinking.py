@@ -5,15 +5,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
-from ecfs.testing.simulation.plans import Chapter, Life, Plan
+from ecfs.testing.simulation.plans import Chapter, Contest, Life, Plan
 
 T = TypeVar("T")
 
-Runs = Callable[[Plan], str]
+SHORTEST_CONTEST_S = 10.0
+
+Runs = Callable[[Plan | Contest], str]
 """Runs a plan; how it failed, or nothing."""
 
 
-def shrink(plan: Plan, failure: str, run: Runs, *, seconds: float) -> Plan:
+def shrink(plan: Plan | Contest, failure: str, run: Runs, *,
+           seconds: float) -> Plan | Contest:
     """The smallest plan found in that time whose failure is of the same kind: pieces are left out
     as long as it goes on failing."""
     until_s = time.monotonic() + seconds
@@ -37,8 +40,16 @@ def kind_of(failure: str) -> str:
     return " ".join([name, *words[:4]])
 
 
-def _smaller(plan: Plan) -> Iterator[Plan]:
+def _smaller(plan: Plan | Contest) -> Iterator[Plan | Contest]:
     """Plans with one piece less, large pieces first."""
+    if isinstance(plan, Contest):
+        for lies in _without_pieces(plan.lies):
+            yield replace(plan, lies=lies)
+        if plan.duration_s > SHORTEST_CONTEST_S:
+            yield replace(plan, duration_s=plan.duration_s / 2)
+        if plan.machines_count > 2:
+            yield replace(plan, machines_count=2)
+        return
     for chapters in _without_pieces(plan.chapters):
         if chapters:
             yield replace(plan, chapters=chapters)

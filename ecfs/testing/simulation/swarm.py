@@ -15,10 +15,10 @@ from types import FrameType
 from typing import Any
 
 from ecfs.testing.simulation.determinism import HASH_SEED
-from ecfs.testing.simulation.plans import draw_plan
+from ecfs.testing.simulation.plans import draw
+from ecfs.testing.simulation.running import Outcome, run_plan
 from ecfs.testing.simulation.scripts import to_json, to_text
 from ecfs.testing.simulation.shrinking import kind_of, shrink
-from ecfs.testing.simulation.world import Outcome, run_plan
 
 WORLD_DEADLINE_S = 180
 SHRINK_S = 60.0
@@ -85,7 +85,7 @@ class Summary:
 
 def run_seed(seed: int, folder: Path, *, keep_lines: bool = False) -> Outcome:
     """The world of a seed."""
-    return run_plan(draw_plan(seed), folder, keep_lines=keep_lines)
+    return run_plan(draw(seed), folder, keep_lines=keep_lines)
 
 
 def record_of(outcome: Outcome) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def _write_failures(summary: Summary, out: Path, folder: Path) -> None:
 
 def write_failure(seed: int, failure: str, path: Path, folder: Path) -> None:
     """Shrink a failing seed; keep it as JSON and, beside it, as text."""
-    plan = shrink(draw_plan(seed), failure, lambda plan: run_plan(plan, folder).failure,
+    plan = shrink(draw(seed), failure, lambda plan: run_plan(plan, folder).failure,
                   seconds=SHRINK_S)
     path.write_text(to_json(plan), encoding="utf-8")
     after = run_plan(plan, folder).failure

@@ -9,7 +9,7 @@ from ecfs.testing.simulation.plans import Trouble, Wound
 from ecfs.testing.simulation.trace import Trace
 
 COUNT_OF_A_TROUBLE = 3
-HONEST = frozenset({"away", "read only", "hang", "slow"})
+HONEST = frozenset({"away", "read only", "full", "hang", "slow"})
 """Troubles in which a disk says so itself, and keeps what it acknowledged."""
 
 
@@ -23,6 +23,8 @@ def begin_trouble(disk: Disk, what: str) -> None:
             mood.away = True
         case "read only":
             mood.read_only = True
+        case "full":
+            mood.full = True
         case "hang":
             mood.delay_s = math.inf
         case "slow":

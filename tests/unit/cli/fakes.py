@@ -140,6 +140,7 @@ class FakeEngine:
         self.close_failure: BaseException | None = None
         self.open_gate: trio.Event | None = None
         self.pool: FakePool | None = None
+        self.wish = MountWish()
 
     def _report(self, paths: tuple[str, ...]) -> Json:
         found = tuple(path for path in paths if os.path.exists(os.path.join(path, "label")))
@@ -187,10 +188,11 @@ class FakeEngine:
             raise self.close_failure
 
     async def check(
-        self, paths: tuple[str, ...], key: Key, *, depth: FsckDepth, force: bool
+        self, paths: tuple[str, ...], key: Key, wish: MountWish, *, depth: FsckDepth, force: bool
     ) -> Json:
         """The next of `fsck_reports`, else clean."""
         self.asked.append(("check", depth, force))
+        self.wish = wish
         self._unlock(key)
         self._report(paths)
         if self.fsck_reports:

@@ -56,3 +56,11 @@ def test_at_boot_the_passphrase_is_found_through_fstab(tmp_path: Path) -> None:
     assert read_arguments(["-a", "/mnt"], fstab).source == SecretSource(passfile="/right")
     assert read_arguments(["-a", "/q"], fstab).source == SecretSource()
     assert read_arguments(["--passfile=/mine", "/p"], fstab).source.passfile == "/mine"
+
+
+def test_at_boot_the_anchor_is_found_through_fstab(tmp_path: Path) -> None:
+    fstab = tmp_path / "fstab"
+    fstab.write_text("/p /mnt ecfs passfile=/right,anchor_dir=/media/key 0 2\n")
+    for given in (["/p"], ["--passfile=/mine", "/p"]):
+        assert read_arguments(given, fstab).wish.anchor_dir == "/media/key"
+    assert read_arguments(["/q"], fstab).wish.anchor_dir is None

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from ecfs.base.errors import UsageRefusal
@@ -37,6 +39,13 @@ def test_the_last_word_is_completed() -> None:
     assert set(OWN_WORDS) < set(completed(""))
     for word in OWN_WORDS:
         assert parse((word + "9M" if word.endswith("=") else word,)) is not None
+
+
+def test_where_the_anchor_is_does_not_depend_on_where_we_are() -> None:
+    assert parse(("anchor_dir=/media/key",)).anchor_dir == "/media/key"
+    assert parse(("anchor_dir=key",)).anchor_dir == os.path.abspath("key")
+    with pytest.raises(UsageRefusal):
+        parse(("anchor_dir=",))
 
 
 def test_the_last_of_two_contrary_words_counts() -> None:

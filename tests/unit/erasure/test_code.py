@@ -206,6 +206,25 @@ def test_a_missing_library_is_said_clearly() -> None:
     assert isinstance(load_isal(["no-such-library.so", library_paths()[-1]]), Isal)
 
 
+def test_without_the_wheel_only_the_system_library_is_tried(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecfs.erasure.native.find_spec", lambda name: None)
+    assert library_paths() == ["libisal.so.2"]
+
+
+def test_tables_of_another_matrix_are_a_bug() -> None:
+    """A wrong count of sources or outputs would read and write past their ends."""
+    library = load_isal()
+    tables = library.tables([b"\1\2", b"\3\4"])
+    for sources, outputs in ((1, 2), (2, 1), (3, 2)):
+        with pytest.raises(Bug, match="another shape"):
+            library.multiply(tables, [0] * sources, [0] * outputs, 1)
+
+
+def test_a_code_says_its_geometry() -> None:
+    assert repr(Code(Geometry(4, 2))) == "Code(4+2)"
+
+
 def test_golden_parity() -> None:
     """Pinned for ever, since such bytes are on disks; computed with `reedsolo`."""
     code = Code(Geometry(4, 2))

@@ -6,7 +6,14 @@ from typing import Any, Protocol
 
 import pytest
 
-from ecfs.base.errors import Bug, Damage, UnknownFormat, UsageRefusal, WrongPassphrase
+from ecfs.base.errors import (
+    Bug,
+    Damage,
+    Refusal,
+    UnknownFormat,
+    UsageRefusal,
+    WrongPassphrase,
+)
 from ecfs.base.limits import (
     KDF_LANES_CAP,
     KDF_MEMORY_CAP_KIB,
@@ -221,6 +228,24 @@ def test_repeated_entropy_gives_other_masters_other_salts(pool: Pool,
     again = make_slot(pool.master, b"x", SlotKind.PASSPHRASE, floor, slot_id=1,
                       pool_id=pool.pool_id, entropy=CountingEntropy())
     assert other.salt != again.salt
+
+
+def test_other_entropy_gives_other_salts(pool: Pool, floor: KdfParameters) -> None:
+    """The same passphrase in two slots: nobody can tell that it is the same."""
+    entropy = CountingEntropy()
+    one, two = (make_slot(pool.master, b"x", SlotKind.PASSPHRASE, floor, slot_id=1,
+                          pool_id=pool.pool_id, entropy=entropy) for _ in range(2))
+    assert one.salt != two.salt and one.wrapped != two.wrapped
+
+
+def test_too_little_memory_is_said(pool: Pool, secrets: dict[SlotKind, bytes],
+                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    def starved(**parameters: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(slots_module, "Argon2id", starved)
+    with pytest.raises(Refusal, match=r"65536 KiB of memory and cannot get"):
+        open_slots(pool.slots.values(), secrets[SlotKind.PASSPHRASE], None, pool.pool_id)
 
 
 def test_unlocking_in_two_threads_at_once(pool: Pool) -> None:

@@ -2,9 +2,15 @@
 
 from pathlib import Path
 
+import pytest
+
+from ecfs.base.errors import Damage
 from ecfs.erasure import Geometry
+from ecfs.formats import KIND_CONTENT
 from ecfs.observe import EventKind
 from ecfs.repair import scrub
+from ecfs.repair.mending import mend_stripe
+from ecfs.repair.walking import segments_of
 from ecfs.testing.pools import Ground, columns_of, live_columns
 
 
@@ -28,3 +34,24 @@ async def test_what_a_crash_left_behind_a_segment_accuses_nobody(tmp_path: Path)
         for name, length in lengths.items():
             for path in ground.paths:
                 assert Path(path, name).stat().st_size == length
+
+
+async def test_a_segment_that_is_given_back_meanwhile_is_nobodys_fault(tmp_path: Path) -> None:
+    """A reader that comes a moment late finds no columns; that accuses no target."""
+    ground = Ground(tmp_path, geometry=Geometry(2, 1), targets_count=3)
+    await ground.create()
+    async with ground.open() as opening:
+        volume = opening.volume
+        await opening.shell.write(b"gone", b"g" * 300_000)
+        await opening.shell.fsync(b"gone")
+        volume.store.close_segments()
+        [(entry, _, live)] = [found for found in segments_of(volume) if found[1] == KIND_CONTENT]
+        refs = list(live.values())
+        opening.shell.unlink(b"gone")
+        while entry.id in volume.files.index.segments:
+            await volume.tend()
+        for ref in refs:
+            with pytest.raises(Damage):
+                await mend_stripe(volume.store, ref)
+        assert volume.journal.count(EventKind.SHARD_MISSING) == 0
+        assert (await scrub(volume)).bad_count == 0

@@ -73,6 +73,26 @@ def test_cut_or_extended_is_damage(length: int) -> None:
         UnitSealer(KEY).open(0, b"", (sealed + b"\0")[:length])
 
 
+def test_opened_in_place_is_the_same_and_checked() -> None:
+    """`open_into` is how stripes are read: everything that `open` notices, it notices too."""
+    sealed = UnitSealer(KEY).seal(5, b"address", b"some content")
+    out = bytearray(20)
+    UnitSealer(KEY).open_into(5, b"address", memoryview(sealed), memoryview(out)[4:16])
+    assert bytes(out) == bytes(4) + b"some content" + bytes(4)
+    place = memoryview(bytearray(12))
+    for at in range(8 * len(sealed)):
+        flipped = bytearray(sealed)
+        flipped[at // 8] ^= 1 << at % 8
+        with pytest.raises(Damage):
+            UnitSealer(KEY).open_into(5, b"address", flipped, place)
+    for index, aad in ((4, b"address"), (5, b"addresS")):
+        with pytest.raises(Damage):
+            UnitSealer(KEY).open_into(index, aad, sealed, place)
+    for length in (0, 11, 13):
+        with pytest.raises(Damage, match="cannot hold"):
+            UnitSealer(KEY).open_into(5, b"address", sealed, memoryview(bytearray(length)))
+
+
 def test_misuse_is_a_bug() -> None:
     sealer = UnitSealer(KEY)
     for call in (lambda: UnitSealer(bytes(16)), lambda: sealer.seal(-1, b"", b""),

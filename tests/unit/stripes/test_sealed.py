@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from ecfs.base.errors import Damage, Fault, TargetError, Unreadable
 from ecfs.erasure import Code, Geometry
-from ecfs.formats import KIND_CONTENT, KIND_METADATA, SegmentEntry, header_len
+from ecfs.formats import (
+    KIND_CONTENT,
+    KIND_METADATA,
+    SegmentEntry,
+    header_len,
+    split_record_header,
+)
 from ecfs.keys import MasterKey
 from ecfs.stripes import SealedStripe, StripeOpener, StripeRef, Unit, choose_body_len, seal_stripe
 from ecfs.stripes.reader import Fetch, Read, Reply, examine_steps, read_steps
@@ -292,6 +298,22 @@ def test_two_liars_and_nobody_else_never_stop_a_read(
     read = STRIPE.read(number, list(STRIPE.records), meddle=meddle)
     assert read.data == STRIPE.extents[number]
     assert {fault.column for fault in read.faults} <= set(liars)
+
+
+def test_no_two_shards_share_a_tag_though_they_hold_the_same() -> None:
+    """A tiny stripe: three bodies hold nothing but zeros. Their tags say whose they are, not what
+    is in them."""
+    stripe = Stored(FOUR_AND_TWO, [b"tiny"])
+    bodies = {bytes(body) for body in stripe.sealed.bodies[:4]}
+    _, _, tags = split_record_header(stripe.sealed.header, 6)
+    assert len(bodies) < 4 and len(set(tags)) == 6
+
+
+def test_a_record_that_is_cut_off_is_said_to_be() -> None:
+    stripe = stored()
+    for length in (0, stripe.ref.head_len, stripe.ref.record_len - 1):
+        with pytest.raises(Damage, match="cut off"):
+            stripe.opener.checked_body(0, stripe.records[0][:length], stripe.sealed.header)
 
 
 def test_header_len_is_the_same_in_all_columns() -> None:

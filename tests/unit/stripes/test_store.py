@@ -116,6 +116,23 @@ async def test_a_target_that_fails_a_write_is_away_and_noted_as_missing(fault: F
         assert await read_all(world, one) == EXTENTS
 
 
+async def test_nothing_is_written_where_something_is() -> None:
+    """A column that grew by itself, or by a copy of this client: the segment is abandoned."""
+    world = World(Geometry(4, 2), 6)
+    first = await durable(world)
+    name = column_name(3, first.ref.segment.id)
+    at = first.ref.offset + first.ref.record_len
+    world.memories[2].write(name, at, [b"other" * 1000])
+    stripe = await durable(world)
+    assert stripe.missed == {world.ids[2]}
+    assert world.memories[2].read(name, at, 5000) == b"other" * 1000
+    assert world.fleet[world.ids[2]].state is MemberState.ONLINE
+    assert world.journal.count(EventKind.COLUMN_ABANDONED) == 1
+    following = await durable(world)
+    assert following.ref.segment.id != first.ref.segment.id and not following.missed
+    assert await read_all(world, stripe) == EXTENTS
+
+
 async def test_a_full_target_takes_no_more_but_is_read() -> None:
     world = World(Geometry(4, 2), 6)
     world.fail_one(1, Fault.FULL, "write", "create")

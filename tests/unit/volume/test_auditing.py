@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,18 @@ from trio.testing import MockClock
 
 from ecfs.base.errors import EcfsError, Fenced, RolledBack, WrongPassphrase
 from ecfs.observe import Event, EventKind, walk
+from ecfs.testing.quick import remember_keys
 from ecfs.volume import OpenOptions, PoolOrder, Secret, Volume, create_pool, open_volume
 from tests.unit.volume.simulated import FOUR_AND_TWO, KDF, SECRET, Pool, put
 
 LOOK = OpenOptions(read_only=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        remember_keys(patch)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +124,23 @@ async def test_a_log_that_lost_what_a_commit_names_is_an_alarm(pool: Pool, deed:
     assert alarm["expected"] != alarm["got"]
     async with pool.mounted() as volume:
         assert audit_of(volume)["match"] == "matches"
+
+
+async def test_a_line_that_the_log_keeps_no_longer_is_no_alarm(
+        pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another pool of this machine had much to tell since."""
+    monkeypatch.setattr("ecfs.observe.audit.AUDIT_FILE_LEN_MAX", 2000)
+    journal = pool.environment().journal()
+    for number in range(100):
+        journal.record(Event(EventKind.CLAIMED, f"another pool {number}" + "x" * 300))
+    journal.close()
+    async with pool.mounted() as volume:
+        assert volume.opened.audit is not None
+        assert volume.opened.audit.match == "not_kept"
+        assert not any("audit log" in advice for advice in volume.status().advice)
+        await put(volume, b"a", b"x")
+        assert audit_of(volume)["match"] == "matches"
+    assert lines(pool, EventKind.AUDIT_MISSING) == []
 
 
 async def test_the_log_of_another_client_is_not_missed_here(

@@ -1,5 +1,6 @@
 """Claims: of several that race at most one is held; a lost one is noticed at the next record."""
 
+import pytest
 import trio
 import trio.testing
 from hypothesis import given, settings
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from ecfs.base.errors import Damage, Fenced, InUse, ReadOnly
 from ecfs.erasure import Geometry
-from ecfs.formats import claim_name, commits_name, decode_claim
+from ecfs.formats import Commit, claim_name, commits_name, decode_claim, encode_commit
 from ecfs.volume import Host
 from ecfs.volume.claiming import Claimer, Heart, box_keys
 from ecfs.volume.records import RecordWriter
@@ -72,7 +73,8 @@ async def test_junk_under_a_claims_name_fences_nobody_and_a_real_claim_does() ->
     world = World(Geometry(4, 2), 6)
     keys = box_keys(world.master, POOL_ID, "claim")
     claim = (await claimer_of(world, "a").claim(3, b"a" * 16)).data
-    writer = RecordWriter(world.fleet, tuple(world.ids), QUORUM, 3, claim, keys, world.journal)
+    writer = RecordWriter(world.fleet, tuple(world.ids), QUORUM, 3, claim, keys, world.journal,
+                          keys=box_keys(world.master, POOL_ID, "commit"))
     await writer.create_files()
     await writer.append(bytes(4096))
     for number, memory in enumerate(world.memories):
@@ -89,12 +91,52 @@ async def test_junk_under_a_claims_name_fences_nobody_and_a_real_claim_does() ->
     assert writer.offset == 8192
 
 
+async def test_a_client_that_was_set_back_finds_its_own_later_records_and_stops() -> None:
+    """Two writers with one claim: a snapshot of a mounted client was restored."""
+    world = World(Geometry(4, 2), 6)
+    claim_keys, keys = (box_keys(world.master, POOL_ID, purpose) for purpose in ("claim", "commit"))
+    claim = (await claimer_of(world, "a").claim(3, b"a" * 16)).data
+    first, again = (RecordWriter(world.fleet, tuple(world.ids), QUORUM, 3, claim, claim_keys,
+                                 world.journal, keys=keys) for _ in range(2))
+    await first.create_files()
+
+    def record(seq: int, text: bytes) -> bytes:
+        commit = Commit(epoch=3, seq=seq, parent=bytes(32), writer=text, time_ns=0, generation=0,
+                        page_count=1)
+        return encode_commit(commit, keys, text * 2)
+
+    ours = record(1, b"o" * 16)
+    await first.append(ours)
+    await again.append(ours)
+    assert again.offset == first.offset
+    await first.append(record(2, b"1" * 16))
+    held = [memory.read(commits_name(3), 0, 8192) for memory in world.memories]
+    with pytest.raises(Fenced):
+        await again.append(record(2, b"2" * 16))
+    assert [memory.read(commits_name(3), 0, 8192) for memory in world.memories] == held
+    await first.append(record(3, b"3" * 16))
+
+
+async def test_junk_where_a_record_is_to_go_stops_nobody() -> None:
+    world = World(Geometry(4, 2), 6)
+    claim = (await claimer_of(world, "a").claim(3, b"a" * 16)).data
+    writer = RecordWriter(world.fleet, tuple(world.ids), QUORUM, 3, claim,
+                          box_keys(world.master, POOL_ID, "claim"), world.journal,
+                          keys=box_keys(world.master, POOL_ID, "commit"))
+    await writer.create_files()
+    for memory in world.memories:
+        memory.write(commits_name(3), 0, [b"junk" * 1024])
+    await writer.append(b"1" * 4096)
+    assert all(memory.read(commits_name(3), 0, 4096) == b"1" * 4096 for memory in world.memories)
+
+
 async def test_an_older_claim_fences_nobody() -> None:
     world = World(Geometry(4, 2), 6)
     await claimer_of(world, "old").claim(2, b"o" * 16)
     claim = (await claimer_of(world, "a").claim(3, b"a" * 16)).data
     writer = RecordWriter(world.fleet, tuple(world.ids), QUORUM, 3, claim,
-                          box_keys(world.master, POOL_ID, "claim"), world.journal)
+                          box_keys(world.master, POOL_ID, "claim"), world.journal,
+                          keys=box_keys(world.master, POOL_ID, "commit"))
     await writer.create_files()
     await writer.append(bytes(4096))
     assert writer.missed == ()
@@ -104,7 +146,8 @@ async def test_records_need_a_quorum_and_say_who_missed_them() -> None:
     world = World(Geometry(4, 2), 6)
     claim = (await claimer_of(world, "a").claim(3, b"a" * 16)).data
     writer = RecordWriter(world.fleet, tuple(world.ids), QUORUM, 3, claim,
-                          box_keys(world.master, POOL_ID, "claim"), world.journal)
+                          box_keys(world.master, POOL_ID, "claim"), world.journal,
+                          keys=box_keys(world.master, POOL_ID, "commit"))
     await writer.create_files()
     for index in (1, 4):
         world.fail_one(index, "after", "write")

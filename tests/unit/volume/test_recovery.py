@@ -134,6 +134,20 @@ def test_an_epoch_that_adopted_the_straggler_keeps_it() -> None:
     assert chain is not None and chain.records == (*made, last, opening)
 
 
+def test_an_epoch_that_a_later_one_did_not_see_is_ignored() -> None:
+    """Two writers crashed, each with its record on one member; the third saw the older one."""
+    log, made = run_of(4)
+    straggler = log.add()
+    unseen = log.add(after=made[3], epoch=2)
+    opening = log.add(after=straggler, epoch=3)
+    chain = adopt(log.view(), drop_tail=False)
+    assert chain is not None and chain.records == (*made, straggler, opening)
+    assert unseen not in chain.records and chain.dropped == ()
+    last = log.add(epoch=3)
+    chain = adopt(log.view(), drop_tail=False)
+    assert chain is not None and chain.tip == last
+
+
 def test_losing_the_adopted_straggler_is_a_gap() -> None:
     log, made = run_of(4)
     last = log.add()

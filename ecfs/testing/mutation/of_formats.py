@@ -1,0 +1,102 @@
+"""Mutants of what is on disk: bindings, boxes, labels, columns, commit records, limits of parsing.
+"""
+
+from ecfs.testing.mutation.mutant import Mutant
+
+_VALUES = ("tests/unit/formats/test_impossible_values.py",)
+_BOXES = ("tests/unit/formats/test_box_keys.py", *_VALUES, "tests/unit/formats/test_boxes.py")
+_LABELS = (*_VALUES, "tests/unit/formats/test_labels.py")
+_COLUMNS = (*_VALUES, "tests/unit/formats/test_columns.py")
+_BINDING = "return _BINDING.pack(pool_id, epoch, segment, offset, data, parity, kind)"
+_HEAD_CHECK = 'if magic != kind.magic or version != FORMAT_VERSION or zero:'
+
+
+def _unbound(part: str, call: str) -> Mutant:
+    return Mutant(f"stripe-not-bound-to-{part}", "ecfs/formats/column.py", _BINDING,
+                  f"return _BINDING.pack({call})", _COLUMNS)
+
+
+FORMAT_MUTANTS = (
+    _unbound("pool", "bytes(16), epoch, segment, offset, data, parity, kind"),
+    _unbound("epoch", "pool_id, 0, segment, offset, data, parity, kind"),
+    _unbound("segment", "pool_id, epoch, 0, offset, data, parity, kind"),
+    _unbound("offset", "pool_id, epoch, segment, 0, data, parity, kind"),
+    _unbound("geometry", "pool_id, epoch, segment, offset, 0, parity, kind"),
+    _unbound("parity", "pool_id, epoch, segment, offset, data, 0, kind"),
+    _unbound("kind", "pool_id, epoch, segment, offset, data, parity, 0"),
+    Mutant("box-not-bound-to-its-head", "ecfs/formats/box.py",
+           ".seal(0, keys.pool_id + head, plain)", ".seal(0, keys.pool_id, plain)", _BOXES,
+           ((".open(0, keys.pool_id + prefix, sealed)", ".open(0, keys.pool_id, sealed)"),)),
+    Mutant("box-not-bound-to-its-pool", "ecfs/formats/box.py",
+           ".seal(0, keys.pool_id + head, plain)", ".seal(0, head, plain)", _BOXES,
+           ((".open(0, keys.pool_id + prefix, sealed)", ".open(0, prefix, sealed)"),)),
+    Mutant("box-kind-unchecked", "ecfs/formats/box.py",
+           _HEAD_CHECK, "if version != FORMAT_VERSION or zero:", _BOXES,
+           (('info=b"ecfs box " + kind.magic)', 'info=b"ecfs box ")'),)),
+    Mutant("box-version-unchecked", "ecfs/formats/box.py",
+           _HEAD_CHECK, "if magic != kind.magic or zero:", _BOXES),
+    Mutant("box-length-uncapped", "ecfs/formats/box.py",
+           "or not BLOCK_LEN <= length <= kind.len_max:", "or length < BLOCK_LEN:", _BOXES),
+    Mutant("box-inner-length-unchecked", "ecfs/formats/box.py",
+           "if len(payload) != length or any(plain[_LENGTH.size + length :]):",
+           "if any(plain[_LENGTH.size + length :]):", _BOXES),
+    Mutant("box-padding-unchecked", "ecfs/formats/box.py",
+           "if len(payload) != length or any(plain[_LENGTH.size + length :]):",
+           "if len(payload) != length:", _BOXES),
+    Mutant("box-salt-without-payload", "ecfs/formats/box.py",
+           "fresh=fresh, parts=[payload])", "fresh=fresh, parts=[])", _BOXES),
+    Mutant("claim-of-another-epoch", "ecfs/formats/claim.py",
+           "    if head.epoch != epoch:\n        raise Damage(f\"claim of",
+           "    if head.epoch < 0:\n        raise Damage(f\"claim of", _BOXES),
+    Mutant("heartbeat-of-another-epoch", "ecfs/formats/claim.py",
+           "    if head.epoch != epoch:\n        raise Damage(\"heartbeat",
+           "    if head.epoch < 0:\n        raise Damage(\"heartbeat", _BOXES),
+    Mutant("label-mac-unchecked", "ecfs/formats/label.py",
+           "if mac(signed.body) != signed.mac:", "if mac(signed.body) == b\"\":", _LABELS),
+    Mutant("label-rot-unseen", "ecfs/formats/label.py",
+           " or blake3(mac + body).digest() != digest:", ":", _LABELS),
+    Mutant("label-with-unknown-features-opens", "ecfs/formats/label.py",
+           "if pool.version != FORMAT_VERSION or pool.incompatible & ~INCOMPATIBLE_KNOWN:",
+           "if pool.version != FORMAT_VERSION:", _LABELS),
+    Mutant("label-of-a-newer-version-opens", "ecfs/formats/label.py",
+           "    if version != FORMAT_VERSION:\n        raise", "    if version < 0:\n        raise",
+           _LABELS),
+    Mutant("read-only-features-are-written", "ecfs/formats/label.py",
+           "return not pool.read_only_compatible & ~READ_ONLY_COMPATIBLE_KNOWN", "return True",
+           _LABELS),
+    Mutant("label-members-unchecked", "ecfs/formats/label.py",
+           "or not set(members) <= ids or", "or", _LABELS),
+    Mutant("label-members-twice", "ecfs/formats/label.py",
+           " or len(set(members)) != len(members):", ":", _LABELS),
+    Mutant("label-slots-uncounted", "ecfs/formats/label.py",
+           'fields.maps("slots", count_max=KEY_SLOTS_MAX)', 'fields.maps("slots", count_max=1000)',
+           _LABELS),
+    Mutant("label-length-uncapped", "ecfs/formats/envelope.py",
+           "not CODEWORDS_MIN * CODEWORD_LEN <= length <= LABEL_LEN_MAX:",
+           "length < CODEWORDS_MIN * CODEWORD_LEN:", _LABELS),
+    Mutant("label-codewords-not-interleaved", "ecfs/formats/envelope.py",
+           "word = envelope[index : CODEWORD_LEN * count : count]",
+           "word = envelope[CODEWORD_LEN * index : CODEWORD_LEN * (index + 1)]", _LABELS),
+    Mutant("extents-uncounted-in-a-head", "ecfs/formats/column.py",
+           "            count > EXTENTS_PER_STRIPE_MAX):", "            count < 0):", _COLUMNS),
+    Mutant("body-length-uncapped-in-a-head", "ecfs/formats/column.py",
+           "if version != FORMAT_VERSION or not 0 < body_len <= COLUMN_LEN_MAX or (",
+           "if version != FORMAT_VERSION or not 0 < body_len or (", _COLUMNS),
+    Mutant("column-of-another-version", "ecfs/formats/column.py",
+           "if magic != COLUMN_MAGIC or version != FORMAT_VERSION:",
+           "if magic != COLUMN_MAGIC:", _COLUMNS),
+    Mutant("arrays-uncounted", "ecfs/formats/packing.py",
+           "max_array_len=items_max", "max_array_len=1 << 31", _BOXES + _LABELS),
+    Mutant("flags-pass-for-numbers", "ecfs/formats/packing.py",
+           "if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:",
+           "if not isinstance(value, int) or not low <= value <= high:", _BOXES + _LABELS),
+    Mutant("commit-records-unpadded", "ecfs/formats/commit.py",
+           "padded = next((length for length in COMMIT_PADDING_LENS if length >= needed), 0)",
+           "padded = 0 * needed", _BOXES),
+    Mutant("segment-geometry-unchecked", "ecfs/formats/commit.py",
+           "if not data or not len(row[4]) == data + parity <= SHARDS_MAX:", "if not data:",
+           _BOXES),
+    Mutant("names-in-upper-case", "ecfs/formats/names.py",
+           'CLAIM_PATTERN = re.compile(r"claim\\.([0-9a-f]{16})")',
+           'CLAIM_PATTERN = re.compile(r"claim\\.([0-9a-fA-F]{16})")', _COLUMNS),
+)

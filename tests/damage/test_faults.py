@@ -1,0 +1,91 @@
+"""A slice of the campaign of faults, and cases that once went wrong."""
+
+from collections.abc import Iterator
+from itertools import islice
+
+import pytest
+
+from ecfs.testing.faults.calls import CallFault, call_faults, run_call_case
+from ecfs.testing.faults.cases import Catalogue, run_case
+from ecfs.testing.faults.site import SHAPE_OF, Site, build_site
+from ecfs.testing.faults.world import quick_keys, scratch_folder
+
+SMALL = "2+1@3"
+SINGLES_STEP = 53
+PAIRS_COUNT = 40
+CALLS_STEP = 797
+
+ONCE_WRONG = [
+    # A symbolic link in place of a record file stayed, and its target was given up for it.
+    "2+1@3 t2/record1/planted",
+    "2+1@3 t0/record8/planted & t1/shard22/ones",
+    # Of a stripe past its parity nobody was told whose shards were bad.
+    "2+1@3 t0/shard22/target & t2/shard22/cut0",
+    # Rot in the parity and the padding of a label, and a label of another target or time under
+    # its name, went unnoticed.
+    "2+1@3 t0/label1/flip-parity",
+    "2+1@3 t0/label0/torn",
+    "2+1@3 t2/label1/flip-padding",
+    "2+1@3 t2/label1/target",
+    "2+1@3 t0/label1/segment",
+    # A rotten tag in the header of a dead stripe accused those who held it right.
+    "2+1@3 t0/shard14/flip-last-tag",
+    "2+1@3 t0/shard1/offset & t1/shard1/flip-own-tag",
+]
+
+
+CALLS_ONCE_WRONG = [
+    # A target that was back was written to in segments that were opened without it, for ever.
+    CallFault(0, 0, "io"),
+    CallFault(0, 3, "missing"),
+]
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    """The small pool."""
+    with quick_keys(), scratch_folder() as base:
+        yield build_site(SHAPE_OF[SMALL], 1, base / SMALL)
+
+
+@pytest.fixture(scope="module")
+def catalogue(site: Site) -> Catalogue:
+    """All faults of it."""
+    return Catalogue.of(site)
+
+
+@pytest.mark.parametrize("case", ONCE_WRONG)
+def test_once_wrong(catalogue: Catalogue, case: str) -> None:
+    names = case.removeprefix(f"{SMALL} ").split(" & ")
+    outcome = run_case(catalogue, tuple(map(catalogue.find, names)))
+    assert outcome.verdict is not None
+    assert outcome.verdict.problems == []
+
+
+@pytest.mark.parametrize("fault", CALLS_ONCE_WRONG, ids=lambda fault: fault.id)
+def test_calls_once_wrong(site: Site, fault: CallFault) -> None:
+    outcome = run_call_case(site, fault)
+    assert outcome.verdict is not None
+    assert outcome.verdict.problems == []
+
+
+def test_single_faults(catalogue: Catalogue) -> None:
+    outcomes = [run_case(catalogue, faults)
+                for faults in islice(catalogue.singles(), 0, None, SINGLES_STEP)]
+    assert [(outcome.id, outcome.verdict.problems) for outcome in outcomes
+            if outcome.verdict is not None and outcome.verdict.problems] == []
+    assert sum(outcome.verdict is not None for outcome in outcomes) > 60
+
+
+def test_pairs_of_faults(catalogue: Catalogue) -> None:
+    outcomes = [run_case(catalogue, faults) for faults in islice(catalogue.pairs(1), PAIRS_COUNT)]
+    assert [(outcome.id, outcome.verdict.problems) for outcome in outcomes
+            if outcome.verdict is not None and outcome.verdict.problems] == []
+
+
+def test_calls_that_fail(site: Site) -> None:
+    outcomes = [run_call_case(site, fault)
+                for fault in islice(call_faults(site), 5, None, CALLS_STEP)]
+    assert [(outcome.id, outcome.verdict.problems) for outcome in outcomes
+            if outcome.verdict is not None and outcome.verdict.problems] == []
+    assert len(outcomes) > 10

@@ -1,0 +1,161 @@
+"""What enters the database, and when: only what is durable, in the order in which it was written.
+"""
+
+from collections.abc import Callable
+
+import pytest
+from trio.testing import MockClock
+
+from ecfs.base.errors import AppendRefused, EcfsError, Fault, NoSpace
+from ecfs.base.ids import InodeId
+from ecfs.base.limits import STRIPE_PAYLOAD_MAX
+from ecfs.content.blocks import ExtentReader
+from ecfs.erasure import Geometry
+from ecfs.targets import Outcome
+from tests.unit.content.simulated import FilesWorld, files_world
+
+A, B = InodeId(10), InodeId(11)
+
+
+@pytest.fixture
+def clock() -> MockClock:
+    return MockClock(autojump_threshold=0)
+
+
+def rows_of(world: FilesWorld, inode: InodeId) -> int:
+    """How many bytes of a file the database knows."""
+    return world.files.tables.mapped_len(inode)
+
+
+async def content(world: FilesWorld, inode: InodeId) -> bytes:
+    return bytes(await world.files.read(inode, 0, 1 << 30))
+
+
+async def test_no_rows_of_a_stripe_whose_sync_failed(clock: MockClock) -> None:
+    """Rows that name bytes which a crash takes would be acknowledged with the next commit."""
+    async with files_world() as world:
+        await world.files.write(A, 0, b"x" * 50_000)
+        world.world.fail_all(Fault.IO, "sync")
+        with pytest.raises(EcfsError):
+            await world.files.flush(A)
+        assert rows_of(world, A) == 0 and world.inodes.size_of(A) == 0
+        world.world.heal()
+        await world.files.flush(A)
+        assert rows_of(world, A) == world.inodes.size_of(A) == 50_000
+        for memory in world.world.memories:
+            memory.crash()
+        assert await content(world, A) == b"x" * 50_000
+
+
+def after(count: int, fault: Fault) -> Callable[[str, str, int], Outcome]:
+    """The first so many writes of columns pass, later ones fail."""
+    seen = [0]
+
+    def plan(method: str, name: str, offset: int) -> Outcome:
+        seen[0] += method == "write"
+        return fault if method == "write" and seen[0] > count else None
+
+    return plan
+
+
+async def fill_up(data: bytes, passing: int) -> int:
+    """Write a file while the disks fill up after some stripes; what the database knew of it then.
+    """
+    async with files_world() as world:
+        await world.files.write(A, 0, data)
+        for index in range(3):
+            world.world.fail[index] = after(passing, Fault.FULL)
+        with pytest.raises(EcfsError):
+            await world.files.flush(A)
+        known = world.inodes.size_of(A)
+        assert known == rows_of(world, A) < len(data) == world.files.size(A)
+        world.world.heal()
+        await world.files.flush(A)
+        assert world.inodes.size_of(A) == rows_of(world, A) == len(data)
+        await world.remount()
+        assert await content(world, A) == data
+        world.check_accounting()
+    return known
+
+
+async def test_a_size_never_runs_ahead_of_its_bytes(clock: MockClock) -> None:
+    """The disks fill up in the middle: what the database shows of the file is a beginning of it,
+    not a longer file with a hole at its end. Which stripe goes first is chance."""
+    data = b"".join(bytes([number]) * STRIPE_PAYLOAD_MAX for number in range(1, 5))
+    known = [await fill_up(data, 3) for _ in range(8)]
+    assert any(known)
+
+
+async def test_who_missed_a_stripe_is_a_row(clock: MockClock) -> None:
+    """What a returning target lacks is known after a remount too."""
+    async with files_world(Geometry(2, 2), 4) as world:
+        await world.files.write(A, 0, b"first" * 5000)
+        await world.files.flush(A)
+        world.world.fail_one(1, Fault.IO, "write")
+        await world.files.write(A, 0, b"again" * 5000)
+        await world.files.flush(A)
+        assert world.files.tables.missing_targets() == {world.world.ids[1]}
+        assert world.files.tables.missed_len(world.world.ids[1]) > 0
+
+
+async def test_who_missed_a_moved_stripe_is_a_row(clock: MockClock) -> None:
+    async with files_world(Geometry(2, 2), 4) as world:
+        await world.files.write(A, 0, b"inline" * 100)
+        await world.files.flush(A, inline=True)
+        assert world.files.tables.inline_len() > 0
+        await world.files.write(B, 0, b"opens a segment" * 1000)
+        await world.files.flush(B)
+        world.world.fail_one(2, Fault.IO, "write")
+        await world.files.move_inline()
+        assert world.files.tables.missing_targets() == {world.world.ids[2]}
+        assert await content(world, A) == b"inline" * 100
+
+
+@pytest.mark.parametrize("method", ["sync", "write"])
+async def test_what_could_not_be_moved_stays_where_it_is(clock: MockClock, method: str) -> None:
+    async with files_world() as world:
+        await world.files.write(A, 0, b"inline" * 100)
+        await world.files.flush(A, inline=True)
+        await world.files.write(B, 0, b"opens a segment" * 1000)
+        await world.files.flush(B)
+        world.world.fail_all(Fault.IO, method)
+        with pytest.raises(AppendRefused):
+            await world.files.move_inline()
+        assert world.files.tables.inline_len() == 600
+        world.world.heal()
+        await world.files.move_inline()
+        assert world.files.tables.inline_len() == 0
+        for memory in world.world.memories:
+            memory.crash()
+        assert await content(world, A) == b"inline" * 100
+        world.check_accounting()
+
+
+async def test_a_full_disk_is_told_and_nothing_is_lost(clock: MockClock) -> None:
+    async with files_world() as world:
+        await world.files.write(A, 0, b"x" * 50_000)
+        world.world.fail_all(Fault.FULL, "write", "create")
+        for _ in range(3):
+            with pytest.raises((NoSpace, AppendRefused)):
+                await world.files.flush(A)
+        assert await content(world, A) == b"x" * 50_000
+        world.world.heal()
+        await world.files.flush(A)
+        await world.remount()
+        assert await content(world, A) == b"x" * 50_000
+
+
+async def test_the_cache_of_extents_keeps_to_its_bound(clock: MockClock) -> None:
+    async with files_world() as world:
+        reader: ExtentReader = world.files._reader
+        reader._cache_len_max = 100_000
+        for number in range(8):
+            inode = InodeId(100 + number)
+            await world.files.write(inode, 0, bytes([number]) * 30_000)
+            await world.files.flush(inode)
+        for _ in range(2):
+            for number in range(8):
+                assert await content(world, InodeId(100 + number)) == bytes([number]) * 30_000
+                assert sum(map(len, reader._cache.values())) == reader._cache_len <= 100_000
+        reader.remember(999_999, bytes(200_000))
+        assert 999_999 not in reader._cache

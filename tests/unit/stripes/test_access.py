@@ -1,0 +1,237 @@
+"""Who is blamed for what a read meets, and what a read does while targets come and go."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytest
+import trio
+
+from ecfs.base.errors import AppendRefused, Fault, NoSpace, TargetError, Unreadable
+from ecfs.erasure import Geometry
+from ecfs.formats import KIND_CONTENT, KIND_METADATA, column_name, encode_directory
+from ecfs.observe import EventKind
+from ecfs.sealing import UnitSealer
+from ecfs.stripes import Written, access
+from ecfs.stripes import sealed as sealed_module
+from ecfs.targets import InlineLane
+from tests.unit.stripes.simulated import World
+
+T = TypeVar("T")
+EXTENTS = [b"first" * 3000, bytes(range(256)) * 900]
+ACCUSATIONS = (EventKind.SHARD_BAD, EventKind.SHARD_MISSING)
+
+
+async def durable(world: World, kind: int = KIND_CONTENT) -> Written:
+    (outcome,) = await world.store.sync([await world.store.append(
+        kind, EXTENTS, lambda starts: encode_directory([]))])
+    assert isinstance(outcome, Written)
+    return outcome
+
+
+async def read_all(world: World, stripe: Written) -> list[bytes]:
+    layout = stripe.ref.layout
+    return [bytes((await world.store.read(stripe.ref, layout.units_of(start, len(extent)))).data)
+            for start, extent in zip(stripe.starts, EXTENTS, strict=True)]
+
+
+def accused(world: World) -> int:
+    return sum(world.journal.count(kind) for kind in ACCUSATIONS)
+
+
+def test_a_code_word_of_our_own_making_accuses_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sealed wrongly, then coded and tagged as it is: every shard is good, no unit opens."""
+    class WrongSealer(UnitSealer):
+        def seal_into(self, index: int, aad: bytes, plaintext: bytes | bytearray | memoryview,
+                      out: memoryview) -> None:
+            super().seal_into(index, aad, plaintext, out)
+            out[-1] ^= 1
+
+    async def scenario() -> None:
+        world = World(Geometry(4, 2), 6)
+        good = await durable(world)
+        with monkeypatch.context() as patch:
+            patch.setattr(sealed_module, "UnitSealer", WrongSealer)
+            wrong = await durable(world)
+        world.store._openers.clear()
+        with pytest.raises(Unreadable, match="no target is to blame"):
+            await read_all(world, wrong)
+        assert accused(world) == 0
+        assert not (await world.store.examine(wrong.ref)).faults
+        assert await read_all(world, good) == EXTENTS
+
+    trio.run(scenario)
+
+
+async def test_what_a_target_never_acknowledged_it_is_not_blamed_for() -> None:
+    world = World(Geometry(4, 2), 6)
+    await durable(world)
+    world.fail_one(2, Fault.IO, "write")
+    stripe = await durable(world)
+    member = world.fleet[world.ids[2]]
+    assert stripe.missed == {member.id} and member.behind
+    world.heal()
+    examination = await world.store.examine(stripe.ref)
+    assert [fault.missing for fault in examination.faults] == [True]
+    assert accused(world) == 0
+    # A shard that it does hold and that is wrong is another matter.
+    memory = world.memories[2]
+    memory.write(column_name(3, stripe.ref.segment.id), stripe.ref.offset,
+                 [b"x" * stripe.ref.record_len])
+    await world.store.examine(stripe.ref)
+    assert world.journal.count(EventKind.SHARD_BAD) == 1
+
+
+async def test_whoever_has_caught_up_is_blamed_again() -> None:
+    world = World(Geometry(4, 2), 6)
+    stripe = await durable(world)
+    world.memories[2].remove(column_name(3, stripe.ref.segment.id))
+    await world.store.examine(stripe.ref)
+    assert world.journal.count(EventKind.SHARD_MISSING) == 1
+
+
+async def test_a_fenced_writer_does_not_blame_a_target_for_what_its_successor_removed() -> None:
+    world = World(Geometry(4, 2), 6)
+    stripe = await durable(world)
+    world.memories[2].remove(column_name(3, stripe.ref.segment.id))
+    world.store.is_fenced = lambda target: target is world.targets[2]
+    examination = await world.store.examine(stripe.ref)
+    assert [(fault.missing, fault.fenced) for fault in examination.faults] == [(True, True)]
+    assert accused(world) == 0 and await read_all(world, stripe) == EXTENTS
+    # One that is not claimed by another is.
+    world.memories[3].remove(column_name(3, stripe.ref.segment.id))
+    await world.store.examine(stripe.ref)
+    assert world.journal.count(EventKind.SHARD_MISSING) == 1
+
+
+async def test_evidence_is_left_to_who_asked_for_it() -> None:
+    world = World(Geometry(4, 2), 6)
+    stripe = await durable(world)
+    world.memories[1].remove(column_name(3, stripe.ref.segment.id))
+    examination = await world.store.examine(stripe.ref, note=False)
+    assert len(examination.faults) == 1 and accused(world) == 0
+    world.store.note(stripe.ref, examination.faults)
+    assert accused(world) == 1
+
+
+async def test_keys_of_stripes_are_kept_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "OPENERS_MAX", 3)
+    world = World(Geometry(2, 1), 3)
+    stripes = [await durable(world) for _ in range(6)]
+    for stripe in [*stripes, *stripes]:
+        assert await read_all(world, stripe) == EXTENTS
+    assert len(world.store._openers) == 3
+    newest = world.store.opener(stripes[-1].ref)
+    assert world.store.opener(stripes[-1].ref) is newest
+
+
+class Vanishing(InlineLane):
+    """A lane whose target is let go of while it works."""
+
+    def __init__(self, name: str, then: Callable[[], None]) -> None:
+        super().__init__(name)
+        self._then = then
+
+    def run_sync(self, function: Callable[..., T], *args: object, deadline_s: float) -> T:
+        self._then()
+        raise TargetError(Fault.IO, "gone")
+
+
+async def test_a_page_is_read_though_a_target_goes_meanwhile() -> None:
+    """SQLite waits inside a callback: what is left of the targets has to do."""
+    world = World(Geometry(2, 2), 5)
+    stripe = await durable(world, KIND_METADATA)
+    columns = stripe.ref.segment.columns
+    units = stripe.ref.layout.units_of(stripe.starts[1], len(EXTENTS[1]))
+    away = [world.fleet[columns[units[0].shard]], world.fleet[columns[units[0].shard - 1]]]
+
+    def let_go() -> None:
+        away[1].target = None
+
+    away[0].lane = Vanishing("gone", let_go)
+    assert world.store.read_sync(stripe.ref, units).data == EXTENTS[1]
+
+
+async def test_a_target_that_was_replaced_meanwhile_has_missed_the_stripe() -> None:
+    """Between append and sync its member left the fleet: nobody can sync there any more."""
+    world = World(Geometry(4, 2), 6)
+    stripe = await world.store.append(KIND_CONTENT, EXTENTS, lambda starts: encode_directory([]))
+    gone = stripe.ref.segment.columns[3]
+    world.fleet.drop(gone)
+    (outcome,) = await world.store.sync([stripe])
+    assert isinstance(outcome, Written) and outcome.missed == {gone}
+    world.fleet.drop(stripe.ref.segment.columns[0])
+    (outcome,) = await world.store.sync([stripe])
+    assert isinstance(outcome, Written) and outcome.missed == {gone}
+
+
+async def test_an_abandoned_segment_does_not_close_the_other_stream() -> None:
+    world = World(Geometry(2, 2), 4, liars=0)
+    content, metadata = await durable(world), await durable(world, KIND_METADATA)
+    stripe = await world.store.append(KIND_CONTENT, EXTENTS, lambda starts: encode_directory([]))
+    world.fail_one(0, Fault.FULL, "sync")
+    await world.store.sync([stripe])
+    assert world.store.open_segment_ids() == {metadata.ref.segment.id}
+    assert stripe.ref.segment.id == content.ref.segment.id
+
+
+async def test_segments_that_were_let_go_of_grow_no_more() -> None:
+    world = World(Geometry(2, 1), 3)
+    content, metadata = await durable(world), await durable(world, KIND_METADATA)
+    world.store.close_segments()
+    assert world.store.open_segment_ids() == set()
+    again = [await durable(world), await durable(world, KIND_METADATA)]
+    assert not {one.ref.segment.id for one in again} & {
+        content.ref.segment.id, metadata.ref.segment.id}
+
+
+async def test_a_member_that_returns_widens_only_what_was_narrow() -> None:
+    world = World(Geometry(4, 2), 6)
+    whole = await durable(world)
+    world.fleet.mark_online(world.fleet[world.ids[5]])
+    assert whole.ref.segment.id in world.store.open_segment_ids()
+    world.fleet.mark_away(world.ids[5], "pulled")
+    narrow = await durable(world)
+    assert narrow.ref.geometry == Geometry(3, 2)
+    world.fleet.mark_online(world.fleet[world.ids[5]])
+    assert world.store.open_segment_ids() == set()
+    assert (await durable(world)).ref.geometry == Geometry(4, 2)
+
+
+async def test_names_that_are_occupied_for_ever_do_not_stop_the_world() -> None:
+    """A liar says that every name is taken: bounded tries, and the next append tries further."""
+    world = World(Geometry(2, 1), 3)
+    world.fail_one(1, Fault.EXISTS, "create")
+    before = world.store.next_segment
+    with pytest.raises(AppendRefused, match="no segment could be opened"):
+        await world.store.append(KIND_CONTENT, EXTENTS, lambda starts: encode_directory([]))
+    assert world.store.next_segment - before == len(world.ids) + 2
+    world.heal()
+    assert await read_all(world, await durable(world)) == EXTENTS
+
+
+async def test_a_file_that_somebody_put_in_a_columns_place_is_left_alone() -> None:
+    """Though enough others would take the segment: what lies there is not ours to write to."""
+    world = World(Geometry(2, 2), 4, liars=0)
+    name = column_name(3, world.store.next_segment)
+    world.memories[1].create(name, b"somebody's own".ljust(200_000, b"."))
+    stripe = await durable(world)
+    assert column_name(3, stripe.ref.segment.id) != name and not stripe.missed
+    assert world.memories[1].read(name, 0, 1 << 20) == b"somebody's own".ljust(200_000, b".")
+    assert world.fleet[world.ids[1]].online
+    assert world.journal.count(EventKind.COLUMN_ABANDONED) == 1
+
+
+async def test_content_leaves_the_reserve_to_metadata() -> None:
+    """A full target takes metadata, so that files can still be deleted (threat 24)."""
+    world = World(Geometry(2, 1), 4)
+    for target_id in world.ids:
+        world.fleet[target_id].full = True
+    assert await read_all(world, await durable(world, KIND_METADATA)) == EXTENTS
+    with pytest.raises(NoSpace):
+        await durable(world, KIND_CONTENT)
+
+
+async def test_later_bytes_have_a_higher_order() -> None:
+    world = World(Geometry(2, 1), 3)
+    heads = [(await world.store.read_directory((await durable(world)).ref))[0] for _ in range(3)]
+    assert [head.order for head in heads] == [1, 2, 3]

@@ -1,0 +1,81 @@
+"""The fleet: who takes part, how full a target is, and who is told of it."""
+
+from dataclasses import replace
+
+from ecfs.base.errors import Fault, TargetError
+from ecfs.base.limits import RESERVE_LEN_MIN
+from ecfs.observe import EventKind, Journal
+from ecfs.stripes import Fleet, Member, MemberState
+from ecfs.targets import InlineLane, MemoryTarget
+from tests.unit.stripes.simulated import StillClock
+
+
+def fleet_of(count: int) -> tuple[Fleet, Journal, list[bytes]]:
+    """A fleet whose members are all there, its journal, and ids of which it told something."""
+    journal = Journal(StillClock())
+    fleet = Fleet([Member(bytes([number]) * 16, f"t{number}", f"/t{number}",
+                          MemoryTarget(f"/t{number}"), InlineLane(f"t{number}"),
+                          MemberState.ONLINE) for number in range(count)], journal)
+    told: list[bytes] = []
+    fleet.on_change.append(lambda member: told.append(member.id))
+    return fleet, journal, told
+
+
+def ids(fleet: Fleet) -> list[int]:
+    return [member.id[0] for member in fleet]
+
+
+def test_a_replacement_takes_the_place_of_the_old_one() -> None:
+    fleet, _, _ = fleet_of(3)
+    new = replace(fleet[bytes([1]) * 16], id=bytes([9]) * 16)
+    fleet.add(new)
+    assert ids(fleet) == [0, 1, 2, 9]
+    fleet.exchange(bytes([1]) * 16, new)
+    assert ids(fleet) == [0, 9, 2] and len(fleet) == 3
+    assert fleet.get(bytes([1]) * 16) is None
+    fleet.drop(new.id)
+    fleet.drop(new.id)
+    assert ids(fleet) == [0, 2]
+
+
+def test_away_is_said_once_and_ends() -> None:
+    fleet, journal, told = fleet_of(2)
+    member = fleet[bytes([1]) * 16]
+    for _ in range(3):
+        fleet.mark_away(member.id, "the disk is gone")
+    fleet.mark_away(b"nobody", "x")
+    assert (member.state, member.reason, member.online) == (
+        MemberState.AWAY, "the disk is gone", False)
+    assert journal.count(EventKind.TARGET_AWAY) == 1 and told == [member.id]
+    fleet.mark_online(member)
+    assert member.online and not member.reason and told == [member.id] * 2
+
+
+def test_a_full_target_stays_until_its_reserve_is_used_too() -> None:
+    """Only what may use the reserve is still written; it is not called away (threat 24)."""
+    fleet, journal, told = fleet_of(2)
+    member = fleet[bytes([0]) * 16]
+    full = TargetError(Fault.FULL, "no space left")
+    fleet.note_write_error(member.id, full)
+    assert (member.full, member.packed, member.online) == (True, False, True)
+    assert [one.id for one in fleet.placeable()] == [bytes([1]) * 16]
+    fleet.note_write_error(member.id, full)
+    assert member.packed and len(told) == 2
+    fleet.note_write_error(b"nobody", full)
+    assert journal.count(EventKind.TARGET_AWAY) == journal.count(EventKind.WRITE_FAILED) == 0
+
+
+def test_room_that_comes_back_is_noticed() -> None:
+    fleet, _, told = fleet_of(1)
+    member = fleet[bytes(16)]
+    member.full = member.packed = True
+    fleet.note_space(member, RESERVE_LEN_MIN // 4 - 1)
+    assert (member.free_len, member.full, member.packed, told) == (0, True, True, [])
+    fleet.note_space(member, RESERVE_LEN_MIN)
+    assert (member.free_len, member.full, member.packed) == (0, True, False)
+    fleet.note_space(member, RESERVE_LEN_MIN + 5)
+    assert (member.free_len, member.full) == (5, False)
+    fleet.note_space(member, RESERVE_LEN_MIN + 6)
+    assert member.free_len == 6 and len(told) == 2
+    fleet.note_space(member, RESERVE_LEN_MIN // 8)
+    assert member.full and not member.packed

@@ -1,0 +1,202 @@
+"""Targets that come back while the pool is mounted: which are taken in, and as what."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from ecfs.base.errors import Fault, TargetError
+from ecfs.base.units import BLOCK_LEN, KIB
+from ecfs.formats import claim_name, commits_name
+from ecfs.stripes import Member, MemberState
+from ecfs.targets import FaultyTarget, Outcome, Target
+from ecfs.testing.pools import Opening
+from ecfs.testing.quick import remember_keys
+from tests.crash.world import MemoryDisks, files_of, memory_ground, some_bytes
+
+
+class Bench:
+    """A 4+2 pool on disks in memory that can be pulled and exchanged."""
+
+    def __init__(self, base: Path) -> None:
+        self.disks = MemoryDisks()
+        self.ground = memory_ground(base, self.disks, open_target=self._open)
+        self.pulled: set[str] = set()
+        self.refused: tuple[str, str] | None = None
+        self.fault = Fault.IO
+
+    def _open(self, path: str) -> Target:
+        if path in self.pulled:
+            raise TargetError(Fault.MISSING, f"{path} is not there")
+
+        def plan(number: int, method: str, name: str, offset: int) -> Outcome:
+            if self.refused is not None and method == self.refused[0] and (
+                    name.startswith(self.refused[1])):
+                return self.fault
+            return Fault.IO if path in self.pulled else None
+
+        return FaultyTarget(self.disks.open(path), plan)
+
+    @asynccontextmanager
+    async def without(self, number: int) -> AsyncIterator[tuple[Opening, Member]]:
+        """The pool while one of its targets is away; its disk stays where it is."""
+        async with self.ground.open() as opening:
+            await opening.shell.write(b"before", b"b" * 9000)
+            await opening.volume.fsync(None)
+            path = self.ground.paths[number]
+            member = next(one for one in opening.volume.fleet if one.path == path)
+            self.pulled.add(path)
+            opening.volume.fleet.mark_away(member.id, "pulled")
+            await opening.shell.write(b"while away", b"w" * 9000)
+            await opening.volume.fsync(None)
+            self.pulled.discard(path)
+            yield opening, member
+
+    async def probe(self, opening: Opening) -> list[Member]:
+        assert opening.volume.rejoiner is not None
+        return await opening.volume.rejoiner.probe()
+
+
+@pytest.fixture
+async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    remember_keys(monkeypatch)
+    monkeypatch.setattr("ecfs.volume.records.COMMIT_PREALLOCATE_LEN", 64 * KIB)
+    made = Bench(tmp_path / "pool")
+    await made.ground.create()
+    return made
+
+
+async def test_a_member_that_returns_holds_the_claim_and_counts_again(bench: Bench) -> None:
+    async with bench.without(2) as (opening, member):
+        disk = bench.disks.targets[member.path]
+        disk.remove(claim_name(opening.volume.opened.epoch))
+        disk.remove(commits_name(opening.volume.opened.epoch))
+        assert await bench.probe(opening) == [member]
+        assert member.state is MemberState.ONLINE and member.reason == ""
+        claim = disk.read(claim_name(opening.volume.opened.epoch), 0, BLOCK_LEN)
+        assert claim == opening.volume.opened.claim
+        await opening.shell.write(b"after", b"a")
+        await opening.volume.fsync(None)
+        assert opening.volume.writer is not None and not opening.volume.writer.missed
+
+
+async def test_a_claim_of_ours_that_has_rotted_is_put_back(bench: Bench) -> None:
+    async with bench.without(2) as (opening, member):
+        disk = bench.disks.targets[member.path]
+        name = claim_name(opening.volume.opened.epoch)
+        disk.write(name, 100, [b"rot"])
+        assert await bench.probe(opening) == [member]
+        assert disk.read(name, 0, BLOCK_LEN) == opening.volume.opened.claim
+
+
+async def test_it_is_behind_until_it_has_what_it_missed(bench: Bench) -> None:
+    """A blank or an old target counts as bad until then (threats 14 and 22)."""
+    async with bench.without(1) as (opening, member):
+        await opening.volume.tend()
+        assert member.online and member.behind
+        assert member.id in opening.volume.files.tables.behind()
+        status = next(one for one in opening.volume.status().targets
+                      if one.id == member.id.hex())
+        assert opening.volume.status().state == "degraded" and status.state == "online"
+
+
+async def test_a_blank_directory_is_not_taken_in(bench: Bench) -> None:
+    async with bench.without(3) as (opening, member):
+        disk = bench.disks.targets[member.path]
+        for name in files_of(disk):
+            disk.remove(name)
+        assert await bench.probe(opening) == []
+        assert not member.online and files_of(disk) == []
+
+
+async def test_another_member_in_its_place_is_not_taken_in(bench: Bench) -> None:
+    """Known by the id in its label, never by where it is (threats 18 and 19)."""
+    async with bench.without(3) as (opening, member):
+        other = bench.ground.paths[0]
+        away, bench.disks.targets[member.path] = (
+            bench.disks.targets[member.path], bench.disks.targets[other])
+        assert await bench.probe(opening) == []
+        assert not member.online
+        bench.disks.targets[member.path] = away
+        assert await bench.probe(opening) == [member]
+
+
+async def test_a_target_of_another_pool_is_not_taken_in(bench: Bench, tmp_path: Path) -> None:
+    """Even one under the same key and with the same id: a pool is more than its key."""
+    foreign = MemoryDisks()
+    ground = memory_ground(tmp_path / "other", foreign)
+    await ground.create()
+    async with bench.without(3) as (opening, member):
+        assert opening.volume.rejoiner is not None
+        opening.volume.rejoiner.pool_id = bytes(16)
+        assert await bench.probe(opening) == []
+        opening.volume.rejoiner.pool_id = opening.volume.pool_id
+        bench.disks.targets[member.path] = foreign.targets[ground.paths[0]]
+        assert await bench.probe(opening) == []
+        assert not member.online
+
+
+@pytest.mark.parametrize("refused", [("create", "claim"), ("create", "commits"),
+                                     ("read", "claim")])
+async def test_one_that_takes_no_claim_stays_away(bench: Bench,
+                                                  refused: tuple[str, str]) -> None:
+    """A record on it would count, and nothing on it would fence us."""
+    async with bench.without(5) as (opening, member):
+        epoch = opening.volume.opened.epoch
+        if refused[0] == "create":
+            for name in (claim_name(epoch), commits_name(epoch)):
+                bench.disks.targets[member.path].remove(name)
+        bench.refused = refused
+        assert await bench.probe(opening) == []
+        assert not member.online and member.reason
+        bench.refused = None
+        assert await bench.probe(opening) == [member]
+
+
+async def test_one_whose_place_does_not_answer_is_asked_again(bench: Bench) -> None:
+    async with bench.without(4) as (opening, member):
+        bench.pulled.add(member.path)
+        assert await bench.probe(opening) == []
+        assert not member.online
+        assert opening.volume.rejoiner is not None
+        lane = opening.volume.rejoiner.lane
+        bench.pulled.clear()
+
+        async def hangs(*words: object, deadline_s: float) -> object:
+            raise TargetError(Fault.TIMEOUT, "no answer within the deadline")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(lane), "run", hangs)
+            assert await bench.probe(opening) == []
+        assert "deadline" in member.reason
+        assert await bench.probe(opening) == [member]
+
+
+async def test_a_target_that_was_rolled_back_is_known_by_its_generation(bench: Bench) -> None:
+    """Its label is authentic, and older than the others' (threat 14)."""
+    async with bench.ground.open() as opening:
+        await opening.shell.write(b"old", b"o" * 9000)
+    old = bench.disks.copy().targets[bench.ground.paths[1]]
+    async with bench.ground.open() as opening:
+        await opening.shell.write(b"new", some_bytes("new", 90_000))
+    async with bench.ground.open() as opening:
+        assert not any(member.behind for member in opening.volume.fleet)
+    bench.disks.targets[bench.ground.paths[1]] = old
+    async with bench.ground.open_and_crash() as opening:
+        assert {member.path for member in opening.volume.fleet if member.behind} == {
+            bench.ground.paths[1]}
+        assert await opening.shell.read(b"new") == some_bytes("new", 90_000)
+
+
+async def test_who_was_behind_is_so_after_a_crash(bench: Bench) -> None:
+    """Though its label is of today: an interrupted resilver goes on."""
+    path = bench.ground.paths[4]
+    async with bench.ground.open_and_crash() as opening:
+        member = next(one for one in opening.volume.fleet if one.path == path)
+        with opening.volume.database.change():
+            opening.volume.files.tables.set_behind(member.id, behind=True)
+        await opening.volume.checkpoint()
+    bench.disks.crash()
+    async with bench.ground.open_and_crash() as opening:
+        assert {one.path for one in opening.volume.fleet if one.behind} == {path}
