@@ -35,8 +35,8 @@ from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet
 from ecfs.targets import Target
 from ecfs.volume.environment import Host
+from ecfs.volume.everywhere import on_online
 from ecfs.volume.recordfiles import bad_claim_kind
-from ecfs.volume.records import on_online
 
 
 def box_keys(master: MasterKey, pool_id: bytes, purpose: str) -> BoxKeys:
