@@ -23,10 +23,10 @@ from ecfs.base.limits import (
 )
 from ecfs.base.world import Clock
 from ecfs.content.blocks import ExtentReader, Mender
-from ecfs.content.flusher import Flusher, InodeTable, Move
+from ecfs.content.flusher import Flusher, Move
 from ecfs.content.index import StripeIndex
 from ecfs.content.ranges import RangeEditor
-from ecfs.content.state import FileState
+from ecfs.content.state import FileState, InodeTable
 from ecfs.formats import decode_directory
 from ecfs.metadata import ContentTables, Database, MapPiece
 from ecfs.stripes import StripeStore
@@ -38,6 +38,7 @@ MAPPED_LENS_MAX = 4096
 SECTOR_LEN = 512
 READ_TRIES_MAX = 3
 COPY_LEN = 1 << 20
+SHOWN_ROWS_MAX = 16 * EXTENTS_PER_STRIPE_MAX
 
 
 class Files:
@@ -158,17 +159,22 @@ class Files:
     async def write(self, inode: InodeId, offset: int, data: bytes) -> None:
         """Take bytes into the write-back buffer; waits while it is full.
 
-        Raises EFBIG past the largest file, and the flusher's error when the buffer is full of bytes
+        Raises EFBIG past the largest file, Damage when earlier bytes of the file cannot be entered
+        into the metadata, and the flusher's error when the buffer is full of bytes
         that cannot be written.
         """
         if offset + len(data) > FILE_LEN_MAX:
             raise FsError(errno.EFBIG)
         flusher = self.flusher
-        while flusher.dirty_len >= self._write_back_len:
+        if inode in flusher.rows.stuck:
+            raise flusher.rows.stuck[inode]
+        if flusher.rows.stuck and flusher.stuck_len >= self._write_back_len:
+            raise next(iter(flusher.rows.stuck.values()))
+        while flusher.waiting_len >= self._write_back_len:
             flusher.wake()
             async with flusher.room:
                 await flusher.room.wait()
-            if flusher.failing is not None and flusher.dirty_len >= self._write_back_len:
+            if flusher.failing is not None and flusher.waiting_len >= self._write_back_len:
                 raise flusher.failing
         state = self._state(inode)
         if state.settled:
@@ -296,20 +302,21 @@ class Files:
     async def rescue(self, stripe_id: int, *, move: bool) -> set[int]:
         """What still reads of a stripe that lost more than its parity: with `move` it is written
         anew elsewhere. Inodes of the files of which bytes are lost."""
-        shown = {extent: (inode, offset) for extent, inode, offset
-                 in self.tables.shown_of_stripe(stripe_id, EXTENTS_PER_STRIPE_MAX)}
+        shown: dict[int, list[tuple[int, int]]] = {}
+        for number, inode, offset in self.tables.shown_of_stripe(stripe_id, SHOWN_ROWS_MAX):
+            shown.setdefault(number, []).append((inode, offset))
         ref = self.index.ref(stripe_id)
         lost: set[int] = set()
         moves = []
         for extent in self.tables.extents_of(stripe_id):
-            inode, offset = shown.get(extent.id, (0, 0))
+            places = shown.get(extent.id, [(0, 0)])
             try:
                 units = ref.layout.units_of(extent.start, extent.length)
                 data = (await self.store.read(ref, units)).data
             except Damage:
-                lost.add(inode)
+                lost |= {inode for inode, _ in places}
             else:
-                moves.append(Move(extent.id, data, self.flusher.note(inode, offset)))
+                moves.append(Move(extent.id, data, self.flusher.note(*places[0])))
         if moves and move:
             await self.flusher.move(moves)
         return lost - {0}

@@ -6,10 +6,10 @@ Pieces that could not be written stay frozen and come first in the next round.
 """
 
 import errno
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import trio
 
@@ -26,10 +26,11 @@ from ecfs.base.limits import (
 )
 from ecfs.base.units import NS_PER_S
 from ecfs.base.world import Clock
+from ecfs.content.entering import RowEntry
 from ecfs.content.index import StripeIndex
-from ecfs.content.state import FileState, Piece
-from ecfs.formats import KIND_CONTENT, ExtentNote, SegmentEntry, encode_directory
-from ecfs.metadata import ContentTables, Database, ExtentRow, StripeRow
+from ecfs.content.state import FileState, InodeTable, Piece
+from ecfs.formats import KIND_CONTENT, ExtentNote, encode_directory
+from ecfs.metadata import ContentTables, Database
 from ecfs.stripes import StripeStore, Written
 from ecfs.targets import Buffer
 
@@ -39,13 +40,7 @@ START_LEN = 32 << 20
 NOTE_LEN = 80
 
 
-@dataclass(frozen=True, slots=True)
-class FileNote:
-    """What a stripe's directory says of a file, for salvage."""
-
-    parent: int
-    name: bytes
-    mode: int
+_log = logging.getLogger("ecfs.content")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +50,6 @@ class Move:
     extent: int
     data: Buffer
     note: ExtentNote
-
-
-class InodeTable(Protocol):
-    """What content needs of the tree."""
-
-    def size_of(self, inode: InodeId) -> int:
-        """Size in the database."""
-        ...
-
-    def settle(self, inode: InodeId, *, size: int, mtime_ns: int | None,
-               ctime_ns: int | None) -> None:
-        """Content reached the database: its size and times."""
-        ...
-
-    def note_of(self, inode: InodeId) -> FileNote:
-        """Where the file is, as far as that is known without a search."""
-        ...
 
 
 @dataclass(slots=True)
@@ -106,11 +84,24 @@ class Flusher:
         self.room = trio.Condition()
         self.round_lock = trio.Lock()
         self.start_len = START_LEN
-        self.next_stripe, self.next_extent = tables.next_ids()
+        self.rows = RowEntry(database, tables, index, store, inodes, self.states,
+                             lambda: self.birth())
+        self._told: set[int] = set()
 
     def wake(self) -> None:
         """There may be work."""
         self._wake.set()
+
+    @property
+    def waiting_len(self) -> int:
+        """Dirty bytes on their way; not those of files that are stuck."""
+        return self.dirty_len - self.stuck_len
+
+    @property
+    def stuck_len(self) -> int:
+        """Dirty bytes of files whose rows cannot be entered."""
+        return sum(len(piece.data) for inode in self.rows.stuck if inode in self.states
+                   for piece in self.states[inode].frozen)
 
     def forget(self, state: FileState) -> None:
         """The file is gone: its bytes need not be written."""
@@ -120,6 +111,8 @@ class Flusher:
             piece.limit = 0
         state.frozen = []
         self.states.pop(state.inode, None)
+        self.rows.stuck.pop(state.inode, None)
+        self._told.discard(state.inode)
 
     async def flush(self, inode: int | None, *, inline: bool) -> None:
         """Return when all bytes written before this call are in the open transaction.
@@ -164,8 +157,9 @@ class Flusher:
                 raise
             self.failing = error
             for request in requests:
-                request.error = error
+                request.error = error or self._stuck_error(request.inode)
                 request.done.set()
+            self._note_stuck()
         async with self.room:
             self.room.notify_all()
         if error is not None:
@@ -175,13 +169,33 @@ class Flusher:
 
     def _note_errors(self, error: EcfsError) -> None:
         """A failed background write is reported once to each open handle of the file."""
-        number = error.errno or errno.EIO
         for inode in {piece.inode for piece in self._retry}:
-            count, _ = self.errors.get(inode, (0, 0))
-            self.errors[inode] = (count + 1, number)
+            self._note_error(inode, error.errno or errno.EIO)
+
+    def _note_error(self, inode: int, number: int) -> None:
+        count, _ = self.errors.get(inode, (0, 0))
+        self.errors[inode] = (count + 1, number)
+
+    def _note_stuck(self) -> None:
+        """Files whose pieces could not be entered, and were not told of yet."""
+        stuck = self.rows.stuck
+        for inode in stuck.keys() - self._told:
+            self._note_error(inode, errno.EIO)
+            _log.error("what was written to inode %d cannot be entered into the metadata: %s",
+                       inode, stuck[inode])
+        self._told = set(stuck)
+
+    def _stuck_error(self, inode: int | None) -> EcfsError | None:
+        """Why a file, or any file, still has pieces that cannot be entered."""
+        if inode is None:
+            return next(iter(self.rows.stuck.values()), None)
+        return self.rows.stuck.get(inode)
 
     def _take(self, requests: list[_Request]) -> list[Piece]:
-        """What this round writes: retries, full windows, what was asked for, what is old."""
+        """What this round writes: retries, full windows, what was asked for, what is old.
+
+        Pieces that could not be entered are tried again only when somebody asks for them.
+        """
         pieces, self._retry = self._retry, []
         # What waits for a retry is older: newer bytes of the same file must not be entered first.
         waiting = {piece.inode for piece in pieces}
@@ -189,12 +203,21 @@ class Flusher:
             piece.inline = False
         everything = any(request.inode is None for request in requests)
         wanted = {request.inode for request in requests}
-        inline = {request.inode for request in requests if request.inline} - waiting
+        inline = {request.inode for request in requests
+                  if request.inline} - waiting - self.rows.stuck.keys()
         old_ns = self._clock.monotonic_ns() - int(COMMIT_INTERVAL_S * NS_PER_S)
         budget = UNSYNCED_RAW_LEN_MAX - sum(len(piece.data) for piece in pieces)
         pressed = self.dirty_len > self.start_len
         for state in list(self.states.values()):
             asked = everything or state.inode in wanted
+            if state.inode in self.rows.stuck:
+                if not asked:
+                    continue
+                del self.rows.stuck[state.inode]
+                for piece in state.frozen:
+                    piece.inline = False
+                    if piece not in pieces:
+                        pieces.append(piece)
             if asked or (budget > 0 and (pressed or state.since_ns <= old_ns)):
                 fresh = state.freeze(state.runs.take_all())
                 small = sum(len(piece.data) for piece in fresh) <= INLINE_FILE_LEN_MAX
@@ -217,7 +240,8 @@ class Flusher:
         waiting = [piece for piece in pieces if piece not in inline] if inline else pieces
         self._retry = pieces
         if inline:
-            self._enter_inline(inline)
+            self.rows.enter_inline(inline)
+            self._settle(inline)
         self._retry = waiting
         failure: EcfsError | None = None
         for _ in range(TRIES_PER_ROUND):
@@ -250,10 +274,8 @@ class Flusher:
         failure = next((item for item in outcome if isinstance(item, EcfsError)), None)
         # Rows go in the order of the pieces: nothing after the first failure may be entered.
         good = outcome if failure is None else outcome[: outcome.index(failure)]
-        with self._database.change():
-            for group, stripe in zip(groups, good, strict=False):
-                assert isinstance(stripe, Written)
-                self._enter(group, stripe)
+        self.rows.enter(groups[: len(good)],
+                        [stripe for stripe in good if isinstance(stripe, Written)])
         for group in groups[: len(good)]:
             self._settle(group)
         self._retry = [piece for group in groups[len(good) :] for piece in group]
@@ -279,26 +301,13 @@ class Flusher:
                     break
             if isinstance(final, AppendRefused):
                 raise final
-            with self._database.change():
-                self._enter_moved([move.extent for move in moves], final)
+            self.rows.enter_moved([move.extent for move in moves], final)
 
     def note(self, inode: int, offset: int, *, size: int = 0, order: int = 0) -> ExtentNote:
         """A directory entry of a file, its place in the stripe left open."""
         file = self._inodes.note_of(InodeId(inode))
         return ExtentNote(0, 0, inode, offset, size, file.parent, file.name, file.mode,
                           self._clock.wall_ns(), order)
-
-    def _enter_moved(self, extents: list[int], stripe: Written) -> None:
-        entry = self.enter_segment(stripe)
-        stripe_id, self.next_stripe = self.next_stripe, self.next_stripe + 1
-        ref = stripe.ref
-        self._tables.add_stripe(StripeRow(stripe_id, entry.id, ref.offset, ref.body_len, ref.salt,
-                                          ref.digest, 0))
-        self._tables.add_missed(stripe_id, stripe.missed)
-        moved = [self._tables.move_extent(extent, stripe=stripe_id, start=start)
-                 for extent, start in zip(extents, stripe.starts, strict=True)]
-        if not any(moved):
-            self._tables.drop_stripe(stripe_id)
 
     def _name_len(self, inode: int) -> int:
         return len(self._inodes.note_of(InodeId(inode)).name)
@@ -315,61 +324,11 @@ class Flusher:
         return await self._store.append(KIND_CONTENT, [piece.data for piece in group],
                                         directory_of)
 
-    def _enter(self, group: list[Piece], stripe: Written) -> None:
-        """Rows of a durable stripe."""
-        live = sum(piece.limit for piece in group)
-        entry = self.enter_segment(stripe)
-        if not live:
-            return
-        stripe_id, self.next_stripe = self.next_stripe, self.next_stripe + 1
-        ref = stripe.ref
-        self._tables.add_stripe(StripeRow(stripe_id, entry.id, ref.offset, ref.body_len, ref.salt,
-                                          ref.digest, live))
-        self._tables.add_missed(stripe_id, stripe.missed)
-        for piece, start in zip(group, stripe.starts, strict=True):
-            if piece.limit:
-                extent, self.next_extent = self.next_extent, self.next_extent + 1
-                self._tables.add_extent(
-                    ExtentRow(extent, stripe_id, start, len(piece.data), piece.limit),
-                    birth=self.birth())
-                self._tables.map_range(piece.inode, piece.offset, piece.limit, extent)
-                self._enter_size(piece)
-
-    def enter_segment(self, stripe: Written) -> SegmentEntry:
-        """The segment of a durable stripe reaches at least to its end."""
-        segment = stripe.ref.segment
-        length = stripe.ref.offset + stripe.ref.record_len
-        known = self._index.segments.get(segment.id)
-        if known is not None and known.length >= length:
-            return known
-        entry = SegmentEntry(segment.id, segment.epoch, segment.data, segment.parity,
-                             known.columns if known else segment.columns, length)
-        self._tables.put_segment(entry)
-        self._index.put_segment(entry)
-        return entry
-
-    def _enter_inline(self, pieces: list[Piece]) -> None:
-        with self._database.change():
-            for piece in pieces:
-                if piece.limit:
-                    extent, self.next_extent = self.next_extent, self.next_extent + 1
-                    self._tables.add_inline(
-                        extent, bytes(piece.data[: piece.limit]), inode=piece.inode,
-                        offset=piece.offset, order=self._store.take_order(), birth=self.birth())
-                    self._enter_size(piece)
-        self._settle(pieces)
-
-    def _enter_size(self, piece: Piece) -> None:
-        inode = InodeId(piece.inode)
-        state = self.states[piece.inode]
-        size = max(self._inodes.size_of(inode), piece.end)
-        self._inodes.settle(inode, size=size, mtime_ns=state.mtime_ns, ctime_ns=state.ctime_ns)
-
     def _settle(self, pieces: list[Piece]) -> None:
-        """Rows are in: the pieces are no longer needed."""
+        """Rows are in: the pieces are no longer needed, but for those that were left out."""
         for piece in pieces:
             state = self.states.get(piece.inode)
-            if state is None or piece not in state.frozen:
+            if state is None or piece not in state.frozen or piece.inode in self.rows.stuck:
                 continue
             self.dirty_len -= len(piece.data)
             state.frozen.remove(piece)

@@ -11,7 +11,8 @@ import trio
 from ecfs.base.errors import FsError
 from ecfs.base.ids import InodeId
 from ecfs.base.world import Clock
-from ecfs.content.flusher import Flusher, InodeTable
+from ecfs.content.flusher import Flusher
+from ecfs.content.state import InodeTable
 from ecfs.metadata import ContentTables, Database, SharingTables
 
 ROWS_AT_ONCE = 1024

@@ -1,8 +1,36 @@
 """What is known of a file beyond the database: dirty bytes, bytes on their way, and errors."""
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
+from ecfs.base.ids import InodeId
 from ecfs.content.runs import Runs
+
+
+@dataclass(frozen=True, slots=True)
+class FileNote:
+    """What a stripe's directory says of a file, for salvage."""
+
+    parent: int
+    name: bytes
+    mode: int
+
+
+class InodeTable(Protocol):
+    """What content needs of the tree."""
+
+    def size_of(self, inode: InodeId) -> int:
+        """Size in the database."""
+        ...
+
+    def settle(self, inode: InodeId, *, size: int, mtime_ns: int | None,
+               ctime_ns: int | None) -> None:
+        """Content reached the database: its size and times."""
+        ...
+
+    def note_of(self, inode: InodeId) -> FileNote:
+        """Where the file is, as far as that is known without a search."""
+        ...
 
 
 @dataclass(slots=True, eq=False)

@@ -96,9 +96,14 @@ class ContentTables:
             "(SELECT 1 FROM stripes WHERE stripes.segment=segments.id)")]
 
     def live_by_segment(self) -> dict[int, int]:
-        """Live bytes of every segment that has a stripe."""
+        """Live bytes of every segment that has a stripe, those that files share counted once.
+
+        Only where more is shown than a stripe holds are its extents looked at.
+        """
         return dict(self._database.rows(
-            "SELECT segment, SUM(live) FROM stripes GROUP BY segment"))
+            "SELECT segment, SUM(CASE WHEN live > body_len THEN (SELECT SUM(min(e.live, e.len)) "
+            "FROM extents e WHERE e.stripe = stripes.id) ELSE live END) FROM stripes "
+            "GROUP BY segment"))
 
     def add_stripe(self, row: StripeRow) -> None:
         """Store a stripe that is durable."""
@@ -281,6 +286,10 @@ class ContentTables:
         self._database.run("DELETE FROM stripes WHERE id=? AND live<=0", (stripe,))
         if self._database.changed_rows():
             self._database.run("DELETE FROM missed WHERE stripe=?", (stripe,))
+
+    def give_up(self, stripe: int, length: int) -> None:
+        """So many live bytes of a stripe are shown by no file after all."""
+        self._reduce_stripe(stripe, length)
 
     # -- files that are going away, and missed shards ----------------------------------------
 

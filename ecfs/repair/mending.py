@@ -109,7 +109,7 @@ def ensure_column(target: Target, name: str, header: bytes) -> bool:
         found = target.read(name, 0, len(header))
     except TargetError as error:
         if error.fault is Fault.UNSAFE:
-            target.remove(name)
+            _make_way(target, name)
         elif error.fault is not Fault.MISSING:
             # A header that cannot be read may still be written.
             target.write(name, 0, [header])
@@ -121,6 +121,21 @@ def ensure_column(target: Target, name: str, header: bytes) -> bool:
     target.write(name, 0, [header])
     target.sync(name)
     return True
+
+
+def _make_way(target: Target, name: str) -> None:
+    """Free a name for a file: what lies in its place goes, or in the place of a folder above it."""
+    folder = ""
+    for part in name.split("/")[:-1]:
+        folder = f"{folder}/{part}" if folder else part
+        try:
+            target.list_names(folder)
+        except TargetError as error:
+            if error.fault is not Fault.UNSAFE:
+                raise
+            target.remove(folder)
+            return
+    target.remove(name)
 
 
 class MendingQueue:

@@ -24,7 +24,7 @@ from ecfs.repair.progress import Progress, ProgressTaker
 from ecfs.repair.walking import segments_of
 from ecfs.stripes import Member, MemberState
 from ecfs.targets import Target
-from ecfs.volume import Volume, exchange_member
+from ecfs.volume import Volume, clear_leftovers, exchange_member
 
 IGNORED = {"lost+found"}
 
@@ -105,7 +105,8 @@ def find_member(volume: Volume, wanted: str) -> Member:
 
 
 def _open_blank(volume: Volume, old: Member, path: str) -> Target:
-    """The new target: an empty directory that no other target is, or lies in."""
+    """The new target: an empty directory that no other target is, or lies in. What an earlier try
+    left there is removed."""
     real = os.path.realpath(path)
     for member in volume.fleet:
         other = os.path.realpath(member.path)
@@ -120,6 +121,8 @@ def _open_blank(volume: Volume, old: Member, path: str) -> Target:
     try:
         target = volume.environment.open_target(path)
         names = [name for name in target.list_names() if name not in IGNORED]
+        if names and clear_leftovers(volume, target):
+            names = []
     except TargetError as error:
         raise Refusal(f"{error}; the new target must be an empty directory") from error
     if names:

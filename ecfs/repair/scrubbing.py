@@ -45,7 +45,11 @@ class ScrubReport:
 async def scrub(volume: Volume, *, progress: ProgressTaker = lambda progress: None,
                 ) -> ScrubReport:
     """Check everything and mend what is bad. Goes on past what cannot be read."""
-    await volume.fsync(None)
+    try:
+        await volume.fsync(None)
+    except Damage as damage:
+        # Of files whose metadata is lost; the rest is durable.
+        _log.error("before the scrub: %s", damage)
     report = ScrubReport()
     scrubber = _Scrubber(volume, report, progress)
     await scrubber.run()

@@ -1,5 +1,6 @@
 """A target that is a directory of some file system of this machine."""
 
+import errno
 import os
 import stat
 from collections.abc import Generator, Iterator, Sequence
@@ -16,9 +17,12 @@ from ecfs.targets.allocation import Allocator
 from ecfs.targets.faults import check_offset, check_range, sync_in_doubt, target_error
 from ecfs.targets.folders import Folders
 from ecfs.targets.names import (
+    SET_ASIDE_MAX,
+    SET_ASIDE_PREFIX,
     TEMPORARY_PREFIX,
     check_folder,
     check_name,
+    is_file_name,
     is_plain,
     is_temporary,
     split_name,
@@ -172,7 +176,8 @@ class DirectoryTarget:
             return self._allocator.punch(file.fd, offset, length)
 
     def remove(self, name: str) -> None:
-        """Remove a file, or an empty folder that lies in its place; a missing one is fine."""
+        """Remove a file; a missing one is fine. A folder in its place goes when it is empty, and is
+        set aside under another name when it is not."""
         folder, base = split_name(check_name(name))
         with self._reporting(name, writing=True):
             try:
@@ -332,8 +337,22 @@ def _remove(base: str, folder_fd: int) -> None:
     except IsADirectoryError as error:
         try:
             os.rmdir(base, dir_fd=folder_fd)
-        except OSError:
-            raise error from None
+        except OSError as refused:
+            if refused.errno != errno.ENOTEMPTY or not is_file_name(base):
+                raise error from None
+            _set_aside(base, folder_fd)
+
+
+def _set_aside(base: str, folder_fd: int) -> None:
+    """Rename a folder that has something in it: nobody knows whose that is."""
+    for number in range(SET_ASIDE_MAX):
+        free = f"{SET_ASIDE_PREFIX}{number}.{base}"
+        try:
+            os.stat(free, dir_fd=folder_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            os.rename(base, free, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+            return
+    raise IsADirectoryError(errno.EISDIR, f"{SET_ASIDE_MAX} folders lie beside it already", base)
 
 
 def _blocks_of(entry: os.DirEntry[str]) -> int:

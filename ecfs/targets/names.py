@@ -8,6 +8,11 @@ from ecfs.base.limits import NAME_LEN_MAX, TARGET_FOLDERS_DEEP_MAX
 TEMPORARY_PREFIX = ".tmp-"
 """Begins a name that `check_name` refuses, so that no file of ours can be taken for a leftover."""
 
+SET_ASIDE_PREFIX = "set-aside."
+"""Begins the name under which a folder is kept that lay in the place of a file."""
+
+SET_ASIDE_MAX = 16
+
 _PART = re.compile(rf"[a-z0-9-][a-z0-9.-]{{0,{NAME_LEN_MAX - len(TEMPORARY_PREFIX) - 1}}}")
 
 
@@ -33,6 +38,11 @@ def is_plain(part: str) -> bool:
 def is_temporary(part: str) -> bool:
     """Whether a file is what an interrupted `replace` leaves behind."""
     return part.startswith(TEMPORARY_PREFIX)
+
+
+def is_file_name(part: str) -> bool:
+    """Whether a plain name is one of a file: those have a dot, those of folders have none."""
+    return "." in part
 
 
 def split_name(name: str) -> tuple[str, str]:

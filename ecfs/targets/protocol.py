@@ -82,7 +82,9 @@ class Target(Protocol):
         ...
 
     def remove(self, name: str) -> None:
-        """Remove a file; a missing one is fine. Not durable until `sync_folder`."""
+        """Remove a file, or what lies in its place; a missing one is fine. A folder that lies there
+        and has something in it may be set aside under another name. Not durable until
+        `sync_folder`."""
         ...
 
     def sync_folder(self, folder: str) -> None:

@@ -13,17 +13,18 @@ from typing import Protocol
 
 import trio
 
-from ecfs.base.errors import AppendRefused, Bug, EcfsError, Fenced, NoSpace, ReadOnly
+from ecfs.base.errors import AppendRefused, Bug, Damage, EcfsError, Fenced, NoSpace, ReadOnly
 from ecfs.base.ids import InodeId
 from ecfs.base.limits import DAMAGED_PATHS_MAX, TRANSACTION_PAGES_MAX
 from ecfs.base.units import MIB, NS_PER_S
 from ecfs.content import Files
-from ecfs.formats import KIND_CONTENT, CheckpointPointer, SegmentEntry, column_name
+from ecfs.formats import CheckpointPointer, SegmentEntry, column_name
 from ecfs.namespace import Tree
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member, MemberState, ShardFault, StripeRef, StripeStore
 from ecfs.volume.anchor import Anchor
 from ecfs.volume.auditing import evidence_now, note_unwritable
+from ecfs.volume.behind import find_behind, may_lack
 from ecfs.volume.checkpointing import Checkpointer
 from ecfs.volume.claiming import box_keys
 from ecfs.volume.committing import Committer, Tip
@@ -109,7 +110,7 @@ class Volume:
         self.rejoiner: Rejoiner | None = None
         self._strays_removed = False
         self.files.on_damage = self.note_damage
-        self.store.may_lack = self._may_lack
+        self.store.may_lack = partial(may_lack, self.files.tables)
         if mender is not None:
             self.files.set_mender(mender.report)
             self.store.on_fault = mender.report
@@ -146,8 +147,15 @@ class Volume:
 
     async def fsync(self, inode: InodeId | None) -> None:
         """Durable on return: the content of one inode (None: of all), and all metadata."""
-        await self.files.flush(inode, inline=inode is not None)
+        lost: Damage | None = None
+        try:
+            await self.files.flush(inode, inline=inode is not None)
+        except Damage as damage:
+            # Of one file, or of some: all others are not to suffer for it.
+            lost = damage
         await self.commit()
+        if lost is not None:
+            raise lost
 
     async def commit(self) -> None:
         """Everything in the open transaction is durable on return."""
@@ -174,7 +182,8 @@ class Volume:
             except ReadOnly as error:
                 opened.read_only = str(error)
                 self.committer = None
-        self._find_behind()
+        find_behind(self.fleet, self.files.tables,
+                    (self.opened.label.epoch, self.opened.label.generation), self.journal)
         await self.meter.refresh()
         self.nursery.start_soon(self.meter.run)
         if self.committer is not None:
@@ -224,10 +233,15 @@ class Volume:
 
     async def close(self) -> None:
         """Make everything durable, write a clean checkpoint, let go. Raises what went wrong."""
+        lost: Damage | None = None
         try:
             await self.look_for_fence()
             if self.committer is not None and not self.read_only:
-                await self.files.flush(None)
+                try:
+                    await self.files.flush(None)
+                except Damage as damage:
+                    _log.error("some of what was written is lost with the metadata: %s", damage)
+                    lost = damage
                 while self.files.reap():
                     await trio.lowlevel.checkpoint()
                 if self.background is not None:
@@ -240,6 +254,8 @@ class Volume:
             self.journal.record(Event(EventKind.UNMOUNTED, "unmounted"))
             self.nursery.cancel_scope.cancel()
             self.opened.close()
+        if lost is not None:
+            raise lost
 
     def save_anchor(self, *, durable: bool) -> None:
         """Remember the newest acknowledged commit outside of the pool."""
@@ -272,25 +288,6 @@ class Volume:
             _log.critical("%s", self.broken)
         else:
             _log.error("in the background: %s", error)
-
-    def _find_behind(self) -> None:
-        """Which targets may lack shards: older labels than others, or noted before."""
-        newest = (self.opened.label.epoch, self.opened.label.generation)
-        noted = self.files.tables.behind() | self.files.tables.missing_targets()
-        for member in self.fleet:
-            if member.online and (
-                    member.behind or member.generation < newest or member.id in noted):
-                member.behind = True
-                self.journal.record(Event(
-                    EventKind.TARGET_STALE, f"target {member.name} ({member.path}) may lack what "
-                    "was written without it and is compared in full", target=member.id))
-
-    def _may_lack(self, target_id: bytes, ref: StripeRef) -> bool:
-        """What a target missed of content is in a table; of metadata nobody keeps account."""
-        if ref.kind != KIND_CONTENT:
-            return True
-        row = self.files.tables.stripe_at(ref.segment.id, ref.offset)
-        return row is None or self.files.tables.was_missed(target_id, row.id)
 
     # -- checkpoints and space ---------------------------------------------------------------
 

@@ -201,6 +201,22 @@ def _link_records(lab: Lab, target: int, _: int) -> None:
         (folder / name).symlink_to(moved)
 
 
+def _link_segments(lab: Lab, target: int, _: int) -> None:
+    moved = lab.base / "pool" / f"moved-segments{target}"
+    (lab.path(target) / "segments").rename(moved)
+    (lab.path(target) / "segments").symlink_to(moved)
+
+
+def _file_as_segments(lab: Lab, target: int, _: int) -> None:
+    shutil.rmtree(lab.path(target) / "segments")
+    (lab.path(target) / "segments").write_bytes(b"not a folder")
+
+
+def _plant_full_folder(path: Path, moved: Path) -> None:
+    (path / "below").mkdir(parents=True)
+    (path / "below" / "precious").write_bytes(b"somebody's")
+
+
 def _remove_all_but_columns(lab: Lab, target: int, _: int) -> None:
     folder = lab.path(target)
     for name in os.listdir(folder):
@@ -241,6 +257,9 @@ MORE = [
     Damaging("swapped-segments", _swap_stripes, counted=True),
     Damaging("fifo", _planted(lambda path, moved: os.mkfifo(path))),
     Damaging("folder", _planted(lambda path, moved: path.mkdir())),
+    Damaging("full-folder", _planted(_plant_full_folder)),
+    Damaging("segments-linked", _link_segments),
+    Damaging("segments-file", _file_as_segments),
     Damaging("hard-link", _planted(lambda path, moved: os.link(moved, path))),
     Damaging("no-column", _planted(lambda path, moved: None)),
     Damaging("label-wrecked", _wreck_label, counted=True),

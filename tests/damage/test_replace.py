@@ -123,7 +123,6 @@ async def test_killed_in_the_middle(lab: Lab, step: int) -> None:
     async with lab.open() as opening:
         await lab.check_contents(opening)
         if "online" not in states_of(opening)[2:3]:
-            lab.make_blank(2)
             report = await replace_target(opening.volume, path, path)
             assert report.complete
     await finished(lab)
@@ -140,6 +139,16 @@ async def finished(lab: Lab) -> None:
         live = live_columns(opening.volume)
         assert live
     lab.check_columns(opening, ALL)
+
+
+async def test_a_target_that_was_part_of_the_pool_is_no_leftover(lab: Lab) -> None:
+    """It has columns, and nobody knows whether somebody wants them."""
+    old = str(lab.path(4))
+    async with lab.open() as opening:
+        await replace_target(opening.volume, old, str(lab.base / "pool" / "new"))
+        with pytest.raises(PoolExists):
+            await replace_target(opening.volume, str(lab.path(1)), old)
+        assert set(states_of(opening)) == {"online"}
 
 
 async def test_refusals(lab: Lab) -> None:

@@ -4,12 +4,12 @@ from ecfs.testing.mutation.mutant import Mutant
 
 _PAGES = ("tests/unit/metadata/test_pages.py",)
 _MODEL = ("tests/unit/content/test_model.py", "tests/unit/content/test_failing.py")
-_POOLS = ("tests/unit/volume/test_pools.py",)
+_POOLS = ("tests/unit/volume/test_pools.py::test_what_was_synced_survives_a_crash",)
 _ORDER = ("tests/unit/content/test_order.py",)
 _PAGING = "ecfs/metadata/pages.py"
 _FLUSHER = "ecfs/content/flusher.py"
 _FILES = "ecfs/content/files.py"
-_ROWS = "        self._tables.add_missed(stripe_id, stripe.missed)\n"
+_ENTERING = "ecfs/content/entering.py"
 
 CONTENT_MUTANTS = (
     Mutant("rolled-back-pages-kept", _PAGING,
@@ -71,14 +71,14 @@ CONTENT_MUTANTS = (
     Mutant("size-does-not-grow", _FILES,
            "        state.size = max(state.size, offset + len(data))\n", "", _MODEL),
     Mutant("write-back-unbounded", _FILES,
-           "        while flusher.dirty_len >= self._write_back_len:\n",
-           "        while flusher.dirty_len < 0:\n", _MODEL),
+           "        while flusher.waiting_len >= self._write_back_len:\n",
+           "        while flusher.waiting_len < 0:\n", _MODEL),
     Mutant("rows-before-the-sync", _FLUSHER,
            "        synced = iter(await self._store.sync(stripes))\n",
-           "        synced = iter(stripes)\n", _MODEL + _POOLS + _ORDER),
+           "        synced = iter(stripes)\n", _ORDER),
     Mutant("rows-past-a-failure", _FLUSHER,
            "good = outcome if failure is None else outcome[: outcome.index(failure)]",
-           "good = [item for item in outcome if isinstance(item, Written)]", _MODEL + _ORDER),
+           "good = [item for item in outcome if isinstance(item, Written)]", _ORDER + _MODEL),
     Mutant("failed-write-not-reported", _FLUSHER,
            "            self._note_errors(error)\n", "", _MODEL),
     Mutant("failed-write-reported-for-ever", _FILES,
@@ -88,13 +88,15 @@ CONTENT_MUTANTS = (
            "        self._retry = []\n", _MODEL),
     Mutant("inline-overtakes-a-retry", _FLUSHER,
            "if request.inline} - waiting", "if request.inline}", _MODEL),
-    Mutant("size-before-its-bytes", _FLUSHER,
+    Mutant("size-before-its-bytes", _ENTERING,
            "        size = max(self._inodes.size_of(inode), piece.end)\n",
            "        size = max(self._inodes.size_of(inode), state.size)\n", _ORDER),
-    Mutant("rows-forget-who-missed-them", _FLUSHER,
-           _ROWS + "        for piece, start", "        for piece, start", _ORDER),
-    Mutant("moved-rows-forget-who-missed-them", _FLUSHER,
-           _ROWS + "        moved =", "        moved =", _ORDER),
+    Mutant("rows-forget-who-missed-them", _ENTERING,
+           "        self._tables.add_missed(stripe_id, stripe.missed)\n", "", _ORDER),
+    Mutant("rows-of-one-lost-file-take-others-along", _ENTERING,
+           "        if piece.inode in self.stuck:\n            return False\n        try:\n",
+           "        if piece.inode in self.stuck:\n            return True\n        try:\n",
+           _MODEL),
     Mutant("moved-before-the-sync", _FLUSHER,
            "                (final,) = await self._store.sync([stripe])\n",
            "                final = stripe\n", _ORDER),
@@ -104,13 +106,13 @@ CONTENT_MUTANTS = (
     Mutant("rounds-overlap", _FLUSHER,
            "        async with self.round_lock:\n            requests, self._requests",
            "        async with trio.Lock():\n            requests, self._requests",
-           _MODEL + _ORDER),
+           _ORDER + _MODEL),
     Mutant("fsync-without-flush", "ecfs/volume/volume.py",
-           "        await self.files.flush(inode, inline=inode is not None)\n", "", _POOLS),
+           "            await self.files.flush(inode, inline=inode is not None)\n",
+           "            pass\n", _POOLS),
     Mutant("fsync-without-commit", "ecfs/volume/volume.py",
-           "        await self.files.flush(inode, inline=inode is not None)\n"
-           "        await self.commit()\n",
-           "        await self.files.flush(inode, inline=inode is not None)\n", _POOLS),
+           "        await self.commit()\n        if lost is not None:\n",
+           "        if lost is not None:\n", _POOLS),
     Mutant("rename-without-flush", "ecfs/driver/requests.py",
            "            await self._files.flush(source.inode)\n", "            pass\n",
            ("tests/unit/driver/test_requests.py",)),

@@ -2,42 +2,50 @@
 
 from ecfs.testing.mutation.mutant import Mutant
 
-_RECOVERY = ("tests/unit/volume/test_recovery.py",)
-_POOLS = ("tests/unit/volume/test_pools.py",)
-_TWO = ("tests/crash/test_claims.py",)
-_REFUSALS = ("tests/damage/test_refusals.py",)
+_RECOVERY = ("tests/unit/volume/test_candidates.py", "tests/unit/volume/test_recovery.py")
+_QUORUMS = ("tests/unit/volume/test_quorums.py",)
+_REFUSALS = ("tests/damage/test_refusals.py::test_a_cloned_target_is_left_out",
+             "tests/damage/test_refusals.py::test_the_whole_pool_substituted")
 _REJOIN = ("tests/unit/volume/test_rejoining.py",)
 _DESCENT = ("tests/unit/volume/test_downgrades.py",)
 _LOCATE = ("tests/unit/volume/test_label_claims.py",)
+
+
+def _one(name: str) -> tuple[str, ...]:
+    return (f"tests/unit/volume/test_pools.py::{name}",)
+
+
 _OPENING = "ecfs/volume/opening.py"
 _RECOVERING = "ecfs/volume/recovery.py"
 _LOCATING = "ecfs/volume/locate.py"
 
 OPENING_MUTANTS = (
     Mutant("read-counts-members-without-the-claim", _OPENING,
-           "count = len(view.read & opened.claim_holders)", "count = len(view.read)", _TWO),
+           "count = min(len(view.read.intersection(opened.claim_holders, group))",
+           "count = min(len(view.read.intersection(group))", _QUORUMS),
     Mutant("read-quorum-one-less", _OPENING,
            "        if count < opened.quorum.recover:",
-           "        if count < opened.quorum.recover - 1:", _POOLS + _TWO),
+           "        if count < opened.quorum.recover - 1:", _QUORUMS),
     Mutant("epoch-not-above-the-newest-claim", _OPENING,
            "opened.epoch = max(authentic, floor) + 1", "opened.epoch = max(authentic, floor)",
-           _POOLS),
+           _QUORUMS),
     Mutant("epoch-pushed-by-a-name", _OPENING,
            "floor = view.epoch_max if view.epoch_max <= authentic + EPOCH_JUMP_MAX else authentic",
            "floor = view.epoch_max", _LOCATE),
-    Mutant("claimed-without-the-lock", _OPENING, "    opened.lock.take()\n", "", _POOLS),
+    Mutant("claimed-without-the-lock", _OPENING, "    opened.lock.take()\n", "",
+           _one("test_a_second_mount_on_this_host_is_refused")),
     Mutant("read-only-features-mounted-writable", _OPENING,
            "    if not writable:\n", "    if writable is None:\n", _LOCATE),
-    Mutant("descent-unchecked", _OPENING,
-           "        check_descent(chain, ContentTables(opened.database), anchor)\n",
-           "        pass\n", _REFUSALS),
+    Mutant("descent-unchecked", "ecfs/volume/descent.py",
+           "        check_descent(chain, tables, anchor)\n", "        pass\n", _DESCENT),
     Mutant("downgrade-unchecked", _OPENING,
-           "    check_downgrade(opened.label, anchor)\n", "", _POOLS),
+           "        check_downgrade(opened.label, anchor)\n", "        pass\n",
+           _one("test_a_downgrade_is_refused")),
     Mutant("rollback-not-told-from-a-fork", "ecfs/volume/descent.py",
-           "    if tip.commit.seq < anchor.seq:\n", "    if tip.commit.seq < 0:\n", _REFUSALS),
+           "    if tip.commit.seq < anchor.seq:\n", "    if tip.commit.seq < 0:\n", _DESCENT),
     Mutant("fork-taken-for-ours", "ecfs/volume/descent.py",
            "    if found is None or found.hex() != anchor.hash:",
-           "    if found is None or not anchor.hash:", _REFUSALS),
+           "    if found is None or not anchor.hash:", _DESCENT),
     Mutant("unknown-anchor-passes", "ecfs/volume/descent.py",
            "    if found is None or found.hex() != anchor.hash:",
            "    if found is not None and found.hex() != anchor.hash:", _DESCENT),
@@ -50,17 +58,32 @@ OPENING_MUTANTS = (
     Mutant("other-key-passes-the-anchor", "ecfs/volume/descent.py",
            " or label.commitment.hex() != anchor.commitment:", ":", _DESCENT),
     Mutant("damaged-anchor-ignored", "ecfs/volume/anchor.py",
-           "        except (ValueError, TypeError) as error:\n            raise Refusal(",
-           "        except (ValueError, TypeError) as error:\n            return None\n"
-           "            raise Refusal(", _POOLS),
+           "        except (ValueError, TypeError, RecursionError) as error:\n"
+           "            raise self._damaged() from error",
+           "        except (ValueError, TypeError, RecursionError):\n            return None",
+           _DESCENT),
+    Mutant("anchor-of-another-pool-taken", "ecfs/volume/anchor.py",
+           "        if anchor.pool_id != self._pool_id:\n", "        if not anchor.pool_id:\n",
+           _DESCENT),
     Mutant("anchor-not-saved-at-the-end", "ecfs/volume/volume.py",
            "                self.save_anchor(durable=True)\n                if self.writer",
-           "                if self.writer", _REFUSALS + _POOLS),
+           "                if self.writer", _one("test_a_rolled_back_pool_is_refused")),
     Mutant("anchor-not-always-saved", "ecfs/volume/volume.py",
            "        if self.options.anchor_always:\n", "        if self.broken:\n", _DESCENT),
     Mutant("lower-epoch-among-children", _RECOVERING,
-           "        step = max(steps, key=lambda found: found.commit.epoch)\n",
-           "        step = min(steps, key=lambda found: found.commit.epoch)\n", _RECOVERY),
+           "steps.sort(key=lambda found: reach[found.hash], reverse=True)",
+           "steps.sort(key=lambda found: reach[found.hash])", _RECOVERY),
+    Mutant("newest-child-in-place-of-its-line", _RECOVERING,
+           "steps.sort(key=lambda found: reach[found.hash], reverse=True)",
+           "steps.sort(key=lambda found: found.commit.epoch, reverse=True)", _RECOVERY),
+    Mutant("longer-chain-before-the-newer", _RECOVERING,
+           "key=lambda item: (item.tip.commit.epoch, item.tip.commit.seq))",
+           "key=lambda item: (item.tip.commit.seq, item.tip.commit.epoch))", _RECOVERY),
+    Mutant("torn-record-accuses", _RECOVERING,
+           "after is not None and member not in after.commit.missed)", "True)", _RECOVERY),
+    Mutant("missed-record-accuses", _RECOVERING,
+           "after is not None and member not in after.commit.missed)", "after is not None)",
+           _RECOVERY),
     Mutant("dropped-tail-accepted", _RECOVERING,
            "    if chain.dropped and not drop_tail:\n", "    if drop_tail and chain is None:\n",
            _RECOVERY),
@@ -76,7 +99,7 @@ OPENING_MUTANTS = (
            "chain = max(candidates, key=lambda item:", "chain = min(candidates, key=lambda item:",
            _RECOVERY),
     Mutant("sequence-may-jump", _RECOVERING,
-           " if found.commit.seq == seq + 1]", "]", _RECOVERY),
+           " if found.commit.seq == seq + 1]", " if found.commit.seq > seq]", _RECOVERY),
     Mutant("no-checkpoint-is-a-new-pool", _RECOVERING,
            "            if first > 1:\n", "            if first < 0:\n", _RECOVERY),
     Mutant("chunk-of-any-length", _RECOVERING,
@@ -91,27 +114,30 @@ OPENING_MUTANTS = (
            "        if len(found) == 1:\n", "        if found:\n", _REFUSALS),
     Mutant("foreign-target-taken", _LOCATING,
            "ours = [sighting for sighting in sightings if sighting.pool_id == pool_id]",
-           "ours = [sighting for sighting in sightings if sighting.pool_id]", _REFUSALS + _LOCATE),
+           "ours = [sighting for sighting in sightings if sighting.pool_id]", _LOCATE),
     Mutant("liars-chosen-by-the-label", "ecfs/volume/adopting.py",
            "if (quorum.liars, quorum.members) == (label.liars, len(label.members)):",
            "if quorum.members:", _LOCATE),
     Mutant("records-not-secured", "ecfs/volume/volume.py",
            "        if opened.chain is not None and opened.start is not None and opened.view",
-           "        if opened.chain is None and opened.start is not None and opened.view", _TWO),
+           "        if opened.chain is None and opened.start is not None and opened.view",
+           _one("test_an_epoch_rests_on_no_single_member")),
     Mutant("older-order-after-a-crash", _OPENING,
            "store.next_order = max(root.next_order, opened.epoch << ORDER_EPOCH_SHIFT)",
-           "store.next_order = root.next_order", ("tests/unit/repair/test_salvage.py",)),
+           "store.next_order = root.next_order", _QUORUMS),
     Mutant("segment-id-of-a-crash-reused", _OPENING,
            "    store.next_segment = max([store.next_segment, *[entry + 1 for entry in known]])\n",
-           "", _POOLS),
+           "", _QUORUMS),
     Mutant("stale-target-not-behind", "ecfs/volume/volume.py",
-           "(member.generation < newest or member.id in noted)", "member.id in noted", _REJOIN),
+           "member.behind or member.generation < newest or member.id in noted):",
+           "member.behind or member.id in noted):", _REJOIN),
     Mutant("noted-target-not-behind", "ecfs/volume/volume.py",
-           "(member.generation < newest or member.id in noted)", "member.generation < newest",
-           _REJOIN),
+           "member.behind or member.generation < newest or member.id in noted):",
+           "member.behind or member.generation < newest):", _REJOIN),
     Mutant("claimed-target-rejoins", "ecfs/volume/rejoining.py",
            "        if fenced is not None:\n", "        if fenced is None and target is None:\n",
-           _TWO),
+           ("tests/crash/test_claims.py::"
+            "test_a_returning_member_with_another_writers_claim_is_not_taken_in",)),
     Mutant("other-target-rejoins", "ecfs/volume/rejoining.py",
            "return label.pool_id == self.pool_id and label.target_id == member.id",
            "return label.pool_id == self.pool_id", _REJOIN),

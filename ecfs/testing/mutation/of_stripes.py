@@ -10,7 +10,7 @@ _DIRECTORY = ("tests/unit/targets/test_durability.py",
               "tests/unit/targets/test_suspect_files.py")
 _SYNC_FAILED = ("            if isinstance(result, TargetError):\n"
                 "                self._unsyncable.add((target_id, name))\n"
-                "                self._abandon(name)\n")
+                '                self._abandon(name, "a sync failed")\n')
 
 STRIPE_MUTANTS = (
     Mutant("stripe-digest-unchecked", "ecfs/stripes/sealed.py",
@@ -51,8 +51,11 @@ STRIPE_MUTANTS = (
            '            faults.append(ShardFault(column, "column ends before this shard", True))\n',
            "", _SEALED + _STORE),
     Mutant("absent-accused-though-never-acknowledged", "ecfs/stripes/access.py",
-           "if fault.fenced or (member is not None and member.behind and fault.missing):",
-           "if fault.fenced:", _STORE),
+           "if fault.fenced or (fault.missing and member is not None and member.behind",
+           "if fault.fenced or (fault.missing and member is None and bool(ref.salt)", _STORE,
+           (("and self.may_lack(member.id, ref)):", "and self.may_lack(b\"\", ref)):"),)),
+    Mutant("behind-excuses-what-was-acknowledged", "ecfs/stripes/access.py",
+           "and self.may_lack(member.id, ref)):", "):", _STORE),
     Mutant("fenced-writer-accuses", "ecfs/stripes/access.py",
            "if error.fault is Fault.MISSING and self.is_fenced(target):",
            "if error.fault is Fault.FENCED and self.is_fenced(target):", _STORE),
@@ -65,11 +68,11 @@ STRIPE_MUTANTS = (
            _SYNC_FAILED, _SYNC_FAILED.replace("self._unsyncable.add((target_id, name))", "pass"),
            _STORE),
     Mutant("column-trusted-after-a-failed-sync", "ecfs/stripes/store.py",
-           _SYNC_FAILED, _SYNC_FAILED.replace("self._abandon(name)", "pass"), _STORE),
+           _SYNC_FAILED,
+           _SYNC_FAILED.replace('self._abandon(name, "a sync failed")', "pass"), _STORE),
     Mutant("failed-write-counts", "ecfs/stripes/store.py",
-           "                missed.add(target_id)\n"
-           "                self.fleet.note_write_error(target_id, result)",
-           "                self.fleet.note_write_error(target_id, result)", _STORE),
+           "                missed.add(target_id)\n                if result.fault is Fault.EXISTS",
+           "                if result.fault is Fault.EXISTS", _STORE),
     Mutant("data-quorum-one-less", "ecfs/stripes/store.py",
            "if acknowledged < self._needed(ref.segment, ref.kind):",
            "if acknowledged < self._needed(ref.segment, ref.kind) - 1:", _STORE),

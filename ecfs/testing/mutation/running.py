@@ -43,25 +43,30 @@ class Workshop:
     def __init__(self, top: Path, copy: Path) -> None:
         self.top = top
         self.copy = copy
+        self._age = 1_000_000_000
         for name in COPIED:
             source = top / name
             if source.is_dir():
-                shutil.copytree(source, copy / name,
-                                ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+                # Compiled files come along: they are valid as long as times are kept.
+                shutil.copytree(source, copy / name)
             elif source.exists():
                 shutil.copy2(source, copy / name)
 
     def judge(self, mutant: Mutant) -> Verdict:
         """Apply, test, take back. StaleMutant when it does not apply."""
         place = self.copy / mutant.path
-        text = place.read_text()
+        text, times = place.read_text(), place.stat()
         mutated = mutant.applied_to(text)
         started = time.monotonic()
+        self._age += 10
         try:
             place.write_text(mutated)
+            # A time of its own, so that no file compiled from another version passes for this one.
+            os.utime(place, (self._age, self._age))
             state, killer = self._tested(mutant.tests)
         finally:
             place.write_text(text)
+            os.utime(place, ns=(times.st_atime_ns, times.st_mtime_ns))
         return Verdict(mutant.name, mutant.path, state, killer, time.monotonic() - started)
 
     def failing(self, tests: Sequence[str]) -> set[str]:
@@ -85,7 +90,7 @@ class Workshop:
                 deadline_s: float) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=no",
                    *arguments]
-        environment = os.environ | {"PYTHONPATH": str(self.copy), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = os.environ | {"PYTHONPATH": str(self.copy)}
         return subprocess.run(command, cwd=self.copy, env=environment, capture_output=True,
                               text=True, timeout=deadline_s, check=False)
 

@@ -273,3 +273,75 @@ async def test_a_lost_unit_takes_no_other_bytes_with_it(clock: MockClock) -> Non
         with pytest.raises(Damage):
             await world.files.read(A, len(data) - 4096, 4096)
         assert world.damaged == [A]
+
+
+def lose_maps_of(world: FilesWorld, inode: InodeId) -> None:
+    """The page of the database that holds a file's map cannot be read."""
+    tables = world.files.tables
+    whole = tables.unmap_range
+
+    def unmap_range(of: int, low: int, high: int) -> None:
+        if of == inode:
+            raise Damage("a page is lost")
+        whole(of, low, high)
+
+    vars(tables)["unmap_range"] = unmap_range
+
+
+def find_maps_of(world: FilesWorld) -> None:
+    """It can be read again."""
+    del vars(world.files.tables)["unmap_range"]
+
+
+@pytest.mark.parametrize("inline", [False, True])
+async def test_a_file_whose_map_is_lost_holds_up_no_other(clock: MockClock, inline: bool) -> None:
+    """It alone is told, once; its bytes stay until its map is there again."""
+    async with files_world() as world:
+        files = world.files
+        for inode in (A, B, C):
+            await files.write(inode, 0, b"old" * 1000)
+        await files.flush(None)
+        lose_maps_of(world, B)
+        seen = {inode: files.opened(inode) for inode in (A, B, C)}
+        for inode in (A, B, C):
+            await files.write(inode, 500, b"new" * 1000)
+        await files.flush(A, inline=inline)
+        with pytest.raises(Damage):
+            await files.flush(B, inline=inline)
+        with pytest.raises(Damage):
+            await files.flush(B, inline=inline)
+        await files.flush(C, inline=inline)
+        with pytest.raises(Damage):
+            await files.write(B, 9_000, b"more")
+        assert [files.error_of(inode, seen[inode]) for inode in (A, B, C)] == [
+            (0, 0), (errno.EIO, 1), (0, 0)]
+        await trio.sleep(60)
+        assert files.error_of(B, seen[B]) == (errno.EIO, 1)
+        with pytest.raises(Damage):
+            await files.flush(None)
+        world.check_accounting()
+        for inode in (A, B, C):
+            assert await content(world, inode) == b"old" * 166 + b"ol" + b"new" * 1000
+        find_maps_of(world)
+        await files.flush(None)
+        await world.remount()
+        for inode in (A, B, C):
+            assert await content(world, inode) == b"old" * 166 + b"ol" + b"new" * 1000
+        world.check_accounting()
+
+
+async def test_a_file_whose_map_is_lost_does_not_fill_the_buffer(clock: MockClock) -> None:
+    async with files_world(write_back_len=100_000) as world:
+        files = world.files
+        lose_maps_of(world, B)
+        await files.write(B, 0, b"b" * 150_000)
+        with pytest.raises(Damage):
+            await files.flush(B)
+        with pytest.raises(Damage):
+            await files.write(A, 0, b"a")
+        files.discard(B)
+        with trio.fail_after(60):
+            for at in range(0, 400_000, 50_000):
+                await files.write(A, at, b"a" * 50_000)
+        await files.flush(None)
+        world.check_accounting()

@@ -43,7 +43,8 @@ ROOT = {
     "members": [], "targets": [], "slots_generation": 1}
 COMMITTED = {
     "parent": bytes(32), "writer": bytes(16), "time_ns": 1, "generation": 1, "page_count": 1,
-    "pages": [], "missed": [], "more": False, "clean": False, "checkpoint": None}
+    "pages": [], "missed": [], "more": False, "clean": False, "checkpoint": None,
+    "host": "here", "audit": None}
 ID = b"sixteen byte id."
 STRIPE = [1, 2, 4096, 3000, bytes(32), bytes(32)]
 SEGMENT = [1, 2, 1, 1, [ID, ID[::-1]], 8192]
@@ -113,14 +114,28 @@ def test_malformed_segments_of_a_checkpoint(row: object) -> None:
     [1, True, "text"], [1, True, b"", 1],
 ])
 def test_malformed_pages(row: object) -> None:
+    assert decode_commit(record(pages=[[1, True, b""]]), KEYS)[1].pages
     with pytest.raises(Damage):
         decode_commit(record(pages=[row]), KEYS)
 
 
 def test_numbers_are_no_flags_and_flags_no_numbers() -> None:
+    assert decode_commit(record(), KEYS)[1].generation == 1
     for changes in ({"more": 1}, {"generation": True}, {"page_count": -1}, {"clean": None}):
         with pytest.raises(Damage):
             decode_commit(record(**changes), KEYS)
+
+
+@pytest.mark.parametrize("head", [
+    [], [bytes(16), 1], [bytes(16), 1, bytes(32), 1], [bytes(15), 1, bytes(32)],
+    [bytes(16), 1, bytes(31)], [bytes(16), -1, bytes(32)], [bytes(16), True, bytes(32)],
+    ["log", 1, bytes(32)], [bytes(16), "1", bytes(32)], [bytes(16), 1, None],
+])
+def test_malformed_heads_of_an_audit_log(head: object) -> None:
+    good = decode_commit(record(audit=[bytes(16), 7, bytes(32)]), KEYS)[1].audit
+    assert good is not None and good.count == 7
+    with pytest.raises(Damage):
+        decode_commit(record(audit=head), KEYS)
 
 
 @pytest.mark.parametrize("head", [
@@ -148,6 +163,15 @@ def test_malformed_notes_of_a_directory(row: object) -> None:
     assert len(decode_directory(pack([good]))) == 1
     with pytest.raises(Damage, match="malformed entry"):
         decode_directory(pack([good, row]))
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3, 4, 5, 7, 9])
+def test_impossible_numbers_of_a_directory(at: int) -> None:
+    good = [1, 1, 1, 1, 1, 1, b"name", 1, -1, 1]
+    assert decode_directory(pack([good]))[0].mtime_ns == -1
+    for number in (-1, 1 << 63):
+        with pytest.raises(Damage, match="impossible number"):
+            decode_directory(pack([[*good[:at], number, *good[at + 1 :]]]))
 
 
 def test_a_directory_is_a_list() -> None:

@@ -89,6 +89,19 @@ async def test_whoever_has_caught_up_is_blamed_again() -> None:
     assert world.journal.count(EventKind.SHARD_MISSING) == 1
 
 
+async def test_being_behind_excuses_only_what_may_have_been_missed() -> None:
+    """What it acknowledged before is missing from it like from any other."""
+    world = World(Geometry(4, 2), 6)
+    stripe = await durable(world)
+    world.memories[2].remove(column_name(3, stripe.ref.segment.id))
+    world.fleet[world.ids[2]].behind = True
+    await world.store.examine(stripe.ref)
+    assert accused(world) == 0
+    world.store.may_lack = lambda target_id, ref: False
+    await world.store.examine(stripe.ref)
+    assert world.journal.count(EventKind.SHARD_MISSING) == 1
+
+
 async def test_a_fenced_writer_does_not_blame_a_target_for_what_its_successor_removed() -> None:
     world = World(Geometry(4, 2), 6)
     stripe = await durable(world)
@@ -184,6 +197,16 @@ async def test_segments_that_were_let_go_of_grow_no_more() -> None:
         content.ref.segment.id, metadata.ref.segment.id}
 
 
+async def test_a_segment_that_goes_grows_no_more() -> None:
+    """It is given back, or its place in the stream is needed: the other stream goes on."""
+    world = World(Geometry(2, 1), 3)
+    content, metadata = await durable(world), await durable(world, KIND_METADATA)
+    world.store.close_segment(content.ref.segment.id)
+    world.store.close_segment(999)
+    assert world.store.open_segment_ids() == {metadata.ref.segment.id}
+    assert (await durable(world)).ref.segment.id not in (content.ref.segment.id, 999)
+
+
 async def test_a_member_that_returns_widens_only_what_was_narrow() -> None:
     world = World(Geometry(4, 2), 6)
     whole = await durable(world)
@@ -235,3 +258,26 @@ async def test_later_bytes_have_a_higher_order() -> None:
     world = World(Geometry(2, 1), 3)
     heads = [(await world.store.read_directory((await durable(world)).ref))[0] for _ in range(3)]
     assert [head.order for head in heads] == [1, 2, 3]
+
+
+async def test_a_target_sees_nothing_that_depends_on_content() -> None:
+    """No boundary is chosen by content: two files of one length look the same but for their
+    random-looking bytes (threat 41)."""
+    seen = []
+    for filling in (b"\0", b"abc", bytes(range(256))):
+        world = World(Geometry(4, 2), 6)
+        places = []
+        for length in (1, 700, 65_536, 65_537, 300_000):
+            extent = (filling * (length // len(filling) + 1))[:length]
+            stripe = await world.store.append(
+                KIND_CONTENT, [extent, extent[: length // 2]],
+                lambda starts: encode_directory([]))
+            places.append((stripe.ref.segment.id, stripe.ref.offset, stripe.ref.record_len,
+                           stripe.starts))
+        await world.store.sync([])
+        sizes = [memory.size(column_name(3, 1)) for memory in world.memories]
+        seen.append((places, sizes))
+        for memory in world.memories:
+            column = memory.read(column_name(3, 1), 0, 1 << 24)
+            assert filling * 40 not in column or filling == b"\0"
+    assert seen[0] == seen[1] == seen[2]

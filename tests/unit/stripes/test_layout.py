@@ -112,6 +112,10 @@ def test_what_does_not_fit_is_a_bug() -> None:
         layout.place(0, 3 * 4096)
     with pytest.raises(Bug):
         Layout(2, 16).place(0, 1)
+    for body_len in (0, -1):
+        with pytest.raises(Bug, match="too short"):
+            Layout(2, body_len).place(0, 1)
+        assert not Layout(2, body_len).fits([1])
 
 
 @given(st.integers(0, 1 << 21), st.integers(1, 24))

@@ -34,7 +34,11 @@ def anchor_at(seq: int, **changes: Any) -> Anchor:
 
 
 def chain_of(*seqs: int) -> Chain:
-    records = tuple(Found(Commit(1, seq, NO_PARENT, POOL, 0, 1, 1), hash_of(seq), 0, 4096)
+    """Records, the first of which is a checkpoint of the one before it."""
+    root = Root(seqs[0] - 1, hash_of(seqs[0] - 1), 1, (), (), (), 1, 1, 1, 1, 0, 0, 4, 2, 1, (),
+                (), 1)
+    records = tuple(Found(Commit(1, seq, NO_PARENT, POOL, 0, 1, 1,
+                                 root=root if seq == seqs[0] else None), hash_of(seq), 0, 4096)
                     for seq in seqs)
     base = seqs[0] - 1
     root = Root(base, hash_of(base), 1, (), (), (), 1, 1, 1, 1, 0, 0, 4, 2, 1, (), (), 1)
@@ -103,7 +107,12 @@ def test_an_anchor_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> 
         file.load()
 
 
-@pytest.mark.usefixtures("autojump_clock")
+def test_an_anchor_of_another_pool_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    AnchorFile(tmp_path, POOL).save(anchor_at(4, pool_id=bytes(16).hex()), durable=False)
+    with pytest.raises(Refusal, match="another pool"):
+        AnchorFile(tmp_path, POOL).load()
+
+
 async def test_an_anchor_before_every_acknowledgement(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With -o anchor=always no acknowledged commit can be taken back unnoticed, not even the

@@ -32,8 +32,6 @@ from ecfs.volume.opening import EPOCH_JUMP_MAX
 from tests.crash.world import MemoryDisks, memory_ground
 from tests.unit.volume.test_downgrades import LABEL
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
-
 Change = Callable[[Label], Label]
 
 
@@ -165,6 +163,8 @@ async def test_the_pool_with_most_labels_is_opened_and_others_are_left_out(
         assert f"{path}: belongs to another pool; it is left out" in (
             opening.volume.opened.located.messages)
         assert opening.volume.journal.count(EventKind.TARGET_FOREIGN) == 1
+        # Its labels were not even tried: whose they are is said, and nothing is called rotten.
+        assert opening.volume.journal.count(EventKind.LABEL_BAD) == 0
         assert await opening.shell.read(b"file") == b"content" * 900
     for name, data in foreign.items():
         assert bench.disks.targets[path].read(name, 0, 1 << 17) == data

@@ -415,6 +415,33 @@ async def test_a_tail_that_nobody_else_can_take_is_no_ground_for_an_epoch(
         await members.secure()
 
 
+async def test_records_that_only_a_page_cache_holds_are_made_durable(members: Members) -> None:
+    """Their writer was killed before its sync; the power fails after we have built on them."""
+    for memory in members.world.memories:
+        memory.crash(keep=lambda number: True)
+    parent = record_hash(members.records[-1])
+    members.make(6, parent)
+    for number in range(6):
+        members.write(number, 5 * BLOCK_LEN, members.records[-1])
+    await members.secure()
+    for memory in members.world.memories:
+        memory.crash()
+    assert len((await members.view()).holders[EPOCH, 6]) >= QUORUM
+
+
+async def test_where_a_record_cannot_be_made_durable_it_does_not_count(members: Members) -> None:
+    for number in range(3):
+        members.world.fail_one(number, Fault.IO, "sync")
+    with pytest.raises(ReadOnly, match="too few targets"):
+        await members.secure()
+
+
+async def test_a_member_without_a_file_of_the_epoch_is_no_failure(members: Members) -> None:
+    members.world.memories[3].remove(commits_name(EPOCH))
+    await members.secure()
+    assert members.file(3).rstrip(b"\0") == b"".join(members.records).rstrip(b"\0")
+
+
 async def test_a_torn_tail_goes_before_an_epoch(members: Members) -> None:
     for number in (1, 2):
         members.write(number, 5 * BLOCK_LEN, b"half of a record that nobody acknowledged")

@@ -15,8 +15,6 @@ from ecfs.testing.pools import Opening
 from ecfs.testing.quick import remember_keys
 from tests.crash.world import MemoryDisks, files_of, memory_ground, some_bytes
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
-
 
 class Bench:
     """A 4+2 pool on disks in memory that can be pulled and exchanged."""
@@ -126,14 +124,14 @@ async def test_another_member_in_its_place_is_not_taken_in(bench: Bench) -> None
 
 async def test_a_target_of_another_pool_is_not_taken_in(bench: Bench, tmp_path: Path) -> None:
     """Even one under the same key and with the same id: a pool is more than its key."""
+    foreign = MemoryDisks()
+    ground = memory_ground(tmp_path / "other", foreign)
+    await ground.create()
     async with bench.without(3) as (opening, member):
         assert opening.volume.rejoiner is not None
         opening.volume.rejoiner.pool_id = bytes(16)
         assert await bench.probe(opening) == []
         opening.volume.rejoiner.pool_id = opening.volume.pool_id
-        foreign = MemoryDisks()
-        ground = memory_ground(tmp_path / "other", foreign)
-        await ground.create()
         bench.disks.targets[member.path] = foreign.targets[ground.paths[0]]
         assert await bench.probe(opening) == []
         assert not member.online

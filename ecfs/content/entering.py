@@ -1,0 +1,134 @@
+"""Rows of what is durable: extents, maps and sizes, entered into the open transaction."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from ecfs.base.errors import Damage
+from ecfs.base.ids import InodeId
+from ecfs.content.index import StripeIndex
+from ecfs.content.state import FileState, InodeTable, Piece
+from ecfs.formats import SegmentEntry
+from ecfs.metadata import ContentTables, Database, ExtentRow, StripeRow
+from ecfs.stripes import StripeStore, Written
+
+
+class RowEntry:
+    """Enters the rows of pieces in the order in which their bytes were taken.
+
+    `stuck`: files whose rows cannot be entered, for a page of the database that they need is lost.
+    Their pieces are left out, so that the rows of all other files come in; none of a file is
+    entered while an older one is left out. `birth` is the commit in which extents are born.
+    """
+
+    def __init__(self, database: Database, tables: ContentTables, index: StripeIndex,
+                 store: StripeStore, inodes: InodeTable, states: Mapping[int, FileState],
+                 birth: Callable[[], int]) -> None:
+        self._database = database
+        self._tables = tables
+        self._index = index
+        self._store = store
+        self._inodes = inodes
+        self._states = states
+        self._birth = birth
+        self.stuck: dict[int, Damage] = {}
+        self._next_stripe, self._next_extent = tables.next_ids()
+
+    def enter(self, groups: Sequence[list[Piece]], stripes: Sequence[Written]) -> None:
+        """The rows of durable stripes, one for each group."""
+        if not any(piece.inode in self.stuck for group in groups for piece in group):
+            try:
+                self._enter_all(groups, stripes, apart=False)
+                return
+            except Damage:
+                # Once more, each piece apart from the others.
+                pass
+        self._enter_all(groups, stripes, apart=True)
+
+    def _enter_all(self, groups: Sequence[list[Piece]], stripes: Sequence[Written], *,
+                   apart: bool) -> None:
+        with self._database.change():
+            for group, stripe in zip(groups, stripes, strict=True):
+                self._enter_stripe(group, stripe, apart=apart)
+
+    def enter_inline(self, pieces: Sequence[Piece]) -> None:
+        """Pieces as rows of the database itself."""
+        with self._database.change():
+            for piece in pieces:
+                if piece.limit:
+                    self._apart(piece, self._enter_inline, piece)
+
+    def enter_moved(self, extents: Iterable[int], stripe: Written) -> None:
+        """These extents lie in a durable stripe now."""
+        with self._database.change():
+            stripe_id = self._add_stripe(stripe, 0)
+            moved = [self._tables.move_extent(extent, stripe=stripe_id, start=start)
+                     for extent, start in zip(extents, stripe.starts, strict=True)]
+            if not any(moved):
+                self._tables.drop_stripe(stripe_id)
+
+    def _enter_stripe(self, group: list[Piece], stripe: Written, *, apart: bool) -> None:
+        live = sum(piece.limit for piece in group)
+        if not live:
+            self.enter_segment(stripe)
+            return
+        stripe_id = self._add_stripe(stripe, live)
+        for piece, start in zip(group, stripe.starts, strict=True):
+            if not piece.limit:
+                continue
+            if not apart:
+                self._enter_piece(piece, stripe_id, start)
+            elif not self._apart(piece, self._enter_piece, piece, stripe_id, start):
+                self._tables.give_up(stripe_id, piece.limit)
+
+    def _apart(self, piece: Piece, enter: Callable[..., None], *args: object) -> bool:
+        """Enter one piece; False when it is left out."""
+        if piece.inode in self.stuck:
+            return False
+        try:
+            with self._database.change():
+                enter(*args)
+        except Damage as damage:
+            self.stuck[piece.inode] = damage
+            return False
+        return True
+
+    def _add_stripe(self, stripe: Written, live: int) -> int:
+        entry = self.enter_segment(stripe)
+        stripe_id, self._next_stripe = self._next_stripe, self._next_stripe + 1
+        ref = stripe.ref
+        self._tables.add_stripe(StripeRow(stripe_id, entry.id, ref.offset, ref.body_len, ref.salt,
+                                          ref.digest, live))
+        self._tables.add_missed(stripe_id, stripe.missed)
+        return stripe_id
+
+    def _enter_piece(self, piece: Piece, stripe_id: int, start: int) -> None:
+        extent, self._next_extent = self._next_extent, self._next_extent + 1
+        self._tables.add_extent(ExtentRow(extent, stripe_id, start, len(piece.data), piece.limit),
+                                birth=self._birth())
+        self._tables.map_range(piece.inode, piece.offset, piece.limit, extent)
+        self._enter_size(piece)
+
+    def _enter_inline(self, piece: Piece) -> None:
+        extent, self._next_extent = self._next_extent, self._next_extent + 1
+        self._tables.add_inline(
+            extent, bytes(piece.data[: piece.limit]), inode=piece.inode, offset=piece.offset,
+            order=self._store.take_order(), birth=self._birth())
+        self._enter_size(piece)
+
+    def _enter_size(self, piece: Piece) -> None:
+        inode = InodeId(piece.inode)
+        state = self._states[piece.inode]
+        size = max(self._inodes.size_of(inode), piece.end)
+        self._inodes.settle(inode, size=size, mtime_ns=state.mtime_ns, ctime_ns=state.ctime_ns)
+
+    def enter_segment(self, stripe: Written) -> SegmentEntry:
+        """The segment of a durable stripe reaches at least to its end."""
+        segment = stripe.ref.segment
+        length = stripe.ref.offset + stripe.ref.record_len
+        known = self._index.segments.get(segment.id)
+        if known is not None and known.length >= length:
+            return known
+        entry = SegmentEntry(segment.id, segment.epoch, segment.data, segment.parity,
+                             known.columns if known else segment.columns, length)
+        self._tables.put_segment(entry)
+        self._index.put_segment(entry)
+        return entry
