@@ -88,14 +88,17 @@ class Campaign:
                     return
             self.turn, self.position = self.turn + 1, 0
 
-    async def unit(self, unit: Unit, *, findings_max: int = FINDINGS_MAX) -> None:
-        """All states of this turn of one unit, until too much is found."""
+    async def unit(self, unit: Unit, *, findings_max: int = FINDINGS_MAX,
+                   phase: str = "") -> None:
+        """All states of this turn of one unit (or of one phase of it), until too much is found."""
         run = await self.recordings.run(unit)
         enumerator = Enumerator(run, unit.name)
         judge = Judge(await self.recordings.pool(unit.size))
         # Until the operations begin, every plain run is the same.
         skipped = frozenset({"mount"}) if unit.scenario == "plain" and (
             self.position % 50) else frozenset[str]()
+        if phase:
+            skipped = frozenset(batch.phase for batch in run.log.batches) - {phase}
         for state in enumerator.states(self.per_batch, self.turn, skipped=skipped):
             key = blake3(state.digest + run.oracle_at(state.batch)[1]).digest(DIGEST_LEN)
             if key not in self._judged:
