@@ -61,7 +61,7 @@ def away_choices(pool: CrashPool, suspects: frozenset[str]) -> list[frozenset[st
 
 
 class Judge:
-    """Judges states of one pool. `found` of a state whose bytes were seen before may be reused."""
+    """Judges states of one pool."""
 
     def __init__(self, pool: CrashPool) -> None:
         self._pool = pool
