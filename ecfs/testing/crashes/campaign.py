@@ -23,6 +23,7 @@ PER_BATCH = 7
 RECOVERY_EVERY = 9
 HEALED_OF = 14
 KEPT_OF = 4
+FAILS_WITHIN = 50
 FINDINGS_MAX = 40
 
 
@@ -33,6 +34,7 @@ class Totals:
     states: int = 0
     mounts_with_targets_away: int = 0
     targets_returned: int = 0
+    targets_failed: int = 0
     kept_checks: int = 0
     healed_checks: int = 0
     repeated_states: int = 0
@@ -147,6 +149,7 @@ class Campaign:
         totals.states += 1
         totals.mounts_with_targets_away += bool(chosen.away)
         totals.targets_returned += chosen.returns
+        totals.targets_failed += chosen.fails_after is not None
         totals.kept_checks += chosen.keeps
         totals.healed_checks += chosen.heals
         totals.states_with_dropped_changes += state.dropped_count > 0
@@ -167,6 +170,7 @@ class Campaign:
             "states_with_dropped_changes": totals.states_with_dropped_changes,
             "mounts_with_targets_away": totals.mounts_with_targets_away,
             "targets_returned": totals.targets_returned,
+            "targets_failed": totals.targets_failed,
             "kept_checks": totals.kept_checks, "healed_checks": totals.healed_checks,
             "repeated_states": totals.repeated_states, "by_phase": dict(totals.by_phase),
             "by_scenario": dict(totals.by_scenario), "by_size": dict(totals.by_size),
@@ -191,7 +195,7 @@ class Campaign:
             raise ValueError(f"{folder} holds a campaign of seed {told['seed']}")
         self.turn, self.position = told["turn"], told["position"]
         for name in ("states", "workloads", "crash_points", "dropped_subsets", "kept_checks",
-                     "targets_returned", "healed_checks", "repeated_states",
+                     "targets_returned", "targets_failed", "healed_checks", "repeated_states",
                      "states_with_dropped_changes",
                      "mounts_with_targets_away", "seconds", "findings"):
             setattr(self.totals, name, told[name])
@@ -213,6 +217,8 @@ def choices(pool: Any, run: Run, state: State) -> tuple[Chosen, int]:
     away_then = frozenset[str]()
     returns = bool(away) and next(dice) % 4 == 0
     keeps = keeps or returns
+    fails_after = next(dice) % FAILS_WITHIN if away and not returns and next(dice) % 4 == 0 else (
+        None)
     # Who has caught up lacks nothing any more.
     later = away_choices(pool, suspects if returns else suspects | away)
     if keeps and later and next(dice) % 2 == 0:
@@ -220,7 +226,8 @@ def choices(pool: Any, run: Run, state: State) -> tuple[Chosen, int]:
     heals = next(dice) % HEALED_OF == 0
     anchors = len(run.anchors_at(state.batch))
     anchor = min(anchors - 1, (0, 0, 0, 1)[next(dice) % 4])
-    return Chosen(away, returns, (2_000, 34_000)[next(dice) % 2], keeps, away_then, heals), anchor
+    return Chosen(away, fails_after, returns, (2_000, 34_000)[next(dice) % 2], keeps, away_then,
+                  heals), anchor
 
 
 def case_name(unit: Unit, state: State) -> str:
@@ -245,8 +252,8 @@ def commit() -> str:
 def table(summary: dict[str, Any]) -> Iterator[str]:
     """A summary in lines."""
     for name in ("states", "workloads", "crash_points", "dropped_subsets",
-                 "mounts_with_targets_away", "targets_returned", "kept_checks", "healed_checks",
-                 "seconds"):
+                 "mounts_with_targets_away", "targets_returned", "targets_failed", "kept_checks",
+                 "healed_checks", "seconds"):
         yield f"{name.replace('_', ' '):28} {summary[name]}"
     for name, count in sorted(summary["by_phase"].items()):
         yield f"  {name:26} {count}"
