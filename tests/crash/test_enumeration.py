@@ -36,13 +36,13 @@ async def test_every_state_comes_back(name: str) -> None:
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 async def test_a_step_left_out_is_seen(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    campaign = Campaign(1, None)
-    break_it, name = MUTANTS[mutant]
+    break_it, name, phase = MUTANTS[mutant]
+    campaign = Campaign(1, None, per_batch=60 if phase else 7)
     unit = Unit.named(name)
     await campaign.recordings.pool(unit.size)
     break_it(monkeypatch)
     for campaign.turn in range(3):
-        await campaign.unit(unit, findings_max=1)
+        await campaign.unit(unit, findings_max=1, phase=phase)
         if campaign.totals.findings:
             break
     assert campaign.totals.findings

@@ -23,6 +23,7 @@ PER_BATCH = 7
 RECOVERY_EVERY = 9
 HEALED_OF = 14
 KEPT_OF = 4
+FAILS_WITHIN = 50
 FINDINGS_MAX = 40
 
 
@@ -33,6 +34,7 @@ class Totals:
     states: int = 0
     mounts_with_targets_away: int = 0
     targets_returned: int = 0
+    targets_failed: int = 0
     kept_checks: int = 0
     healed_checks: int = 0
     repeated_states: int = 0
@@ -88,14 +90,17 @@ class Campaign:
                     return
             self.turn, self.position = self.turn + 1, 0
 
-    async def unit(self, unit: Unit, *, findings_max: int = FINDINGS_MAX) -> None:
-        """All states of this turn of one unit, until too much is found."""
+    async def unit(self, unit: Unit, *, findings_max: int = FINDINGS_MAX,
+                   phase: str = "") -> None:
+        """All states of this turn of one unit (or of one phase of it), until too much is found."""
         run = await self.recordings.run(unit)
         enumerator = Enumerator(run, unit.name)
         judge = Judge(await self.recordings.pool(unit.size))
         # Until the operations begin, every plain run is the same.
         skipped = frozenset({"mount"}) if unit.scenario == "plain" and (
             self.position % 50) else frozenset[str]()
+        if phase:
+            skipped = frozenset(batch.phase for batch in run.log.batches) - {phase}
         for state in enumerator.states(self.per_batch, self.turn, skipped=skipped):
             key = blake3(state.digest + run.oracle_at(state.batch)[1]).digest(DIGEST_LEN)
             if key not in self._judged:
@@ -144,6 +149,7 @@ class Campaign:
         totals.states += 1
         totals.mounts_with_targets_away += bool(chosen.away)
         totals.targets_returned += chosen.returns
+        totals.targets_failed += chosen.fails_after is not None
         totals.kept_checks += chosen.keeps
         totals.healed_checks += chosen.heals
         totals.states_with_dropped_changes += state.dropped_count > 0
@@ -164,6 +170,7 @@ class Campaign:
             "states_with_dropped_changes": totals.states_with_dropped_changes,
             "mounts_with_targets_away": totals.mounts_with_targets_away,
             "targets_returned": totals.targets_returned,
+            "targets_failed": totals.targets_failed,
             "kept_checks": totals.kept_checks, "healed_checks": totals.healed_checks,
             "repeated_states": totals.repeated_states, "by_phase": dict(totals.by_phase),
             "by_scenario": dict(totals.by_scenario), "by_size": dict(totals.by_size),
@@ -188,7 +195,7 @@ class Campaign:
             raise ValueError(f"{folder} holds a campaign of seed {told['seed']}")
         self.turn, self.position = told["turn"], told["position"]
         for name in ("states", "workloads", "crash_points", "dropped_subsets", "kept_checks",
-                     "targets_returned", "healed_checks", "repeated_states",
+                     "targets_returned", "targets_failed", "healed_checks", "repeated_states",
                      "states_with_dropped_changes",
                      "mounts_with_targets_away", "seconds", "findings"):
             setattr(self.totals, name, told[name])
@@ -210,6 +217,8 @@ def choices(pool: Any, run: Run, state: State) -> tuple[Chosen, int]:
     away_then = frozenset[str]()
     returns = bool(away) and next(dice) % 4 == 0
     keeps = keeps or returns
+    fails_after = next(dice) % FAILS_WITHIN if away and not returns and next(dice) % 4 == 0 else (
+        None)
     # Who has caught up lacks nothing any more.
     later = away_choices(pool, suspects if returns else suspects | away)
     if keeps and later and next(dice) % 2 == 0:
@@ -217,7 +226,8 @@ def choices(pool: Any, run: Run, state: State) -> tuple[Chosen, int]:
     heals = next(dice) % HEALED_OF == 0
     anchors = len(run.anchors_at(state.batch))
     anchor = min(anchors - 1, (0, 0, 0, 1)[next(dice) % 4])
-    return Chosen(away, returns, (2_000, 34_000)[next(dice) % 2], keeps, away_then, heals), anchor
+    return Chosen(away, fails_after, returns, (2_000, 34_000)[next(dice) % 2], keeps, away_then,
+                  heals), anchor
 
 
 def case_name(unit: Unit, state: State) -> str:
@@ -242,8 +252,8 @@ def commit() -> str:
 def table(summary: dict[str, Any]) -> Iterator[str]:
     """A summary in lines."""
     for name in ("states", "workloads", "crash_points", "dropped_subsets",
-                 "mounts_with_targets_away", "targets_returned", "kept_checks", "healed_checks",
-                 "seconds"):
+                 "mounts_with_targets_away", "targets_returned", "targets_failed", "kept_checks",
+                 "healed_checks", "seconds"):
         yield f"{name.replace('_', ' '):28} {summary[name]}"
     for name, count in sorted(summary["by_phase"].items()):
         yield f"  {name:26} {count}"

@@ -29,11 +29,13 @@ FRESH = b"afterwards"
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """How a state is met: `away` targets at the mount that follows, whether they return while it is
-    mounted, how long the new file is, whether it is looked for again with other targets
-    `away_then`, and whether all is healed."""
+    """How a state is met: `away` targets at the mount that follows (with `fails_after` they are
+    there at first and fail from so many calls on), whether they return while it is mounted, how
+    long the new file is, whether it is looked for again with other targets `away_then`, and
+    whether all is healed."""
 
     away: frozenset[str] = frozenset()
+    fails_after: int | None = None
     returns: bool = False
     fresh_len: int = 2_000
     keeps: bool = True
@@ -61,7 +63,7 @@ def away_choices(pool: CrashPool, suspects: frozenset[str]) -> list[frozenset[st
 
 
 class Judge:
-    """Judges states of one pool. `found` of a state whose bytes were seen before may be reused."""
+    """Judges states of one pool."""
 
     def __init__(self, pool: CrashPool) -> None:
         self._pool = pool
@@ -70,7 +72,7 @@ class Judge:
                     chosen: Chosen) -> dict[bytes, Seen]:
         """What is found. Raises whatever shows that the pool did not come back."""
         client = Client(anchor)
-        disks = Disks(images, chosen.away)
+        disks = Disks(images, chosen.away, fails_after=chosen.fails_after)
         fresh = Seen(Kind.FILE, -1, some_bytes("fresh", chosen.fresh_len))
         with trio.fail_after(MOUNT_WAIT_S + HEAL_WAIT_S):
             async with self._mounted("judge/1", client, disks) as opening:
@@ -86,7 +88,7 @@ class Judge:
                     await opening.volume.fsync(None)
             expected = found | {FRESH: fresh}
             disks.crash()
-            disks.away = chosen.away_then
+            disks.away, disks.fails_after = chosen.away_then, None
             if chosen.keeps:
                 async with self._mounted("judge/2", client, disks) as opening:
                     _check_writable(opening)

@@ -216,8 +216,6 @@ def _subsets(count: int, seed: str) -> Iterator[tuple[int, ...]]:
 
 def _torn_lens(kept: Sequence[Entry]) -> list[int | None]:
     """Whole, and where there is a write to tear, cut in the middle and just before its end."""
-    length = max((len(entry.data) for entry in reversed(kept) if entry.what is What.WRITE),
-                 default=0)
     writes = [entry for entry in kept if entry.what is What.WRITE]
     if not writes:
         return [None]

@@ -20,7 +20,7 @@ from ecfs.base.units import KIB
 from ecfs.erasure import Geometry
 from ecfs.observe import Journal
 from ecfs.repair import MendingQueue
-from ecfs.targets import AnyLane, InlineLane, MemoryTarget, Target
+from ecfs.targets import AnyLane, FaultyTarget, InlineLane, MemoryTarget, Target
 from ecfs.testing.crashes.media import Image
 from ecfs.testing.pools import QUICK_KDF, SECRET, Opening
 from ecfs.testing.quick import remember_keys
@@ -142,15 +142,23 @@ def images_of(targets: dict[str, MemoryTarget]) -> Images:
 
 
 class Disks:
-    """Targets that hold images; `away`: paths at which nothing is now."""
+    """Targets that hold images; `away`: paths at which nothing is now. With `fails_after` the
+    targets that are away are there at first, and fail from so many calls on."""
 
-    def __init__(self, images: Images, away: frozenset[str] = frozenset()) -> None:
+    def __init__(self, images: Images, away: frozenset[str] = frozenset(), *,
+                 fails_after: int | None = None) -> None:
         self.targets = {path: MemoryTarget.holding(path, image.files())
                         for path, image in images.items()}
         self.away = away
+        self.fails_after = fails_after
 
     def open(self, path: str) -> Target:
         """The target at a path."""
+        last = self.fails_after
+        if path in self.away and last is not None:
+            return FaultyTarget(
+                _way_to(self.targets[path]),
+                lambda number, method, name, offset: Fault.IO if number >= last else None)
         if path in self.away or path not in self.targets:
             raise TargetError(Fault.MISSING, f"{path}: nothing there")
         return _way_to(self.targets[path])

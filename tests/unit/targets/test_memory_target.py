@@ -113,3 +113,16 @@ def test_huge_listings_are_refused() -> None:
         target.create(name, b"")
     with raises(Fault.UNSAFE):
         target.list_names()
+
+
+def test_a_target_made_of_files_holds_them_durably() -> None:
+    target = MemoryTarget.holding("memory:7", {"a": b"1", "segments/01/b": b"22"})
+    before = target.space()
+    assert target.list_names() == ["a", "segments"]
+    target.write("a", 0, [b"9"])
+    target.remove("segments/01/b")
+    assert target.read("a", 0, 5) == b"9"
+    assert target.files() == {"a": b"1", "segments/01/b": b"22"}
+    target.crash()
+    assert target.read("segments/01/b", 0, 5) == b"22"
+    assert target.space() == before
