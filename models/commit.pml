@@ -372,8 +372,20 @@ begin:
         :: else
         fi;
         /* NoGap: with a read quorum and within the budget, the pool is not refused: a record that
-         * is seen has all of its parents, down to a root. Nothing was deleted that is needed. */
-        assert(best != NOTHING && (chain & ~view) == 0);
+         * is seen has all of its parents, down to a root. Nothing was deleted that is needed. But
+         * who was overtaken by a later epoch while it read may be refused, and so may one of
+         * three who read while another was between SECURE and OPEN: it has to read again. */
+#ifdef THREE
+#define IN_FLIGHT(r) (epoch[WRITER_OF(r)] > epoch[w] || \
+                      ((acked >> RECORD_OF(WRITER_OF(r), 0)) & 1) == 0)
+#else
+#define IN_FLIGHT(r) (epoch[WRITER_OF(r)] > epoch[w])
+#endif
+        if
+        :: best != NOTHING && IN_FLIGHT(best) && (chain & ~view) != 0 ->
+           best = 0; line = 0; chain = 0; x = 0; at = 0; goto crash
+        :: else -> assert(best != NOTHING && (chain & ~view) == 0)
+        fi;
 #ifdef GREEDY
         at = 0;
         do
@@ -385,8 +397,15 @@ begin:
         od;
 #endif
         tip[w] = best;
-        /* NothingLost: every acknowledged record is in the history that is adopted. */
+        /* NothingLost: every acknowledged record is in the history that is adopted, but for those
+         * of later epochs: whoever sees less than they will acknowledge nothing (OneHistory). */
         ancestry(best);
+        at = 0;
+        do
+        :: at < NW && epoch[at] > epoch[w] -> line = line | (((1 << K) - 1) << (at * K)); at++
+        :: at < NW && epoch[at] <= epoch[w] -> at++
+        :: at == NW -> break
+        od;
         assert((acked & ~line) == 0);
         view = chain;
         read = 0; held = 0;

@@ -28,6 +28,7 @@ from ecfs.observe import AUDIT_LOG_NAME, SEVERITIES, AuditLine, walk
 
 SCHEMA = "ecfs.audit/1"
 ALARMING_MATCHES = ("missing", "other_log")
+UNPROVEN_MATCHES = (*ALARMING_MATCHES, "not_kept")
 _SHOWN = ("seq", "time", "pool", "kind", "message", "target", "segment", "offset", "expected",
           "got")  # fmt: skip
 _AGO = re.compile(r"([0-9]{1,6})([smhdw])")
@@ -187,7 +188,7 @@ def report_of(path: Path, read: LogRead, status: Json | None) -> Json:
 def is_whole(report: Json) -> bool:
     """Whether the chain holds and, where a pool was asked, fits what the pool says of it."""
     evidence = report["pool"]
-    fits = evidence is None or evidence["match"] not in ALARMING_MATCHES
+    fits = evidence is None or evidence["match"] not in UNPROVEN_MATCHES
     return report["chain"] == "whole" and fits
 
 

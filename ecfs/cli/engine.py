@@ -233,6 +233,7 @@ class SystemPool:
             allow_other=wish.allow_other,
             flags=frozenset(wish.kernel_words),
             transport=Transport(wish.transport),
+            relatime=wish.relatime,
         )
         self._transport = wish.transport
         await serve(self._volume, mountpoint, options, ready=ready)

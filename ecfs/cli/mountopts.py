@@ -12,17 +12,18 @@ from ecfs.cli.text import parse_size
 KERNEL_WORDS = frozenset(
     ["dev", "nodev", "suid", "nosuid", "exec", "noexec"],
 ).union(["noatime", "nodiratime", "sync", "async", "dirsync"])
-# Those of mount(8), and those that ask for what is so anyway: access times are kept by ecfs.
+# Those of mount(8), and one that asks for what is so anyway.
 MOUNT_WORDS = frozenset(
     ["defaults", "auto", "noauto", "nofail", "_netdev", "silent", "loud"],
 ).union(
     ["user", "nouser", "users", "owner", "group"],
-    ["atime", "diratime", "relatime", "norelatime", "strictatime"],
+    ["norelatime"],
 )
+ACCESS_WORDS = ("relatime", "atime", "diratime", "strictatime")
 SECRET_WORDS = ("passfile", "keyfile", "extpass")
 TRANSPORTS = ("raw", "pyfuse3")
 OWN_WORDS = (
-    *("ro", "rw", "allow_other", "accept_rollback", "anchor=always", "anchor=lazy"),
+    *("ro", "rw", "allow_other", "accept_rollback", "relatime", "anchor=always", "anchor=lazy"),
     *("cache=", "write_back=", "log_file=", "transport=raw", "transport=pyfuse3",
       "anchor_dir="),
 )
@@ -43,6 +44,7 @@ class MountWish:
     kernel_words: tuple[str, ...] = ()
     log_file: str | None = None
     transport: str = "raw"
+    relatime: bool = False
     secrets: dict[str, str] = field(default_factory=dict)
 
     def source(self, given: SecretSource) -> SecretSource:
@@ -97,6 +99,7 @@ def _own_word(name: str, value: str) -> dict[str, Any] | None:
         "rw": {"read_only": False},
         "allow_other": {"allow_other": True},
         "accept_rollback": {"accept_rollback": True},
+        **{word: {"relatime": True} for word in ACCESS_WORDS},
     }
     if not value:
         return flags.get(name)

@@ -38,6 +38,7 @@ MAPPED_LENS_MAX = 4096
 SECTOR_LEN = 512
 READ_TRIES_MAX = 3
 COPY_LEN = 1 << 20
+SHOWN_ROWS_MAX = 16 * EXTENTS_PER_STRIPE_MAX
 
 
 class Files:
@@ -301,20 +302,21 @@ class Files:
     async def rescue(self, stripe_id: int, *, move: bool) -> set[int]:
         """What still reads of a stripe that lost more than its parity: with `move` it is written
         anew elsewhere. Inodes of the files of which bytes are lost."""
-        shown = {extent: (inode, offset) for extent, inode, offset
-                 in self.tables.shown_of_stripe(stripe_id, EXTENTS_PER_STRIPE_MAX)}
+        shown: dict[int, list[tuple[int, int]]] = {}
+        for number, inode, offset in self.tables.shown_of_stripe(stripe_id, SHOWN_ROWS_MAX):
+            shown.setdefault(number, []).append((inode, offset))
         ref = self.index.ref(stripe_id)
         lost: set[int] = set()
         moves = []
         for extent in self.tables.extents_of(stripe_id):
-            inode, offset = shown.get(extent.id, (0, 0))
+            places = shown.get(extent.id, [(0, 0)])
             try:
                 units = ref.layout.units_of(extent.start, extent.length)
                 data = (await self.store.read(ref, units)).data
             except Damage:
-                lost.add(inode)
+                lost |= {inode for inode, _ in places}
             else:
-                moves.append(Move(extent.id, data, self.flusher.note(inode, offset)))
+                moves.append(Move(extent.id, data, self.flusher.note(*places[0])))
         if moves and move:
             await self.flusher.move(moves)
         return lost - {0}

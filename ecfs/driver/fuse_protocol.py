@@ -160,6 +160,8 @@ BODY_LEN_MIN = {
     Opcode.FSYNCDIR: HANDLE_IN.size, Opcode.CREATE: CREATE_IN.size,
     Opcode.BATCH_FORGET: BATCH_FORGET_IN.size, Opcode.FALLOCATE: FALLOCATE_IN.size,
     Opcode.READDIRPLUS: READ_IN.size, Opcode.RENAME2: RENAME2_IN.size,
+    Opcode.LSEEK: LSEEK_IN.size, Opcode.COPY_FILE_RANGE: COPY_FILE_RANGE_IN.size,
+    Opcode.TMPFILE: CREATE_IN.size,
 }
 """Length of the fixed part of a request's body; a shorter one is EINVAL. The others have none."""
 

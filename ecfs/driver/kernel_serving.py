@@ -29,7 +29,7 @@ async def serve_kernel(mounted: Mounted, mountpoint: str, options: MountOptions,
         transport = KernelTransport(
             mounted, writeback=options.writeback, entry_timeout_s=options.entry_timeout_s,
             attribute_timeout_s=options.attribute_timeout_s,
-            read_ahead_len=options.read_ahead_len,
+            read_ahead_len=options.read_ahead_len, relatime=options.relatime,
             notify=lambda code, body: loop.notify(code, body))
         loop = RequestLoop(fd, transport.handlers(),
                            tasks_count=options.requests_at_once_max)

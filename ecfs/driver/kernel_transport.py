@@ -38,8 +38,8 @@ class KernelTransport:
 
     def __init__(self, mounted: Mounted, *, writeback: bool, entry_timeout_s: float,
                  attribute_timeout_s: float, read_ahead_len: int,
-                 notify: Callable[[int, bytes], None]) -> None:
-        self.requests = Requests(mounted, stale=self._mode_is_stale)
+                 notify: Callable[[int, bytes], None], relatime: bool = False) -> None:
+        self.requests = Requests(mounted, stale=self._mode_is_stale, relatime=relatime)
         self._features = fuse.WANTED | (Feature.WRITEBACK_CACHE if writeback else 0)
         self._writeback = writeback
         self._read_ahead_len = read_ahead_len
@@ -251,8 +251,8 @@ class KernelTransport:
                             bool(open_flags & fuse.OPEN_IN_KILL_SUIDGID))
 
     async def _opened(self, inode: InodeId, flags: int, uid: int, kill: bool) -> Reply:
-        return self._handle(await self.requests.open(inode, flags, uid=uid, kill_privileges=kill),
-                            flags)
+        fh = await self.requests.open(inode, flags, uid=uid, kill_privileges=kill)
+        return self._handle(fh, flags, keep=self.requests.may_keep_cache(inode))
 
     def _read(self, request: Request) -> Answer:
         fh, offset, size, _, _, _, _ = fuse.READ_IN.unpack_from(request.body)
@@ -280,8 +280,10 @@ class KernelTransport:
     # --- open directories ---
 
     def _opendir(self, request: Request) -> Answer:
-        fh = self.requests.open_directory(InodeId(request.inode))
-        return fuse.OPEN_OUT.pack(fh, fuse.OPEN_KEEP_CACHE | fuse.OPEN_CACHE_DIR, 0)
+        inode = InodeId(request.inode)
+        fh = self.requests.open_directory(inode)
+        kept = fuse.OPEN_KEEP_CACHE if self.requests.may_keep_cache(inode) else 0
+        return fuse.OPEN_OUT.pack(fh, kept | fuse.OPEN_CACHE_DIR, 0)
 
     def _readdir(self, request: Request) -> Answer:
         fh, start, size, _, _, _, _ = fuse.READ_IN.unpack_from(request.body)
@@ -314,9 +316,9 @@ class KernelTransport:
 
     # --- replies ---
 
-    def _handle(self, fh: int, flags: int) -> bytes:
+    def _handle(self, fh: int, flags: int, *, keep: bool = True) -> bytes:
         """An open file. Who only reads has nothing to be told at close."""
-        told = fuse.OPEN_KEEP_CACHE
+        told = fuse.OPEN_KEEP_CACHE if keep else 0
         if flags & ACCESS_MODE == 0 and not self._writeback:
             told |= fuse.OPEN_NOFLUSH
         return fuse.OPEN_OUT.pack(fh, told, 0)

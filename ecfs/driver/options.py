@@ -19,7 +19,8 @@ class MountOptions:
     """How to mount. Timeouts in seconds: how long the kernel may answer from its caches.
 
     `writeback`: the kernel gathers small writes and owns size and times of open files; times are
-    coarser then, and an error shows at fsync or close only. `flags` go to mount(2): `noexec`,
+    coarser then, and an error shows at fsync or close only. `relatime`: reads set access times,
+    but seldom; without it only utimensat(2) does. `flags` go to mount(2): `noexec`,
     `dev`, `suid`, ...; without them nodev and nosuid hold.
     """
 
@@ -31,6 +32,7 @@ class MountOptions:
     read_ahead_len: int = 4 * MIB
     requests_at_once_max: int = REQUESTS_AT_ONCE_MAX
     flags: frozenset[str] = frozenset()
+    relatime: bool = False
     transport: Transport = Transport.RAW
 
     def mount_flags(self) -> list[str]:

@@ -15,7 +15,8 @@ async def serve_pyfuse3(mounted: Mounted, mountpoint: str, options: MountOptions
     """Mount, serve until unmounted or `stopping`, unmount. `announce` runs once it serves."""
     operations = Operations(mounted, writeback=options.writeback,
                             entry_timeout_s=options.entry_timeout_s,
-                            attribute_timeout_s=options.attribute_timeout_s)
+                            attribute_timeout_s=options.attribute_timeout_s,
+                            relatime=options.relatime)
     pyfuse3.init(operations, mountpoint, _fuse_options(options))
     try:
         async with trio.open_nursery() as nursery:

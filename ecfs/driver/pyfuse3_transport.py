@@ -46,10 +46,10 @@ class Operations(pyfuse3.Operations):
     supports_dot_lookup = True
 
     def __init__(self, mounted: Mounted, *, writeback: bool, entry_timeout_s: float,
-                 attribute_timeout_s: float) -> None:
+                 attribute_timeout_s: float, relatime: bool = False) -> None:
         super().__init__()
         self.enable_writeback_cache = writeback
-        self.requests = Requests(mounted, stale=_mode_is_stale)
+        self.requests = Requests(mounted, stale=_mode_is_stale, relatime=relatime)
         self._entry_timeout_s = entry_timeout_s
         self._attribute_timeout_s = attribute_timeout_s
 
@@ -207,7 +207,8 @@ class Operations(pyfuse3.Operations):
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         """Open, with O_TRUNC if asked for; the kernel may keep the pages it has."""
         fh = await self.requests.open(InodeId(inode), flags, uid=ctx.uid)
-        return pyfuse3.FileInfo(fh=fh, keep_cache=True)
+        return pyfuse3.FileInfo(fh=fh,
+                                keep_cache=self.requests.may_keep_cache(InodeId(inode)))
 
     @_answered
     async def read(self, fh: int, off: int, size: int) -> bytes:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from ecfs.base.errors import EcfsError, FsError
 from ecfs.base.ids import ROOT_INODE, InodeId
 from ecfs.base.limits import FILE_LEN_MAX
+from ecfs.driver.access_times import AccessTimes
 from ecfs.driver.attributes import Change, Stat
 from ecfs.driver.handles import DirectoryHandle, FileHandle, HandleTable
 from ecfs.driver.lookups import LookupCounts
@@ -32,7 +33,8 @@ class Requests:
     `stale` is told of an inode whose mode changed behind the kernel's back.
     """
 
-    def __init__(self, mounted: Mounted, stale: Callable[[InodeId], None]) -> None:
+    def __init__(self, mounted: Mounted, stale: Callable[[InodeId], None], *,
+                 relatime: bool = False) -> None:
         self._mounted = mounted
         self._tree = mounted.tree
         self._files = mounted.files
@@ -41,6 +43,7 @@ class Requests:
         self._lookups = LookupCounts()
         self._capability_changes = 0
         self._unnamed: set[InodeId] = set()
+        self._access = AccessTimes(mounted) if relatime else None
         self.ranges = RangeRequests(mounted, self._handles, self.stat, self.change, stale)
 
     # --- looking ---
@@ -62,6 +65,8 @@ class Requests:
 
     def readlink(self, inode: InodeId) -> bytes:
         """The target of a symbolic link."""
+        if self._access is not None:
+            self._access.note(inode)
         return self._tree.readlink(inode)
 
     def space(self) -> VolumeSpace:
@@ -200,9 +205,16 @@ class Requests:
             await self.change(inode, Change(size=0, kill_privileges=kill))
         return self._opened(inode, uid)
 
+    def may_keep_cache(self, inode: InodeId) -> bool:
+        """Whether what the kernel has of a file's or directory's content may serve a new handle."""
+        return self._access is None or not self._access.is_due(inode)
+
     async def read(self, fh: int, offset: int, length: int) -> Buffer:
         """The bytes of the range that lie before the end of the file."""
-        return await self._files.read(self._handles.file(fh).inode, offset, length)
+        inode = self._handles.file(fh).inode
+        if self._access is not None:
+            self._access.note(inode)
+        return await self._files.read(inode, offset, length)
 
     async def write(self, fh: int, offset: int, data: bytes, *,
                     kill_privileges: bool | None = None) -> int:
@@ -311,6 +323,8 @@ class Requests:
                  start: int) -> list[tuple[bytes, InodeId, int]]:
         if start == 0 or handle.listing is None:
             inode = handle.inode
+            if self._access is not None:
+                self._access.note(inode)
             handle.listing = [(b".", inode, stat.S_IFDIR),
                               (b"..", self._tree.parent_of(inode), stat.S_IFDIR),
                               *self._tree.list_directory(inode)]

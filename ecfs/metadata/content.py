@@ -96,9 +96,14 @@ class ContentTables:
             "(SELECT 1 FROM stripes WHERE stripes.segment=segments.id)")]
 
     def live_by_segment(self) -> dict[int, int]:
-        """Live bytes of every segment that has a stripe."""
+        """Live bytes of every segment that has a stripe, those that files share counted once.
+
+        Only where more is shown than a stripe holds are its extents looked at.
+        """
         return dict(self._database.rows(
-            "SELECT segment, SUM(live) FROM stripes GROUP BY segment"))
+            "SELECT segment, SUM(CASE WHEN live > body_len THEN (SELECT SUM(min(e.live, e.len)) "
+            "FROM extents e WHERE e.stripe = stripes.id) ELSE live END) FROM stripes "
+            "GROUP BY segment"))
 
     def add_stripe(self, row: StripeRow) -> None:
         """Store a stripe that is durable."""

@@ -6,6 +6,7 @@ nothing else. `commit()` ends the transaction; what that makes durable is the VF
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import apsw
@@ -17,6 +18,16 @@ from ecfs.metadata.schema import SCHEMA_VERSION, TABLES
 Row = tuple[Any, ...]
 
 STATEMENT_CACHE_COUNT = 256
+
+
+@cache
+def _schema_made() -> list[Row]:
+    """The tables as they are when they are new."""
+    database = Database.in_memory()
+    try:
+        return database._schema()
+    finally:
+        database.close()
 
 
 class Database:
@@ -57,12 +68,25 @@ class Database:
         self.set_setting("schema_version", SCHEMA_VERSION)
 
     def check_version(self) -> None:
-        """Raise UnknownFormat unless the tables are of the version that this program writes."""
+        """Raise UnknownFormat unless the tables are of the version that this program writes, Damage
+        unless they are the tables of that version, to the last word. `settings` says which version
+        it is, and is the same in all."""
+        present, made = self._schema(), _schema_made()
+        if not any(row in present for row in made if row[1] == b"settings"):
+            raise Damage("the metadata has no settings")
         found = self.setting("schema_version")
         if found != SCHEMA_VERSION:
             raise UnknownFormat(
                 f"the metadata has schema version {found}, this program knows {SCHEMA_VERSION}; "
                 "use the ecfs version that wrote it")
+        if present != made:
+            raise Damage("the metadata has other tables than its version makes")
+
+    def _schema(self) -> list[Row]:
+        """Kind, name and words of all tables and indexes, but those that SQLite makes itself."""
+        rows = self.rows("SELECT CAST(type AS BLOB), CAST(name AS BLOB), CAST(sql AS BLOB) "
+                         "FROM sqlite_schema WHERE name NOT GLOB 'sqlite_*' ORDER BY name")
+        return [(kind, name, (sql or b"").split()) for kind, name, sql in rows]
 
     def begin(self) -> None:
         """Open the transaction if none is open."""
@@ -122,14 +146,14 @@ class Database:
         """The first row, or None."""
         try:
             return next(iter(self._connection.execute(statement, values)), None)
-        except apsw.Error as error:
+        except (apsw.Error, UnicodeDecodeError) as error:
             raise self._translated(error) from error
 
     def rows(self, statement: str, values: Row = ()) -> list[Row]:
         """All rows; use a LIMIT where their number is not bounded otherwise."""
         try:
             return list(self._connection.execute(statement, values))
-        except apsw.Error as error:
+        except (apsw.Error, UnicodeDecodeError) as error:
             raise self._translated(error) from error
 
     def value(self, statement: str, values: Row = ()) -> Any:
@@ -170,11 +194,11 @@ class Database:
         except apsw.Error as error:
             raise self._translated(error) from error
 
-    def _translated(self, error: apsw.Error) -> Exception:
+    def _translated(self, error: apsw.Error | UnicodeDecodeError) -> Exception:
         self.undo_count += 1
         damage = self._damage_of()
         if damage is not None:
             return damage
-        if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
+        if isinstance(error, (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError)):
             return Damage(f"metadata is damaged: {error}")
         return Bug(f"SQLite refused a statement: {type(error).__name__}: {error}")

@@ -2,6 +2,7 @@
 
 import errno
 import stat
+from dataclasses import replace
 
 from ecfs.base.errors import FsError
 from ecfs.base.ids import ROOT_INODE, InodeId
@@ -20,7 +21,7 @@ class Tree(TreeView):
 
     Every changing method is one `Database.change()`: it happens or it raises and nothing happened.
     Refusals are `FsError` with the errno that Linux gives; an inode that does not exist is ENOENT.
-    Access times are set at creation and by `set_attributes` only (noatime).
+    Access times change only by `set_attributes` and `record_access`.
     """
 
     # --- names ---
@@ -249,6 +250,10 @@ class Tree(TreeView):
         if acl is not None:
             with self._database.change():
                 self._tables.put_xattr(inode, acls.ACCESS, acl.with_mode(mode).to_bytes())
+
+    def record_access(self, inode: InodeId) -> None:
+        """Somebody reads now: the access time, and nothing else."""
+        self._store(replace(self.attributes(inode), atime_ns=self._clock.wall_ns()))
 
     def record_content(self, inode: InodeId, *, size: int, mtime_ns: int | None,
                        ctime_ns: int | None) -> Attributes:

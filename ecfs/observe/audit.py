@@ -35,6 +35,7 @@ from ecfs.observe.auditchain import (
     AuditError,
     Link,
     find_line,
+    first_kept,
     hash_of,
     last_link,
     old_files,
@@ -118,6 +119,10 @@ class AuditLog:
     def contains(self, head: AuditHead) -> bool:
         """Whether the log, as it is on disk now, has the line that `head` names. AuditError."""
         return find_line(self.path, head.hash.hex())
+
+    def keeps(self, head: AuditHead) -> bool:
+        """Whether a line of that number is still kept: old files go in time. AuditError."""
+        return head.count >= first_kept(self.path)
 
     def close(self) -> None:
         """Close the file. Appending afterwards raises AuditError."""

@@ -119,6 +119,14 @@ def find_line(path: str, wanted: str) -> bool:
     return False
 
 
+def first_kept(path: str) -> int:
+    """The number of the oldest line that is kept, as it says itself; 0 where none is. AuditError
+    when a file cannot be read."""
+    files = [file for file in (*old_files(path), path) if os.path.lexists(file)]
+    seq = (parsed(next(_lines(files), b"")) or {}).get("seq")
+    return seq if isinstance(seq, int) else 0
+
+
 def last_link(tail: bytes) -> tuple[Link, bytes]:
     """The last line that parses, and what a crash left behind it. Only `walk` judges the chain; a
     writer goes on from what is there."""

@@ -105,6 +105,15 @@ class Journal:
             self._note_failure(error)
             return False
 
+    def audit_keeps(self, head: AuditHead) -> bool:
+        """Whether the audit log still keeps a line of that number; True when it cannot be told."""
+        audit = self._audit
+        try:
+            return audit is None or audit.keeps(head)
+        except AuditError as error:
+            self._note_failure(error)
+            return True
+
     def count(self, kind: EventKind) -> int:
         """How many events of a kind were recorded."""
         with self._lock:

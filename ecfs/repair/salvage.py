@@ -147,8 +147,8 @@ async def _replay_log(paths: tuple[str, ...], secret: Secret, environment: Envir
                       folder: Path, salvaged: Salvaged, meter: _Meter) -> int:
     """What the metadata did not cover, from the log; how many stripes were lost."""
     sightings = await look_everywhere(paths, environment)
+    journal = environment.journal()
     try:
-        journal = environment.journal()
         memory = PathMemory(environment.state_dir)
         located = await trio.to_thread.run_sync(unlock, sightings, secret, memory.load(), journal)
         lock = HostLock(environment.run_dir, located.pool_id)
@@ -158,6 +158,7 @@ async def _replay_log(paths: tuple[str, ...], secret: Secret, environment: Envir
         finally:
             lock.release()
     finally:
+        journal.close()
         for sighting in sightings:
             sighting.close()
 

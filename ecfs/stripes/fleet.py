@@ -76,6 +76,11 @@ class Fleet:
         """The member with this id, if the pool has one."""
         return self._members.get(target_id)
 
+    def id_of(self, target: Target) -> bytes | None:
+        """The id of the member that this target is. Also from a lane's thread."""
+        members = list(self._members.values())
+        return next((member.id for member in members if member.target is target), None)
+
     def add(self, member: Member) -> None:
         """Take in a new member."""
         self._members[member.id] = member

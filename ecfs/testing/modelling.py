@@ -184,7 +184,8 @@ LARGER = (
     replace(RACE, name="race, three commits", defines={**RACE.defines, "K": 3, "LATER_K": 2}),
     replace(RACE, name="race of three", defines={
         "LIAR": 0, "NW": 3, "K": 2, "LATER_K": 1, "THREE": None}),
-    replace(RACE, name="race on five", targets_count=5),
+    replace(RACE, name="race on five", targets_count=5,
+            defines={"LIAR": 0, "NW": 2, "K": 3}),
     replace(POWER, name="power, two cuts", defines={**POWER.defines, "POWER": 2, "LATER_K": 2}),
     replace(CHECKPOINT, name="checkpoint, third reader", defines={
         **CHECKPOINT.defines, "NW": 3, "LATER_K": 1}),

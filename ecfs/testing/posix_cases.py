@@ -217,7 +217,8 @@ def creations() -> Iterator[Case]:
 
 def sizes() -> Iterator[Case]:
     """Lengths and offsets at their limits, holes, and limits of processes."""
-    ends = (0, 1, 7, 4095, 4096, 4097, 70000, 1 << 31, 1 << 40, -1)
+    ends = (0, 1, 7, 4095, 4096, 4097, 70000, 1 << 31, 1 << 40, 1 << 62, (1 << 63) - 8,
+            (1 << 63) - 5, (1 << 63) - 1, -1)
     modes = (0, 1, 2, 3, 4, 0x8, 0x10, 0x11, 0x20, 0x40, 0x12, 0x13)
     start = [*make("file", "f"), call("root", "open", 0, "f", os.O_RDWR)]
     for end in ends:

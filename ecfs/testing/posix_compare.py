@@ -17,6 +17,7 @@ from ecfs.testing.posix_world import Value, World
 
 SURVEY_EVERY_COUNT = 8
 SHRINK_RUNS_MAX = 400
+SHOWN_LEN = 2000
 
 Program = Sequence[Call]
 Known = Callable[["Difference"], bool]
@@ -64,7 +65,8 @@ class Difference:
         return "survey", *sorted(map(str, parts))
 
     def __str__(self) -> str:
-        return f"{self.call}\n  ours      {self.ours!r}\n  reference {self.reference!r}"
+        ours, reference = repr(self.ours)[:SHOWN_LEN], repr(self.reference)[:SHOWN_LEN]
+        return f"{self.call}\n  ours      {ours}\n  reference {reference}"
 
 
 def reference_parents() -> tuple[Path, Path]:

@@ -6,6 +6,7 @@ times by whether they changed, and set times by value.
 
 import ctypes
 import errno
+import hashlib
 import os
 import resource
 import signal
@@ -22,6 +23,7 @@ SET_TIME_NS_MAX = 1_500_000_000_000_000_000
 TIME_NOW = -1
 TIME_LEFT = -2
 READ_LEN_MAX = 1 << 22
+CONTENT_SHOWN_LEN = 32
 SLOTS_COUNT = 4
 
 
@@ -98,7 +100,7 @@ class World:
 
     def seen(self, found: os.stat_result) -> tuple[Value, ...]:
         """What both worlds must agree on. A directory's size is its file system's affair."""
-        # Who preallocates gets blocks or not, as the file system likes.
+        # Who preallocates, or copies a hole, gets blocks or not, as the file system likes.
         has_blocks = found.st_blocks > 0 if (
             stat.S_ISREG(found.st_mode) and not self._preallocated) else None
         size = -1 if stat.S_ISDIR(found.st_mode) else found.st_size
@@ -288,6 +290,7 @@ class World:
 
     def do_copy_range(self, source: int, offset: int, target: int, to: int, length: int) -> Value:
         """copy_file_range(2), as often as it takes: how much one call copies is not said."""
+        self._preallocated = True
         done_len = 0
         while step_len := os.copy_file_range(self._fd(source), self._fd(target),
                                              length - done_len, offset + done_len, to + done_len):
@@ -345,7 +348,10 @@ def _kind(path: bytes) -> int:
 def _content(path: bytes) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_NOATIME)
     try:
-        return os.pread(fd, READ_LEN_MAX, 0)
+        content = os.pread(fd, READ_LEN_MAX, 0)
+        if len(content) <= CONTENT_SHOWN_LEN:
+            return content
+        return b"%d bytes, %s" % (len(content), hashlib.blake2b(content).hexdigest()[:16].encode())
     finally:
         os.close(fd)
 

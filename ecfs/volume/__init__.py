@@ -9,6 +9,7 @@ from ecfs.volume.creating import PoolMade
 from ecfs.volume.descent import Freshness
 from ecfs.volume.entry import create_pool, open_volume, peek_pool
 from ecfs.volume.environment import Environment, Host, OpenOptions, PoolOrder, Secret
+from ecfs.volume.everywhere import on_online
 from ecfs.volume.leftovers import clear_leftovers
 from ecfs.volume.locate import (
     Located,
@@ -21,7 +22,6 @@ from ecfs.volume.locate import (
 from ecfs.volume.membership import exchange_member
 from ecfs.volume.mending import mend_labels, mend_records
 from ecfs.volume.opening import claimer_of
-from ecfs.volume.records import on_online
 from ecfs.volume.space import VolumeSpace
 from ecfs.volume.status import PoolStatus, TargetStatus
 from ecfs.volume.tending import Tender

@@ -22,6 +22,7 @@ class AuditMatch(StrEnum):
     OTHER_LOG = "other_log"
     OTHER_CLIENT = "other_client"
     NOT_RECORDED = "not_recorded"
+    NOT_KEPT = "not_kept"
 
     @property
     def is_alarm(self) -> bool:
@@ -44,6 +45,9 @@ _TEXTS = {
     AuditMatch.NOT_RECORDED: (
         "commit {seq} names no audit log: its writer ({host}, writer {writer}) had none that it "
         "could write"),
+    AuditMatch.NOT_KEPT: (
+        "line {count} of the log, which commit {seq} names, is older than what the log keeps: "
+        "nothing can be compared before the next commit"),
 }
 
 
@@ -98,7 +102,9 @@ def compare_audit(commit: Commit, journal: Journal, *, host: str,
         match = AuditMatch.MATCHES
     else:
         own = journal.audit_head()
-        if (own is not None and own.log == head.log) or (
+        if own is not None and own.log == head.log and not journal.audit_keeps(head):
+            match = AuditMatch.NOT_KEPT
+        elif (own is not None and own.log == head.log) or (
                 anchor is not None and anchor.epoch == commit.epoch):
             match = AuditMatch.MISSING
         elif commit.host == host:

@@ -7,7 +7,7 @@ long to wait before a takeover; safety is RECHECK.
 
 import fcntl
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
@@ -35,7 +35,8 @@ from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet
 from ecfs.targets import Target
 from ecfs.volume.environment import Host
-from ecfs.volume.records import on_online
+from ecfs.volume.everywhere import on_online
+from ecfs.volume.recordfiles import bad_claim_kind
 
 
 def box_keys(master: MasterKey, pool_id: bytes, purpose: str) -> BoxKeys:
@@ -95,7 +96,7 @@ class Claimed:
 
 @dataclass(slots=True)
 class Claimer:
-    """Claims a pool for one writer."""
+    """Claims a pool for one writer. `held`: the targets that took the claim."""
 
     fleet: Fleet
     keys: BoxKeys
@@ -105,6 +106,7 @@ class Claimer:
     host: Host
     members: tuple[bytes, ...]
     quorum: int
+    held: set[bytes] = field(default_factory=set)
 
     async def look(self) -> ClaimView:
         """The newest authentic claim, the highest epoch that any name shows, and heartbeats."""
@@ -129,15 +131,20 @@ class Claimer:
         epochs = epochs_among(names, CLAIM_PATTERN)
         claims: list[Claim] = []
         for epoch in epochs[:4]:
+            data = b""
             try:
-                claims.append(decode_claim(target.read(claim_name(epoch), 0, BLOCK_LEN),
-                                           self.keys, epoch))
+                data = target.read(claim_name(epoch), 0, BLOCK_LEN)
+                claims.append(decode_claim(data, self.keys, epoch))
             except Damage as damage:
-                self.journal.record(Event(EventKind.CLAIM_BAD,
-                                          f"{target.path}: {claim_name(epoch)}: {damage}"))
+                self.journal.record(Event(bad_claim_kind(data),
+                                          f"{target.path}: {claim_name(epoch)}: {damage}",
+                                          target=self.fleet.id_of(target)))
             except TargetError as error:
                 if error.fault not in (Fault.MISSING, Fault.UNSAFE, Fault.IO):
                     raise
+                if error.fault is not Fault.MISSING:
+                    self.journal.record(Event(EventKind.READ_FAILED, str(error),
+                                              target=self.fleet.id_of(target)))
         beat = 0
         if claims:
             try:
@@ -180,7 +187,7 @@ class Claimer:
         name = claim_name(epoch)
         results = await on_online(self.fleet, lambda target: target.create(name, data),
                                   TARGET_SYNC_DEADLINE_S)
-        good = set()
+        good = self.held = set()
         for target_id, result in results.items():
             if not isinstance(result, TargetError):
                 good.add(target_id)

@@ -19,7 +19,7 @@ from ecfs.formats import (
 )
 from ecfs.stripes import Fleet
 from ecfs.targets import Target
-from ecfs.volume.records import on_online
+from ecfs.volume.everywhere import on_online
 
 _log = logging.getLogger("ecfs.volume")
 _FILES_OF_EPOCH = ((COMMITS_PATTERN, commits_name), (HEARTBEAT_PATTERN, heartbeat_name),

@@ -30,6 +30,7 @@ LABELS_TRIED_MAX = 4
 @dataclass(slots=True)
 class Sighting:
     """What lies at one path: a target with labels (newest first), or the reason why there is none.
+    `was_given`: the user named the path, and not only some label, which anybody may have written.
     """
 
     path: str
@@ -38,6 +39,7 @@ class Sighting:
     labels: list[SignedLabel] = field(default_factory=list)
     reason: str = ""
     unknown_format: UnknownFormat | None = None
+    was_given: bool = False
 
     def close(self) -> None:
         """Let go of the target and its lane."""
@@ -126,6 +128,8 @@ async def look_everywhere(paths: Iterable[str], environment: Environment) -> lis
             raise SameTarget(f"{given[index]} is the same directory as "
                              f"{given[real.index(path)]}; give each target once")
     sightings = await look_all(given, environment)
+    for sighting in sightings:
+        sighting.was_given = True
     known = set(real)
     pool = pool_of(sightings)
     named = Counter(path for sighting in sightings if sighting.pool_id == pool and pool
@@ -180,13 +184,15 @@ def unlock(sightings: list[Sighting], secret: Secret, pinned: dict[str, str],
 
 def _slots_of(sightings: Iterable[Sighting]) -> list[KeySlot]:
     """The key slots that labels show, those of most targets first: a few targets with slots of
-    their own making cannot use up the runs of the KDF that an unlock allows."""
-    votes: Counter[KeySlot] = Counter()
+    their own making cannot use up the runs of the KDF that an unlock allows. What is at a path that
+    only a label names comes after: one that lies may name dozens of folders of its own."""
+    given: Counter[KeySlot] = Counter()
+    others: Counter[KeySlot] = Counter()
     for sighting in sightings:
         # Once for each target, and in an order that is the same in every run.
-        votes.update(list(dict.fromkeys(
+        (given if sighting.was_given else others).update(list(dict.fromkeys(
             slot for signed in sighting.labels for slot in signed.label.slots)))
-    return [slot for slot, _ in votes.most_common()]
+    return sorted({**given, **others}, key=lambda slot: (-given[slot], -others[slot]))
 
 
 def _choose_pool(sightings: list[Sighting], pinned: dict[str, str]) -> bytes:

@@ -11,7 +11,8 @@ from ecfs.formats import BoxKeys, CheckpointPointer, claim_name, commits_name, r
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member
 from ecfs.targets import Target
-from ecfs.volume.records import Found, LogView, on_online, read_log
+from ecfs.volume.everywhere import on_online
+from ecfs.volume.records import Found, LogView, read_log
 from ecfs.volume.recovery import Chain, chains
 
 Groups = tuple[tuple[bytes, ...], ...]

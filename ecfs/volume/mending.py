@@ -7,9 +7,9 @@ from ecfs.base.limits import LABEL_LEN_MAX
 from ecfs.formats import check_label, decode_label, encode_label, labels_among
 from ecfs.observe import Event, EventKind
 from ecfs.targets import Target
+from ecfs.volume.everywhere import on_online
 from ecfs.volume.labelling import LABELS_KEPT
 from ecfs.volume.locate import LabelMac, label_mac
-from ecfs.volume.records import on_online
 from ecfs.volume.volume import Volume
 
 

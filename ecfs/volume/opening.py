@@ -75,6 +75,9 @@ async def _open_pool(paths: Iterable[str], secret: Secret, environment: Environm
     before_ns = environment.clock.monotonic_ns()
     try:
         located = unlock(sightings, secret, memory.load(), journal)
+        kdf_s = (environment.clock.monotonic_ns() - before_ns) / NS_PER_S
+        journal.pool_id = located.pool_id
+        writable, quorum = check_known(located.label), quorum_of(located.label)
     except BaseException:
         for sighting in sightings:
             sighting.close()
@@ -82,12 +85,7 @@ async def _open_pool(paths: Iterable[str], secret: Secret, environment: Environm
     for sighting in sightings:
         if all(sighting is not kept for kept in located.sightings.values()):
             sighting.close()
-    kdf_s = (environment.clock.monotonic_ns() - before_ns) / NS_PER_S
-    journal.pool_id = located.pool_id
-    label = located.label
-    writable = check_known(label)
     fleet = _fleet(located, environment, journal)
-    quorum = quorum_of(label)
     opened = Opened(environment, journal, located, fleet, quorum,
                     HostLock(environment.run_dir, located.pool_id),
                     AnchorFile(environment.state_dir, located.pool_id, chosen=options.anchor_dir),

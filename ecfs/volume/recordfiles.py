@@ -5,6 +5,7 @@ from ecfs.base.errors import Damage, Fault, TargetError
 from ecfs.base.limits import COMMIT_RECORD_LEN_MAX
 from ecfs.base.units import BLOCK_LEN
 from ecfs.formats import COMMIT, BoxKeys, commits_name, decode_commit, peek_box
+from ecfs.observe import EventKind
 from ecfs.targets import Target
 
 
@@ -18,6 +19,12 @@ def read_past_errors(target: Target, name: str, at: int, length: int) -> bytes |
             if error.fault is not Fault.IO:
                 raise
     return None
+
+
+def bad_claim_kind(data: bytes) -> EventKind:
+    """What it is called when a claim does not open: one that is cut off is what a crash leaves of a
+    claim that was being made, and blames nobody."""
+    return EventKind.RECORD_TORN if len(data) < BLOCK_LEN else EventKind.CLAIM_BAD
 
 
 def other_record(target: Target, epoch: int, offset: int, record: bytes, keys: BoxKeys) -> bool:

@@ -4,10 +4,9 @@ All members hold the same records at the same offsets of `commits.<epoch>`; a me
 has a hole there. A reader believes nothing but what opens, and scans past what does not.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 from ecfs.base.errors import Damage, Fault, Fenced, ReadOnly, TargetError
 from ecfs.base.limits import (
@@ -31,10 +30,17 @@ from ecfs.formats import (
     peek_box,
     record_hash,
 )
-from ecfs.observe import Event, EventKind, Journal
+from ecfs.observe import Event, Journal
 from ecfs.stripes import Fleet, Member, run_jobs
 from ecfs.targets import Target
-from ecfs.volume.recordfiles import other_record, punch, read_past_errors, trim
+from ecfs.volume.everywhere import TargetWork
+from ecfs.volume.recordfiles import (
+    bad_claim_kind,
+    other_record,
+    punch,
+    read_past_errors,
+    trim,
+)
 
 SCAN_LEN_MAX = 512 * MIB
 SCAN_CHUNK_LEN = 4 * MIB
@@ -44,7 +50,6 @@ UNREADABLE_BLOCKS_MAX = 256
 CLAIMS_CHECKED_MAX = 256
 _ZEROS = bytes(64 * KIB)
 
-TargetWork = Callable[[Target], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +356,8 @@ class RecordWriter:
                 claim = decode_claim(data, self._claim_keys, epoch)
             except Damage:
                 self._journal.record(Event(
-                    EventKind.CLAIM_BAD, f"{target.path}: claim of epoch {epoch} is no claim"))
+                    bad_claim_kind(data), f"{target.path}: claim of epoch {epoch} is no claim",
+                    target=self._fleet.id_of(target)))
                 continue
             return Fenced(f"{claim.host} has claimed the pool (epoch {epoch}); this mount is "
                           "read-only now. Unmount it")
@@ -384,15 +390,3 @@ class RecordWriter:
         name = commits_name(epoch)
         if offset:
             await self._on_members(lambda target: punch(target, name, offset))
-
-
-async def on_online(fleet: Fleet, work: TargetWork,
-                    deadline_s: float = TARGET_DEADLINE_S) -> dict[bytes, Any]:
-    """Do something on every target that is there; results or TargetErrors by target id."""
-    online = fleet.online()
-    jobs = []
-    for member in online:
-        assert member.target is not None and member.lane is not None
-        jobs.append((member.lane, partial(work, member.target)))
-    results = await run_jobs(jobs, deadline_s)
-    return dict(zip([member.id for member in online], results, strict=True))

@@ -9,7 +9,7 @@ from ecfs.base.limits import INODES_SHOWN_MAX, RESERVE_LEN_MIN
 from ecfs.erasure import Geometry
 from ecfs.stripes import Fleet, StripeStore
 from ecfs.targets import Space, Target
-from ecfs.volume.records import on_online
+from ecfs.volume.everywhere import on_online
 
 REFRESH_INTERVAL_S = 1.0
 

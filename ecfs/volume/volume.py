@@ -18,12 +18,13 @@ from ecfs.base.ids import InodeId
 from ecfs.base.limits import DAMAGED_PATHS_MAX, TRANSACTION_PAGES_MAX
 from ecfs.base.units import MIB, NS_PER_S
 from ecfs.content import Files
-from ecfs.formats import KIND_CONTENT, CheckpointPointer, SegmentEntry, column_name
+from ecfs.formats import CheckpointPointer, SegmentEntry, column_name
 from ecfs.namespace import Tree
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member, MemberState, ShardFault, StripeRef, StripeStore
 from ecfs.volume.anchor import Anchor
 from ecfs.volume.auditing import evidence_now, note_unwritable
+from ecfs.volume.behind import find_behind, may_lack
 from ecfs.volume.checkpointing import Checkpointer
 from ecfs.volume.claiming import box_keys
 from ecfs.volume.committing import Committer, Tip
@@ -109,7 +110,7 @@ class Volume:
         self.rejoiner: Rejoiner | None = None
         self._strays_removed = False
         self.files.on_damage = self.note_damage
-        self.store.may_lack = self._may_lack
+        self.store.may_lack = partial(may_lack, self.files.tables)
         if mender is not None:
             self.files.set_mender(mender.report)
             self.store.on_fault = mender.report
@@ -181,7 +182,8 @@ class Volume:
             except ReadOnly as error:
                 opened.read_only = str(error)
                 self.committer = None
-        self._find_behind()
+        find_behind(self.fleet, self.files.tables,
+                    (self.opened.label.epoch, self.opened.label.generation), self.journal)
         await self.meter.refresh()
         self.nursery.start_soon(self.meter.run)
         if self.committer is not None:
@@ -286,25 +288,6 @@ class Volume:
             _log.critical("%s", self.broken)
         else:
             _log.error("in the background: %s", error)
-
-    def _find_behind(self) -> None:
-        """Which targets may lack shards: older labels than others, or noted before."""
-        newest = (self.opened.label.epoch, self.opened.label.generation)
-        noted = self.files.tables.behind() | self.files.tables.missing_targets()
-        for member in self.fleet:
-            if member.online and (
-                    member.behind or member.generation < newest or member.id in noted):
-                member.behind = True
-                self.journal.record(Event(
-                    EventKind.TARGET_STALE, f"target {member.name} ({member.path}) may lack what "
-                    "was written without it and is compared in full", target=member.id))
-
-    def _may_lack(self, target_id: bytes, ref: StripeRef) -> bool:
-        """What a target missed of content is in a table; of metadata nobody keeps account."""
-        if ref.kind != KIND_CONTENT:
-            return True
-        row = self.files.tables.stripe_at(ref.segment.id, ref.offset)
-        return row is None or self.files.tables.was_missed(target_id, row.id)
 
     # -- checkpoints and space ---------------------------------------------------------------
 

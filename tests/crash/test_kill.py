@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.world import Model, some_bytes
+from ecfs.testing.oracle import Oracle
+from ecfs.testing.trees import Seen, snapshot_below
+from tests.crash.world import some_bytes
 
 LOOPS_COUNT = int(os.environ.get("ECFS_KILL_LOOPS", "10"))
 SEED = int(os.environ.get("ECFS_KILL_SEED", "1"))
@@ -105,11 +107,11 @@ def pool() -> Iterator[RealPool]:
 
 
 class Writer:
-    """Changes files and tells the model what was acknowledged, until the mount dies."""
+    """Changes files and tells the oracle what was acknowledged, until the mount dies."""
 
-    def __init__(self, root: Path, model: Model, seed: int) -> None:
+    def __init__(self, root: Path, oracle: Oracle, seed: int) -> None:
         self._root = root
-        self._model = model
+        self._oracle = oracle
         self._source = random.Random(seed)
         self._seed = seed
         self.acknowledged_count = 0
@@ -138,24 +140,21 @@ class Writer:
     def _put(self, name: bytes, number: int, *, sync: bool) -> None:
         """Bytes somewhere in a file."""
         length = self._source.choice([1, 700, 5_000, 40_000, 300_000])
-        before = self._model.now(name) or b""
-        offset = self._source.randrange(len(before) + 1)
+        if not self._oracle.exists(name):
+            self._oracle.create(name)
+        offset = self._source.randrange(len(self._oracle.read(name)) + 1)
         data = some_bytes((self._seed, number), length)
-        after = before[:offset] + data + before[offset + length:]
         # Told first: from the first byte on the file may be the new one.
-        self._model.wrote(name, after)
+        self._oracle.write(name, offset, data)
         fd = os.open(self._path(name), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             os.pwrite(fd, data, offset)
             if sync:
                 os.fsync(fd)
-                self._acknowledge(name)
+                self._oracle.fsync(name)
+                self.acknowledged_count += 1
         finally:
             os.close(fd)
-
-    def _acknowledge(self, *names: bytes) -> None:
-        self._model.committed(*names)
-        self.acknowledged_count += 1
 
     def _sync_folder(self) -> None:
         fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
@@ -163,6 +162,8 @@ class Writer:
             os.fsync(fd)
         finally:
             os.close(fd)
+        self._oracle.fsync_dir()
+        self.acknowledged_count += 1
 
     def _write(self, number: int) -> None:
         self._put(self._name(), number, sync=True)
@@ -175,52 +176,50 @@ class Writer:
         name = self._name()
         data = some_bytes((self._seed, number, "new"), self._source.choice([10, 9_000, 150_000]))
         fresh = b"fresh%d-%d" % (self._seed, number)
-        self._model.wrote(fresh, data)
+        self._oracle.create(fresh)
+        self._oracle.write(fresh, 0, data)
         with open(self._path(fresh), "wb") as file:
             file.write(data)
-            if self._model.now(name) is None:
+            if not self._oracle.exists(name):
                 # Only a rename over something brings the content along by itself.
                 file.flush()
                 os.fsync(file.fileno())
-        self._model.renamed(fresh, name)
+                self._oracle.fsync(fresh)
+        self._oracle.rename(fresh, name)
         os.rename(self._path(fresh), self._path(name))
         self._sync_folder()
-        self._acknowledge(name)
 
     def _unlink(self, number: int) -> None:
         name = self._name()
-        if self._model.now(name) is not None:
-            self._model.named(name, None)
+        if self._oracle.exists(name):
+            self._oracle.unlink(name)
             os.unlink(self._path(name))
             self._sync_folder()
-            self._acknowledge(name)
 
     def _truncate(self, number: int) -> None:
         name = self._name()
-        data = self._model.now(name)
-        if data is not None:
-            size = self._source.randrange(len(data) + 1)
-            self._model.named(name, data[:size])
+        if self._oracle.exists(name):
+            size = self._source.randrange(len(self._oracle.read(name)) + 1)
+            self._oracle.truncate(name, size)
             os.truncate(self._path(name), size)
             self._sync_folder()
-            self._acknowledge(name)
 
 
-def contents(root: Path) -> dict[bytes, bytes]:
-    """All files of the mount."""
-    return {os.fsencode(path.name): path.read_bytes() for path in root.iterdir()}
+def contents(root: Path) -> dict[bytes, Seen]:
+    """All that is on the mount."""
+    return snapshot_below(str(root))
 
 
 def test_killed_again_and_again(pool: RealPool) -> None:
     source = random.Random(SEED)
-    model = Model()
+    oracle = Oracle()
     acknowledged_count = 0
     for loop in range(LOOPS_COUNT):
         pool.mount()
         found = contents(pool.mountpoint)
-        model.check(found, torn=True)
-        model.settle(found)
-        writer = Writer(pool.mountpoint, model, SEED * 1_000 + loop)
+        oracle.check(found, torn=True)
+        oracle.settle(found)
+        writer = Writer(pool.mountpoint, oracle, SEED * 1_000 + loop)
         thread = threading.Thread(target=writer.run)
         thread.start()
         # The writer goes on until the mount dies under it.
@@ -233,15 +232,15 @@ def test_killed_again_and_again(pool: RealPool) -> None:
         if loop % FSCK_EVERY == FSCK_EVERY - 1:
             pool.mount()
             found = contents(pool.mountpoint)
-            model.check(found, torn=True)
-            model.settle(found)
+            oracle.check(found, torn=True)
+            oracle.settle(found)
             pool.unmount()
             pool.fsck()
             pool.mount()
             assert contents(pool.mountpoint) == found
             pool.kill()
     pool.mount()
-    model.check(contents(pool.mountpoint), torn=True)
+    oracle.check(contents(pool.mountpoint), torn=True)
     pool.unmount()
     pool.fsck()
     assert acknowledged_count > 5 * LOOPS_COUNT

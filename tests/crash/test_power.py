@@ -12,9 +12,11 @@ import pytest
 
 from ecfs.base.errors import EcfsError
 from ecfs.erasure import Geometry
+from ecfs.testing.oracle import Oracle
 from ecfs.testing.pools import Ground
+from ecfs.testing.trees import Kind, Seen, snapshot_of
 from tests.crash.workload import Workload
-from tests.crash.world import MemoryDisks, Model, Power, memory_ground
+from tests.crash.world import MemoryDisks, Power, memory_ground
 
 STEP = int(os.environ.get("ECFS_CRASH_STEP", "4"))
 PARTS_COUNT = 4
@@ -32,8 +34,8 @@ class Site:
         self._saved = base / "saved"
         self.disks = self._origin
         self.ground = self._ground()
-        self._contents: dict[bytes, bytes] = {}
-        self.model = Model()
+        self._contents: dict[bytes, Seen] = {}
+        self.oracle = Oracle()
 
     def _ground(self) -> Ground:
         return memory_ground(self._base / "pool", self.disks, geometry=self._geometry,
@@ -43,9 +45,9 @@ class Site:
         """The pool as it is before the workload."""
         await self.ground.create()
         async with self.ground.open() as opening:
-            await Workload(opening, Model()).prepare()
+            await Workload(opening, Oracle()).prepare()
         async with self.ground.open() as opening:
-            self._contents = await opening.shell.contents()
+            self._contents = await snapshot_of(opening.shell)
         self.ground.save(self._saved)
 
     def reset(self, power: Power) -> None:
@@ -54,7 +56,7 @@ class Site:
         self.disks = self._origin.copy()
         self.disks.power = power
         self.ground = self._ground()
-        self.model = Model(self._contents)
+        self.oracle = Oracle(self._contents)
 
     async def live(self, power: Power, salt: object = 0) -> None:
         """Mount, run the workload, unmount; if the power goes, that is the end of it."""
@@ -62,7 +64,7 @@ class Site:
         try:
             with power.scope:
                 async with self.ground.open_and_crash() as opening:
-                    await Workload(opening, self.model, salt).run()
+                    await Workload(opening, self.oracle, salt).run()
                     await opening.volume.close()
         except* EcfsError:
             if not power.is_out:
@@ -71,21 +73,22 @@ class Site:
     async def recovered(self) -> None:
         """Mount again: the tree is one that may be, and it is whole; then it goes on."""
         async with self.ground.open() as opening:
-            found = await opening.shell.contents()
-            self.model.check(found)
+            found = await snapshot_of(opening.shell)
+            self.oracle.check(found)
             assert not opening.volume.read_only
             assert opening.volume.database.integrity_findings() == []
-            self.model.settle(found)
+            self.oracle.settle(found)
             await opening.shell.write(b"afterwards", b"a" * 12_345)
             await opening.shell.fsync(b"afterwards")
-            self.model.settle(found | {b"afterwards": b"a" * 12_345})
+            self.oracle.settle(found | {
+                b"afterwards": Seen(Kind.FILE, -1, b"a" * 12_345)})
 
     async def proven(self) -> None:
         """After all that, nothing is wrong and nothing has changed."""
         report = await self.ground.fsck()
         assert report.clean, report.findings
         async with self.ground.open() as opening:
-            self.model.check(await opening.shell.contents())
+            self.oracle.check(await snapshot_of(opening.shell))
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,17 @@
 """A short life of a pool in which everything happens once."""
 
+from ecfs.testing.oracle import Oracle
 from ecfs.testing.pools import Opening
-from tests.crash.world import Model, some_bytes
+from tests.crash.world import some_bytes
 
 
 class Workload:
-    """Steps on an open pool, each told to the model. `salt` makes the bytes differ."""
+    """Steps on an open pool, each told to the oracle. `salt` makes the bytes differ."""
 
-    def __init__(self, opening: Opening, model: Model, salt: object = 0) -> None:
+    def __init__(self, opening: Opening, oracle: Oracle, salt: object = 0) -> None:
         self._opening = opening
         self._shell = opening.shell
-        self._model = model
+        self._oracle = oracle
         self._salt = salt
 
     async def prepare(self) -> None:
@@ -18,10 +19,9 @@ class Workload:
         for path, length in ((b"base", 150_000), (b"other", 40_000), (b"gone", 90_000),
                              (b"small", 900)):
             await self._write(path, length)
+        self._oracle.mkdir(b"folder")
         self._shell.make_folder(b"folder")
-        self._model.named(b"folder", b"")
-        await self._opening.volume.fsync(None)
-        self._model.all_committed()
+        await self._all()
 
     async def run(self) -> None:
         """The whole of it."""
@@ -43,7 +43,7 @@ class Workload:
         await self._all()
         self._unlink(b"folder/deep")
         await self._opening.volume.tend()
-        self._model.committed()
+        self._oracle.committed()
         await self._write(b"inline", 6_000)
         await self._fsync(b"inline")
         await self._compact()
@@ -53,36 +53,34 @@ class Workload:
 
     async def _write(self, path: bytes, length: int, *, offset: int = 0) -> None:
         data = some_bytes((self._salt, path, length, offset), length)
+        if not self._oracle.exists(path):
+            self._oracle.create(path)
+        self._oracle.write(path, offset, data)
         await self._shell.write(path, data, offset)
-        before = self._model.now(path) or b""
-        self._model.wrote(path, before[:offset].ljust(offset, b"\0") + data
-                          + before[offset + length:])
 
     async def _fsync(self, path: bytes) -> None:
         await self._shell.fsync(path)
-        self._model.committed(path)
+        self._oracle.fsync(path)
 
     async def _rename(self, old: bytes, new: bytes) -> None:
+        self._oracle.rename(old, new)
         await self._shell.rename(old, new)
-        self._model.renamed(old, new)
 
     def _unlink(self, path: bytes) -> None:
+        self._oracle.unlink(path)
         self._shell.unlink(path)
-        self._model.named(path, None)
 
     async def _truncate(self, path: bytes, size: int) -> None:
-        data = self._model.now(path)
-        assert data is not None
+        self._oracle.truncate(path, size)
         await self._shell.truncate(path, size)
-        self._model.named(path, data[:size])
 
     async def _checkpoint(self) -> None:
         await self._opening.volume.checkpoint()
-        self._model.committed()
+        self._oracle.committed()
 
     async def _all(self) -> None:
         await self._opening.volume.fsync(None)
-        self._model.all_committed()
+        self._oracle.sync()
 
     async def _compact(self) -> None:
         """Move what lives in every segment that is closed."""
@@ -91,4 +89,4 @@ class Workload:
         for segment_id in sorted(set(volume.files.index.segments) - open_ids)[:2]:
             await volume.files.compact(segment_id)
         await volume.tend()
-        self._model.committed()
+        self._oracle.committed()

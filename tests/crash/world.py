@@ -1,4 +1,4 @@
-"""Targets in memory on one power line, a model of what must survive, and a workload."""
+"""Targets in memory on one power line."""
 
 import random
 from collections.abc import Callable
@@ -10,11 +10,6 @@ import trio
 from ecfs.base.errors import Fault, TargetError
 from ecfs.targets import FaultyTarget, MemoryTarget, Outcome, Target
 from ecfs.testing.pools import Ground
-
-_PAGE_LEN = 4096
-
-State = bytes | None
-"""Content of a path; None where nothing is."""
 
 
 class SteadyTarget(FaultyTarget):
@@ -108,112 +103,6 @@ def memory_ground(base: Path, disks: MemoryDisks, **changes: object) -> Ground:
     for name, value in changes.items():
         setattr(ground, name, value)
     return ground
-
-
-@dataclass(slots=True)
-class _Past:
-    """States that a path had, oldest first. Those before `floor` cannot come back. `named`: the
-    newest state that a change of names or sizes brought about."""
-
-    states: list[State]
-    floor: int = 0
-    named: int = 0
-
-
-class Model:
-    """What a tree may look like after a crash.
-
-    A commit makes all changes of names and sizes durable that came before it, and of contents those
-    of the files that were flushed with it.
-    """
-
-    def __init__(self, durable: dict[bytes, bytes] | None = None) -> None:
-        self._pasts = {path: _Past([data]) for path, data in (durable or {}).items()}
-
-    def wrote(self, path: bytes, data: bytes) -> None:
-        """The file holds `data` now, in the buffer at least."""
-        past = self._past(path)
-        if past.states[-1] is None:
-            self._named(path, b"")
-        past.states.append(data)
-
-    def named(self, path: bytes, state: State) -> None:
-        """A name came, went, or a file was cut."""
-        self._named(path, state)
-
-    def _named(self, path: bytes, state: State) -> None:
-        past = self._past(path)
-        past.states.append(state)
-        past.named = len(past.states) - 1
-
-    def renamed(self, old: bytes, new: bytes) -> None:
-        """Content and all: if something was there before, else the bytes may come later."""
-        data = self.now(old)
-        replaces = self.now(new) is not None
-        assert data is not None
-        if replaces:
-            self._named(new, data)
-        else:
-            for state in self._past(old).states[self._past(old).named:]:
-                self._past(new).states.append(state)
-            self._past(new).named = len(self._past(new).states) - (
-                len(self._past(old).states) - self._past(old).named)
-        self._named(old, None)
-
-    def committed(self, *flushed: bytes) -> None:
-        """A commit was acknowledged; the content of these files was flushed before it."""
-        for path, past in self._pasts.items():
-            past.floor = max(past.floor, past.named)
-            if path in flushed:
-                past.floor = len(past.states) - 1
-
-    def all_committed(self) -> None:
-        """Everything is durable."""
-        self.committed(*self._pasts)
-
-    def now(self, path: bytes) -> State:
-        """The newest state of a path."""
-        return self._past(path).states[-1]
-
-    def check(self, found: dict[bytes, bytes], *, torn: bool = False) -> None:
-        """A tree after a crash is one that may be.
-
-        `torn`: where the kernel sends pages by itself, a file that was being written may have some
-        of the old bytes and some of the new.
-        """
-        for path in found.keys() | self._pasts.keys():
-            past = self._pasts.get(path, _Past([None]))
-            allowed = past.states[past.floor:]
-            state = found.get(path)
-            assert state in allowed or (torn and _is_mixture(state, allowed)), (
-                f"{path!r} is {_short(state)}, expected one of {list(map(_short, allowed))}")
-
-    def settle(self, found: dict[bytes, bytes]) -> None:
-        """What was found after a recovery is what counts from now on."""
-        self._pasts = {path: _Past([data]) for path, data in found.items()}
-
-    def _past(self, path: bytes) -> _Past:
-        return self._pasts.setdefault(path, _Past([None]))
-
-
-def _is_mixture(state: State, allowed: list[State]) -> bool:
-    """Whether each byte is that of an allowed state at its place, or a hole not written yet."""
-    present = [one for one in allowed if one is not None]
-    if state is None or len(present) < 2 or not (
-            min(map(len, present)) <= len(state) <= max(map(len, present))):
-        return False
-    for at in range(0, len(state), _PAGE_LEN):
-        page = state[at : at + _PAGE_LEN]
-        others = [one[at : at + _PAGE_LEN] for one in present]
-        if not any(page == other[: len(page)].ljust(len(page), b"\0") for other in others) and (
-                any(byte and all(other[number : number + 1] != bytes([byte]) for other in others)
-                    for number, byte in enumerate(page))):
-            return False
-    return True
-
-
-def _short(state: State) -> str:
-    return "absent" if state is None else f"{len(state)} bytes {state[:4].hex()}"
 
 
 def some_bytes(seed: object, length: int) -> bytes:

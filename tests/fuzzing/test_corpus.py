@@ -25,7 +25,7 @@ def test_kept_inputs_and_seeds_stay_within_bounds(target: FuzzTarget) -> None:
 def test_any_bytes_are_taken_or_refused(target: FuzzTarget) -> None:
     seeds = list(target.seeds())
 
-    @settings(max_examples=15, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=10, deadline=None, derandomize=True, database=None)
     @given(st.sampled_from(seeds), st.binary(max_size=40), st.integers(0, LENGTH_MAX),
            st.integers(0, LENGTH_MAX))
     def attack(seed: bytes, patch: bytes, at: int, cut: int) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from ecfs.testing.crashes.campaign import Campaign, choices, single, table
 from ecfs.testing.crashes.enumerating import Enumerator
+from ecfs.testing.crashes.grammar import Told
 from ecfs.testing.crashes.judging import Judge
 from ecfs.testing.crashes.pool import keep_in_memory
-from ecfs.testing.crashes.scenarios import Told
 from ecfs.testing.crashes.units import Recordings, Unit, picks_of
 from ecfs.testing.quick import run_in_virtual_time
 

@@ -1,4 +1,4 @@
-"""A campaign of crash states: units in turn, each distinct state judged once; resumable."""
+"""A campaign of crash states: units in turn, each state judged once, counted, resumable."""
 
 import json
 import os
@@ -32,6 +32,7 @@ class Totals:
 
     states: int = 0
     mounts_with_targets_away: int = 0
+    targets_returned: int = 0
     kept_checks: int = 0
     healed_checks: int = 0
     repeated_states: int = 0
@@ -48,10 +49,12 @@ class Totals:
 
 
 class Campaign:
-    """One campaign over a folder that remembers it. `seed` decides the order and the samples."""
+    """One campaign over a folder that remembers it. `seed` decides the order and the samples,
+    `per_batch` how many states a batch of calls gives in each turn."""
 
-    def __init__(self, seed: int, folder: Path | None) -> None:
+    def __init__(self, seed: int, folder: Path | None, *, per_batch: int = PER_BATCH) -> None:
         self.seed = seed
+        self.per_batch = per_batch
         self.folder = folder
         self.totals = Totals()
         self.recordings = Recordings()
@@ -85,19 +88,21 @@ class Campaign:
                     return
             self.turn, self.position = self.turn + 1, 0
 
-    async def unit(self, unit: Unit) -> None:
-        """All states of this turn of one unit."""
+    async def unit(self, unit: Unit, *, findings_max: int = FINDINGS_MAX) -> None:
+        """All states of this turn of one unit, until too much is found."""
         run = await self.recordings.run(unit)
         enumerator = Enumerator(run, unit.name)
         judge = Judge(await self.recordings.pool(unit.size))
         # Until the operations begin, every plain run is the same.
         skipped = frozenset({"mount"}) if unit.scenario == "plain" and (
             self.position % 50) else frozenset[str]()
-        for state in enumerator.states(PER_BATCH, self.turn, skipped=skipped):
+        for state in enumerator.states(self.per_batch, self.turn, skipped=skipped):
             key = blake3(state.digest + run.oracle_at(state.batch)[1]).digest(DIGEST_LEN)
             if key not in self._judged:
                 self._judged.add(key)
                 await self._judge(unit, run, judge, state)
+                if len(self.totals.findings) >= findings_max:
+                    return
         if self.turn == 0:
             self.totals.workloads += 1
             self.totals.workloads_by_length[str(len(unit.words))] += 1
@@ -138,6 +143,7 @@ class Campaign:
         self._fresh.append(state.digest)
         totals.states += 1
         totals.mounts_with_targets_away += bool(chosen.away)
+        totals.targets_returned += chosen.returns
         totals.kept_checks += chosen.keeps
         totals.healed_checks += chosen.heals
         totals.states_with_dropped_changes += state.dropped_count > 0
@@ -157,6 +163,7 @@ class Campaign:
             "crash_points": totals.crash_points, "dropped_subsets": totals.dropped_subsets,
             "states_with_dropped_changes": totals.states_with_dropped_changes,
             "mounts_with_targets_away": totals.mounts_with_targets_away,
+            "targets_returned": totals.targets_returned,
             "kept_checks": totals.kept_checks, "healed_checks": totals.healed_checks,
             "repeated_states": totals.repeated_states, "by_phase": dict(totals.by_phase),
             "by_scenario": dict(totals.by_scenario), "by_size": dict(totals.by_size),
@@ -181,7 +188,8 @@ class Campaign:
             raise ValueError(f"{folder} holds a campaign of seed {told['seed']}")
         self.turn, self.position = told["turn"], told["position"]
         for name in ("states", "workloads", "crash_points", "dropped_subsets", "kept_checks",
-                     "healed_checks", "repeated_states", "states_with_dropped_changes",
+                     "targets_returned", "healed_checks", "repeated_states",
+                     "states_with_dropped_changes",
                      "mounts_with_targets_away", "seconds", "findings"):
             setattr(self.totals, name, told[name])
         for name in ("by_phase", "by_scenario", "by_size", "workloads_by_length"):
@@ -200,13 +208,16 @@ def choices(pool: Any, run: Run, state: State) -> tuple[Chosen, int]:
         away = possible[next(dice) % len(possible)]
     keeps = next(dice) % KEPT_OF == 0
     away_then = frozenset[str]()
-    later = away_choices(pool, suspects | away)
-    if keeps and later and next(dice) % 3 == 0:
+    returns = bool(away) and next(dice) % 4 == 0
+    keeps = keeps or returns
+    # Who has caught up lacks nothing any more.
+    later = away_choices(pool, suspects if returns else suspects | away)
+    if keeps and later and next(dice) % 2 == 0:
         away_then = later[next(dice) % len(later)]
     heals = next(dice) % HEALED_OF == 0
     anchors = len(run.anchors_at(state.batch))
     anchor = min(anchors - 1, (0, 0, 0, 1)[next(dice) % 4])
-    return Chosen(away, (2_000, 34_000)[next(dice) % 2], keeps, away_then, heals), anchor
+    return Chosen(away, returns, (2_000, 34_000)[next(dice) % 2], keeps, away_then, heals), anchor
 
 
 def case_name(unit: Unit, state: State) -> str:
@@ -231,7 +242,8 @@ def commit() -> str:
 def table(summary: dict[str, Any]) -> Iterator[str]:
     """A summary in lines."""
     for name in ("states", "workloads", "crash_points", "dropped_subsets",
-                 "mounts_with_targets_away", "kept_checks", "healed_checks", "seconds"):
+                 "mounts_with_targets_away", "targets_returned", "kept_checks", "healed_checks",
+                 "seconds"):
         yield f"{name.replace('_', ' '):28} {summary[name]}"
     for name, count in sorted(summary["by_phase"].items()):
         yield f"  {name:26} {count}"

@@ -1,5 +1,6 @@
 """Whether a pool comes back from a state that a crash left: mounted, looked at, used, healed."""
 
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 
 import trio
@@ -7,12 +8,12 @@ import trio
 from ecfs.erasure import quorum_for
 from ecfs.repair import FsckMode, check_pool, scrub
 from ecfs.repair.walking import segments_of, walk
+from ecfs.stripes import StripeRef, StripeStore
 from ecfs.testing.crashes.pool import (
     Client,
     CrashPool,
     Disks,
     Images,
-    kept_by,
     mounted,
     some_bytes,
 )
@@ -28,10 +29,12 @@ FRESH = b"afterwards"
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """How a state is met: `away` targets at the mount that follows, how long the new file is,
-    whether it is looked for again with other targets `away_then`, and whether all is healed."""
+    """How a state is met: `away` targets at the mount that follows, whether they return while it is
+    mounted, how long the new file is, whether it is looked for again with other targets
+    `away_then`, and whether all is healed."""
 
     away: frozenset[str] = frozenset()
+    returns: bool = False
     fresh_len: int = 2_000
     keeps: bool = True
     away_then: frozenset[str] = frozenset()
@@ -66,38 +69,44 @@ class Judge:
     async def judge(self, images: Images, oracle: Oracle, anchor: Anchor | None,
                     chosen: Chosen) -> dict[bytes, Seen]:
         """What is found. Raises whatever shows that the pool did not come back."""
-        pool, client = self._pool, Client(anchor)
+        client = Client(anchor)
         disks = Disks(images, chosen.away)
         fresh = Seen(Kind.FILE, -1, some_bytes("fresh", chosen.fresh_len))
-        with kept_by(client), trio.fail_after(MOUNT_WAIT_S):
-            async with mounted(pool.environment("judge/1", disks.open), pool.paths) as opening:
+        with trio.fail_after(MOUNT_WAIT_S + HEAL_WAIT_S):
+            async with self._mounted("judge/1", client, disks) as opening:
                 _check_writable(opening)
                 found = await snapshot_of(opening.shell)
                 oracle.check(found)
                 await opening.shell.write(FRESH, fresh.data)
                 await opening.shell.fsync(FRESH)
+                if chosen.returns:
+                    disks.away = frozenset()
+                    await opening.volume.tend()
+                    await _caught_up(opening)
+                    await opening.volume.fsync(None)
             expected = found | {FRESH: fresh}
             disks.crash()
             disks.away = chosen.away_then
             if chosen.keeps:
-                async with mounted(pool.environment("judge/2", disks.open),
-                                   pool.paths) as opening:
+                async with self._mounted("judge/2", client, disks) as opening:
                     _check_writable(opening)
                     Oracle(expected).check(await snapshot_of(opening.shell))
                 disks.crash()
         if chosen.heals:
-            with kept_by(client):
-                await self._heal(disks, expected)
+            await self._heal(client, disks, expected)
         return found
 
-    async def _heal(self, disks: Disks, expected: dict[bytes, Seen]) -> None:
+    def _mounted(self, seed: str, client: Client,
+                 disks: Disks) -> AbstractAsyncContextManager[Opening]:
+        return mounted(self._pool.environment(seed, client, disks.open), self._pool.paths)
+
+    async def _heal(self, client: Client, disks: Disks,
+                    expected: dict[bytes, Seen]) -> None:
         """With all targets there: nothing is wrong any more after a while and a scrub."""
         pool = self._pool
         disks.away = frozenset()
-        async with mounted(pool.environment("judge/3", disks.open), pool.paths) as opening:
-            with trio.fail_after(HEAL_WAIT_S):
-                while opening.volume.status().state != "healthy":
-                    await trio.sleep(1.0)
+        async with self._mounted("judge/3", client, disks) as opening:
+            await _caught_up(opening)
             first = await scrub(opening.volume)
             again = await scrub(opening.volume)
             if first.unreadable_count or again.bad_count or again.unreadable_count:
@@ -108,12 +117,19 @@ class Judge:
             await opening.volume.close()
         disks.crash()
         report = await check_pool(pool.paths, SECRET,
-                                  pool.environment("judge/4", disks.open),
+                                  pool.environment("judge/4", client, disks.open),
                                   mode=FsckMode.LOOK, force=True)
         if not report.clean:
             raise Lost(f"fsck: {[str(finding) for finding in report.findings]}")
-        async with mounted(pool.environment("judge/5", disks.open), pool.paths) as opening:
+        async with self._mounted("judge/5", client, disks) as opening:
             Oracle(expected).check(await snapshot_of(opening.shell))
+
+
+async def _caught_up(opening: Opening) -> None:
+    """All targets are there and lack nothing."""
+    with trio.fail_after(HEAL_WAIT_S):
+        while opening.volume.status().state != "healthy":
+            await trio.sleep(1.0)
 
 
 def _check_writable(opening: Opening) -> None:
@@ -125,17 +141,20 @@ async def _check_encoding(opening: Opening) -> None:
     """Every shard on every target is what the code makes of the stripe's data."""
     volume = opening.volume
     for entry, kind, live in segments_of(volume):
-        async for ref, is_live in walk(volume.store, entry, kind, live):
-            examination = await volume.store.examine(ref, note=False)
-            if not is_live and examination.faults:
-                continue
-            data_count = ref.geometry.data
-            if set(examination.bodies) != set(range(ref.geometry.shards)):
-                raise Lost(f"segment {entry.id:x} offset {ref.offset:x}: of its shards only "
-                           f"{sorted(examination.bodies)} are good")
-            data = b"".join(bytes(examination.bodies[column]) for column in range(data_count))
-            fresh = volume.store.code(ref.geometry).encode(data, ref.body_len)
-            for column, parity in enumerate(fresh, data_count):
-                if bytes(parity) != bytes(examination.bodies[column]):
-                    raise Lost(f"segment {entry.id:x} offset {ref.offset:x} column {column}: not "
-                               "what the code makes of the data")
+        async with aclosing(walk(volume.store, entry, kind, live)) as stripes:
+            async for ref, is_live in stripes:
+                await _check_stripe(volume.store, ref, is_live=is_live)
+
+
+async def _check_stripe(store: StripeStore, ref: StripeRef, *, is_live: bool) -> None:
+    examination = await store.examine(ref, note=False)
+    where = f"segment {ref.segment.id:x} offset {ref.offset:x}"
+    if not is_live and examination.faults:
+        return
+    if set(examination.bodies) != set(range(ref.geometry.shards)):
+        raise Lost(f"{where}: of its shards only {sorted(examination.bodies)} are good")
+    data = b"".join(bytes(examination.bodies[column]) for column in range(ref.geometry.data))
+    fresh = store.code(ref.geometry).encode(data, ref.body_len)
+    for column, parity in enumerate(fresh, ref.geometry.data):
+        if bytes(parity) != bytes(examination.bodies[column]):
+            raise Lost(f"{where} column {column}: not what the code makes of the data")

@@ -147,11 +147,11 @@ MUTANTS: dict[str, tuple[Callable[[Patch], None], str]] = {
         (no_metadata_sync, "p3|checkpoint|write n large,fsync n|"),
         (no_record_sync, "p3|plain|write n small,fsync n|"),
         (no_name_sync, "p3|plain|write n small,fsync n|"),
-        (no_secure, "p4|recovery|write n small,fsync n|p4;plain;write n small,fsync n;@9@3.0.0.0"),
-        (no_secure_sync, "p3|killed|write n small,fsync n|p3;plain;write n small,fsync n;@9@1.1.1"),
+        (no_secure, "p4|recovery|write n small,fsync n|p4;plain;write n small,fsync n;@4@14.0.0.0"),
+        (no_secure_sync, "p3|killed|write n small,fsync n|p3;plain;write n small,fsync n;@4@1.1.1"),
         (columns_before_commit, "p3|compaction|write a large,write b large|"),
         (no_flush_at_rename, "p3|plain|write n large,rename n a|"),
         (fsync_of_names_only, "p3|plain|write n small,fsync n|"),
         (acknowledged_by_one, "p3|plain|write n small,fsync n|"),
-        (mend_without_sync, "p3|resilver|write a large,write b large|"))}
+        (mend_without_sync, "p3|stale|write a large,write b large|"))}
 """By name: what is done to the product, and a unit in which it shows."""

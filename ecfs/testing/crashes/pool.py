@@ -1,4 +1,4 @@
-"""A small pool in memory, mounted in virtual time: what is alike in every run and every judgment.
+"""A small pool in memory, mounted in virtual time: the same in every run and every judgment.
 
 Nothing here lies outside of memory: the client's anchor is kept in a `Client`, its audit log goes
 nowhere, and no lock is taken, for no two mounts of one pool are ever at the same time here.
@@ -9,13 +9,13 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PosixPath
+from typing import Any, cast
 
 import pytest
 import trio
 
-from ecfs.base.errors import Fault, TargetError
+from ecfs.base.errors import Bug, Fault, TargetError
 from ecfs.base.units import KIB
 from ecfs.erasure import Geometry
 from ecfs.observe import Journal
@@ -35,7 +35,7 @@ COMMITS_LEN = 32 * KIB
 """How much room a file of commit records reserves here; it is copied often."""
 
 _HOST = Host("crash/0", "boot", 1)
-_NOWHERE = Path("/nonexistent/ecfs-crashes")
+_NOWHERE = PosixPath("/nonexistent/ecfs-crashes")
 _QUIET = logging.getLogger("ecfs.testing.crashes.events")
 
 Images = dict[str, Image]
@@ -77,7 +77,7 @@ def schedule_by(seed: int) -> None:
 
 @dataclass(slots=True)
 class Client:
-    """What the client remembers outside of the pool. `on_anchor` is told of each anchor."""
+    """What a client remembers outside of the pool. `on_anchor` is told of each anchor."""
 
     anchor: Anchor | None = None
     on_anchor: Callable[[Anchor], None] = lambda anchor: None
@@ -109,27 +109,29 @@ class CrashPool:
         """Where its targets are."""
         return tuple(f"/{self.name}/t{number}" for number in range(self.targets_count))
 
-    def environment(self, seed: str, open_target: Callable[[str], Target],
+    def environment(self, seed: str, client: Client, open_target: Callable[[str], Target],
                     open_lane: Callable[[str], AnyLane] = InlineLane) -> Environment:
-        """The outside world of one mount."""
-        return QuietEnvironment(MountClock(), SeededEntropy(f"{self.name}/{seed}"), _NOWHERE,
+        """The outside world of one mount by a client."""
+        state_dir = _StateDir(_NOWHERE)
+        state_dir.client = client
+        return QuietEnvironment(MountClock(), SeededEntropy(f"{self.name}/{seed}"), state_dir,
                                 _NOWHERE, open_target, open_lane, _HOST)
 
     async def build(self) -> None:
         """Make the pool and what is in it before each workload."""
         targets = {path: MemoryTarget(path) for path in self.paths}
-        environment = self.environment("mkfs", lambda path: _Way(targets[path]))
         client = Client()
-        with kept_by(client):
-            await create_pool(PoolOrder(self.paths, self.geometry, SECRET, QUICK_KDF), environment)
-            async with mounted(self.environment("begin", lambda path: _Way(targets[path])),
-                               self.paths) as opening:
-                for path, length in ((b"a", 900), (b"b", 70_000), (b"c", 9_000)):
-                    await opening.shell.write(path, some_bytes(path, length))
-                opening.shell.make_folder(b"d")
-                await opening.volume.fsync(None)
-                self.contents = await snapshot_of(opening.shell)
-                await opening.volume.close()
+        await create_pool(
+            PoolOrder(self.paths, self.geometry, SECRET, QUICK_KDF),
+            self.environment("mkfs", client, lambda path: _way_to(targets[path])))
+        async with mounted(self.environment("begin", client, lambda path: _way_to(targets[path])),
+                           self.paths) as opening:
+            for path, length in ((b"a", 900), (b"b", 70_000), (b"c", 9_000)):
+                await opening.shell.write(path, some_bytes(path, length))
+            opening.shell.make_folder(b"d")
+            await opening.volume.fsync(None)
+            self.contents = await snapshot_of(opening.shell)
+            await opening.volume.close()
         self.anchor = client.anchor
         self.begin = images_of(targets)
 
@@ -151,7 +153,7 @@ class Disks:
         """The target at a path."""
         if path in self.away or path not in self.targets:
             raise TargetError(Fault.MISSING, f"{path}: nothing there")
-        return _Way(self.targets[path])
+        return _way_to(self.targets[path])
 
     def crash(self) -> None:
         """What was not synced is lost."""
@@ -170,6 +172,10 @@ class _Way:
 
     def close(self) -> None:
         """The target itself stays."""
+
+
+def _way_to(target: MemoryTarget) -> Target:
+    return cast(Target, _Way(target))
 
 
 @asynccontextmanager
@@ -200,31 +206,19 @@ def some_bytes(seed: object, length: int) -> bytes:
 
 # -- what is exchanged for the whole of a campaign -----------------------------------------------
 
-_CLIENTS: list[Client] = []
+class _StateDir(PosixPath):
+    """A state directory that is a client's memory."""
 
-
-def kept_by(client: Client) -> "_Kept":
-    """Within this, anchors are those of a client."""
-    return _Kept(client)
-
-
-class _Kept:
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def __enter__(self) -> Client:
-        _CLIENTS.append(self._client)
-        return self._client
-
-    def __exit__(self, *exception: object) -> None:
-        _CLIENTS.pop()
+    client: Client
 
 
 class _MemoryAnchor:
     """In place of `AnchorFile`."""
 
-    def __init__(self, state_dir: Path, pool_id: bytes) -> None:
-        self._client = _CLIENTS[-1]
+    def __init__(self, state_dir: Path, pool_id: bytes, *, chosen: Path | None = None) -> None:
+        if not isinstance(state_dir, _StateDir):
+            raise Bug("an anchor of no client")
+        self._client = state_dir.client
 
     def load(self) -> Anchor | None:
         return self._client.anchor

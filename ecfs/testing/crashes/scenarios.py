@@ -1,4 +1,4 @@
-"""What a pool does while it is recorded: a workload by itself, or with something beside it.
+"""What a pool does while it is recorded: a workload, by itself or beside something else.
 
 A scenario begins with images and an oracle, runs once, and gives back its log.
 """
@@ -13,7 +13,7 @@ from blake3 import blake3
 from ecfs.repair import scrub
 from ecfs.testing.crashes.grammar import Actor, Told
 from ecfs.testing.crashes.media import Entry, Image, Medium
-from ecfs.testing.crashes.pool import Client, CrashPool, Images, kept_by, mounted
+from ecfs.testing.crashes.pool import Client, CrashPool, Images, mounted
 from ecfs.testing.crashes.recording import Batch, Log, Recorder
 from ecfs.testing.oracle import Oracle
 from ecfs.testing.pools import Opening
@@ -92,21 +92,21 @@ async def record(pool: CrashPool, name: str, start: Start, script: Script, *,
     recorder = Recorder({path: medium for path, medium in media.items()
                          if path not in start.away})
     client = Client(start.anchor, recorder.note)
-    environment = pool.environment(f"run/{entropy}", recorder.open_target, recorder.open_lane)
+    environment = pool.environment(f"run/{entropy}", client, recorder.open_target,
+                                   recorder.open_lane)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(recorder.run)
-        with kept_by(client):
-            recorder.phase = "mount"
-            async with mounted(environment, pool.paths) as opening:
-                actor = Actor(opening, recorder, start.contents)
-                for told in start.told:
-                    told.tell(actor.oracle)
-                await script(opening, actor, recorder)
-                recorder.phase = "unmount"
-                # Its own nursery ends with it, but what runs here goes on.
-                with trio.CancelScope(shield=True):
-                    await opening.volume.close()
-                    actor.tell("sync")
+        recorder.phase = "mount"
+        async with mounted(environment, pool.paths) as opening:
+            actor = Actor(opening, recorder, start.contents)
+            for told in start.told:
+                told.tell(actor.oracle)
+            await script(opening, actor, recorder)
+            recorder.phase = "unmount"
+            # Its own nursery ends with it, but what runs here goes on.
+            with trio.CancelScope(shield=True):
+                await opening.volume.close()
+                actor.tell("sync")
         nursery.cancel_scope.cancel()
     # What the power may do once all is over.
     recorder.log.batches.append(Batch("unmounted"))
@@ -141,6 +141,7 @@ def recovering(words: tuple[str, ...]) -> Script:
     async def script(opening: Opening, actor: Actor, recorder: Recorder) -> None:
         for batch in recorder.log.batches:
             batch.phase = "recovery"
+        recorder.phase = "recovery"
         await _settle(opening, actor)
         recorder.phase = "operations"
         for word in words:
@@ -268,12 +269,13 @@ def damaged(pool: CrashPool, start: Start, seed: str) -> Start:
                    suspects=frozenset({path}))
 
 
-async def after_absence(pool: CrashPool, start: Start, words: tuple[str, ...],
-                        path: str) -> Start:
-    """The pool once a target missed a whole mount with this workload, and is there again."""
-    run = await record(pool, f"absence {path} {words}", replace(start, away=frozenset({path})),
+async def after_absence(pool: CrashPool, start: Start, words: tuple[str, ...], path: str, *,
+                        rolled_back: bool) -> Start:
+    """The pool once a target missed a whole mount with this workload, and is there again; if it is
+    `rolled_back`, it took part and then fell back to what it held before."""
+    away = frozenset[str]() if rolled_back else frozenset({path})
+    run = await record(pool, f"absence {path} {words}", replace(start, away=away),
                        of_words(words), entropy="absence")
-    images = run.log.end()
     found = run.oracle_at(len(run.log.batches))[0].now()
-    return Start(images | {path: start.images[path]},
+    return Start(run.log.end() | {path: start.images[path]},
                  run.anchors_at(len(run.log.batches))[0], found, suspects=frozenset({path}))

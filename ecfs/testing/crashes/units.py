@@ -31,7 +31,7 @@ SIZES = {"p3": (Geometry(2, 1), 3), "p4": (Geometry(2, 1), 4), "p6": (Geometry(4
 OF_THREE_COUNT = 240
 SPECIAL_COUNT = 24
 LARGE_EVERY = 6
-SPECIALS = ("checkpoint", "compaction", "mending", "resilver", "return", "away")
+SPECIALS = ("checkpoint", "compaction", "mending", "resilver", "stale", "return", "away")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +105,9 @@ class Recordings:
             script = with_compaction(unit.words)
         elif unit.scenario == "mending":
             start, script = damaged(pool, start, unit.name), with_mending(unit.words)
-        elif unit.scenario == "resilver":
-            start = await after_absence(pool, start, unit.words, path)
+        elif unit.scenario in ("resilver", "stale"):
+            start = await after_absence(pool, start, unit.words, path,
+                                        rolled_back=unit.scenario == "stale")
             script = with_resilver(())
         elif unit.scenario == "return":
             start = Start(start.images, start.anchor, start.contents,

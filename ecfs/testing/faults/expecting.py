@@ -4,6 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from ecfs.base.limits import COLUMN_HEADER_LEN
+from ecfs.base.units import BLOCK_LEN
+from ecfs.formats import CLAIM_PATTERN
 from ecfs.testing.faults.disk import Disk, Disks
 from ecfs.testing.faults.site import Site, is_metadata, labels_of
 
@@ -42,6 +44,7 @@ def expect(site: Site, disks: Disks, failing: frozenset[int] = frozenset()) -> E
     _labels(site, disks, changed, result)
     _stripes(site, disks, changed, result)
     _records(site, disks, changed, result)
+    _claims(site, disks, changed, result)
     _quorums(site, result, failing)
     return result
 
@@ -73,7 +76,10 @@ def _labels(site: Site, disks: Disks, changed: dict[int, set[str]], result: Expe
         touched = changed.get(target, set())
         whose = [_whose_label(site, disks, target, name) if name in touched else target
                  for name in names]
-        if touched & set(names):
+        disk = disks.disks[site.paths[target]]
+        # An older label that is gone may never have been: a target that joined lately has one.
+        if names[0] in touched or any(name in disk.files or name in disk.planted
+                                      for name in touched & set(names)):
             result.named.add(target)
         there = [one for one in whose if one is not None]
         if not there or there[0] < 0:
@@ -173,6 +179,18 @@ def _records(site: Site, disks: Disks, changed: dict[int, set[str]], result: Exp
         result.named |= bad
         if len(bad) == len(present):
             result.may_fail = f"nobody has {record.name}+{record.offset:x}"
+
+
+def _claims(site: Site, disks: Disks, changed: dict[int, set[str]], result: Expectation) -> None:
+    """Claims that can be read and are none any more are told of; one that is gone need not be."""
+    for target in changed.keys() - result.missing:
+        path = site.paths[target]
+        disk, before = disks.disks[path], site.disks.disks[path]
+        for name in filter(CLAIM_PATTERN.fullmatch, changed[target]):
+            data, old = disk.files.get(name), before.files.get(name)
+            if data is not None and old is not None and not disk.bad.get(name) and (
+                    data[:BLOCK_LEN] != old[:BLOCK_LEN]):
+                result.named.add(target)
 
 
 def _quorums(site: Site, result: Expectation, failing: frozenset[int]) -> None:

@@ -21,6 +21,7 @@ from ecfs.testing.fuzzing.registry import TARGETS, corpus_of, target_named
 from ecfs.testing.fuzzing.target import INPUT_LEN_MAX, FuzzTarget
 
 HANG_S = 20
+SHARE_S_MIN = 1
 _RUNS = re.compile(r"stat::number_of_executed_units:\s*(\d+)")
 _COVER = re.compile(r"cov: (\d+)")
 
@@ -101,7 +102,7 @@ def summary_in(out: Path) -> dict[str, Any]:
 def run(targets: list[FuzzTarget], out: Path, *, minutes: float, seed: int) -> list[Outcome]:
     """Fuzz the targets that had not their share yet; the outcomes of all of them."""
     out.mkdir(parents=True, exist_ok=True)
-    share = max(1, int(minutes * 60 / len(targets)))
+    share = max(SHARE_S_MIN, int(minutes * 60 / len(targets)))
     summary = summary_in(out)
     worker = Worker()
     try:

@@ -14,10 +14,12 @@ from ecfs.base.limits import REQUEST_LEN_MAX
 from ecfs.base.world import SystemClock
 from ecfs.driver.fuse_loop import Handler, RequestLoop
 from ecfs.driver.fuse_protocol import (
+    COPY_FILE_RANGE_IN,
     CREATE_IN,
     FALLOCATE_IN,
     IN_HEADER,
     INIT_IN,
+    LSEEK_IN,
     MKNOD_IN,
     READ_IN,
     RENAME2_IN,
@@ -149,7 +151,7 @@ def _seeds() -> Iterator[bytes]:
         Opcode.MKNOD: MKNOD_IN.pack(0o100600, 0, 0, 0) + b"n\0", Opcode.UNLINK: b"file\0",
         Opcode.RENAME2: RENAME2_IN.pack(1, 0, 0) + b"file\0other\0",
         Opcode.SETATTR: SETATTR_IN.pack(0x1FF, 0, 1 << 62, -1, 1 << 62, 5, 7, 7, 7, 0o7777, 1, 1),
-        Opcode.SETXATTR: SETXATTR_IN.pack(5, 0) + b"user.a\0value",
+        Opcode.SETXATTR: SETXATTR_IN.pack(5, 0, 0, 0) + b"user.a\0value",
         Opcode.GETXATTR: bytes(8) + b"user.a\0", Opcode.LISTXATTR: bytes(8),
         Opcode.READ: READ_IN.pack(1, 0, 0xFFFFFFFF, 0, 0, 0, 0),
         Opcode.WRITE: WRITE_IN.pack(1, huge, 5, 0, 0, 0, 0) + b"hello",
@@ -157,13 +159,18 @@ def _seeds() -> Iterator[bytes]:
         Opcode.READDIR: READ_IN.pack(2, huge, 4096, 0, 0, 0, 0),
         Opcode.READDIRPLUS: READ_IN.pack(2, 0, 4096, 0, 0, 0, 0),
         Opcode.FORGET: bytes(8), Opcode.BATCH_FORGET: b"\xff" * 24,
+        Opcode.LSEEK: LSEEK_IN.pack(1, huge, 3, 0),
+        Opcode.COPY_FILE_RANGE: COPY_FILE_RANGE_IN.pack(1, huge, 2, 1, 1 << 62, huge, 0),
+        Opcode.TMPFILE: CREATE_IN.pack(2, 0xFFFFFFFF, 0, 0), Opcode.STATX: bytes(24),
         Opcode.RELEASE: bytes(24), Opcode.FSYNC: bytes(16), Opcode.FLUSH: bytes(24),
     }
     for opcode, body in bodies.items():
         yield _frame(opcode, body, inode=1) + _frame(opcode, body, inode=_FILE)
         yield _frame(opcode, body[:3]) + _frame(opcode, body, flags=1) + _frame(opcode, flags=2)
         yield _frame(opcode, body, inode=255, flags=4) + _frame(opcode, body, handle=255)
+        yield _frame(opcode, body, inode=_FILE, handle=1) + _frame(opcode, body, handle=2)
     yield b"".join(_frame(opcode) for opcode in range(60))
+    yield b"".join(_frame(opcode, b"\1") for opcode in Opcode)
     yield (_frame(Opcode.WRITE, WRITE_IN.pack(1, (1 << 62), 5, 0, 0, 0, 0) + b"hello", handle=1)
            + _frame(Opcode.READ, READ_IN.pack(1, 0, 0xFFFFFFFF, 0, 0, 0, 0), handle=1))
     yield _frame(Opcode.MKNOD, MKNOD_IN.pack(0xFFFFFFFF, 0xFFFFFFFF, 0, 0) + b"n\0")

@@ -6,6 +6,7 @@ from ecfs.base.errors import Bug
 from ecfs.testing.fuzzing import (
     client_files,
     control_socket,
+    database_pages,
     kernel_requests,
     label_formats,
     metadata_formats,
@@ -18,9 +19,9 @@ from ecfs.testing.fuzzing.target import FuzzTarget
 
 CORPUS = TOP / "tests" / "fuzzing" / "corpus"
 TARGETS: tuple[FuzzTarget, ...] = tuple(sorted(
-    (*client_files.TARGETS, *control_socket.TARGETS, *kernel_requests.TARGETS,
-     *label_formats.TARGETS, *metadata_formats.TARGETS, *places.TARGETS, *sealed_formats.TARGETS,
-     *stripe_formats.TARGETS), key=lambda target: target.name))
+    (*client_files.TARGETS, *control_socket.TARGETS, *database_pages.TARGETS,
+     *kernel_requests.TARGETS, *label_formats.TARGETS, *metadata_formats.TARGETS, *places.TARGETS,
+     *sealed_formats.TARGETS, *stripe_formats.TARGETS), key=lambda target: target.name))
 
 
 def target_named(name: str) -> FuzzTarget:

@@ -28,6 +28,7 @@ class Tally:
     acknowledged_count: int = 0
     scrubs_count: int = 0
     clean_count: int = 0
+    replaced_count: int = 0
     damages: Counter[str] = field(default_factory=Counter)
 
     def to_json(self) -> dict[str, Any]:
@@ -106,8 +107,16 @@ class KillLoop:
                 assert target["state"] == "online", f"an honest target is left out: {target}"
 
     def _heal(self) -> None:
-        """A scrub puts everything right, so that others may be hurt next."""
+        """A scrub puts everything right, so that others may be hurt next. A target whose labels are
+        all beyond repair is none: another one takes its place."""
         self._pool.scrub()
+        for target in self._pool.status()["targets"]:
+            if target["state"] != "online":
+                path = Path(target["path"])
+                assert path in self._victims, f"an honest target is left out: {target}"
+                self._pool.replace(path)
+                self.tally.replaced_count += 1
+                self._note(f"{path.name} replaced")
         self._check_unaccused()
         self.tally.scrubs_count += 1
         self._note("scrubbed")

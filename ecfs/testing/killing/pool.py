@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -83,6 +84,13 @@ class RealPool:
     def scrub(self) -> None:
         """Everything that is bad is put right."""
         self.run("scrub", str(self.mountpoint))
+
+    def replace(self, target: Path) -> None:
+        """An empty target in the place of one that is beyond repair; returns once it is full."""
+        shutil.rmtree(target)
+        target.mkdir()
+        self.run("target", "replace", "--passfile", str(self._passfile), str(self.mountpoint),
+                 str(target), str(target))
 
     def fsck(self) -> None:
         """Nothing is wrong."""

@@ -5,6 +5,6 @@ when anything is not as it should be. `CATALOGUE` names them, `running` runs the
 """
 
 from ecfs.testing.programs.catalogue import CATALOGUE
-from ecfs.testing.programs.running import Program, Stage, run_program
+from ecfs.testing.programs.running import Program, Stage, run_program, staged
 
-__all__ = ["CATALOGUE", "Program", "Stage", "run_program"]
+__all__ = ["CATALOGUE", "Program", "Stage", "run_program", "staged"]

@@ -92,7 +92,6 @@ def venv(stage: Stage) -> None:
     pip = (binary / "pip", "--disable-pip-version-check", "-q")
     run(*pip, "install", "--no-index", package)
     require(run(binary / "hello") == "hello from the mount\n", "the package does not run")
-    run(binary / "python", "-m", "compileall", "-q", "-f", stage.mounted / "env" / "lib")
     run(*pip, "uninstall", "-y", "hello")
     require(not (binary / "hello").exists(), "the package is still there")
 

@@ -322,3 +322,45 @@ def test_a_rolled_back_and_a_forked_pool_are_refused(mounted: Shell) -> None:
     mounted.put_back(old)
     assert_done(mounted.mount(None, "-o", "accept_rollback"))
     assert (mounted.root / "a").read_text() == "1"
+
+
+def test_the_audit_log_and_the_pool_vouch_for_each_other(mounted: Shell) -> None:
+    log = mounted.state / "ecfs" / "audit.jsonl"
+    (mounted.root / "a").write_text("1")
+    while_mounted = mounted.ecfs("audit", "--verify", str(mounted.root))
+    assert_done(while_mounted)
+    assert "chain whole" in while_mounted.stdout and "contains the line" in while_mounted.stdout
+    assert_done(mounted.unmount())
+    assert_done(mounted.keyed("audit", "--verify", mounted.pool))
+    shown = mounted.ecfs("audit").stdout
+    for kind in ("claimed", "mounted", "unmounted"):
+        assert f" {kind}: " in shown
+    lines = log.read_bytes().splitlines(keepends=True)
+    first_mount = next(number for number, line in enumerate(lines) if b"unmounted" in line)
+    log.write_bytes(b"".join(lines[: first_mount + 1]))
+    assert_done(mounted.ecfs("audit", "--verify"))
+    cut = mounted.keyed("audit", "--json", "--verify", mounted.pool)
+    assert cut.returncode == 1
+    assert json.loads(cut.stdout)["pool"]["match"] == "missing"
+    assert " audit-missing: " in mounted.ecfs("audit").stdout
+
+
+def test_an_anchor_on_a_medium(pool: Shell) -> None:
+    place = pool.top / "medium"
+    refused = pool.mount(None, "-o", f"anchor_dir={place}")
+    assert_refused(refused, 1, "E-ANCHOR")
+    place.mkdir()
+    assert_done(pool.mount(None, "-o", f"anchor_dir={place},anchor=always"))
+    (pool.root / "a").write_text("1")
+    assert_done(pool.unmount())
+    assert len(list(place.iterdir())) == 1
+    old = pool.copy("old")
+    assert_done(pool.mount(None, "-o", f"anchor_dir={place}"))
+    (pool.root / "a").write_text("2")
+    assert_done(pool.unmount())
+    pool.put_back(old)
+    options = ("--anchor-dir", str(place))
+    assert_refused(pool.keyed("status", *options, pool.pool), 22, "E-ROLLED-BACK")
+    assert_refused(pool.keyed("fsck", *options, pool.pool), 8, "E-ROLLED-BACK")
+    assert_done(pool.keyed("fsck", "--accept-rollback", *options, pool.pool))
+    assert " rollback-accepted: " in pool.ecfs("audit").stdout

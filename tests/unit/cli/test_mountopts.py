@@ -28,6 +28,12 @@ def test_the_transport_is_raw_unless_asked_otherwise() -> None:
     assert parse(("transport=pyfuse3",)).transport == "pyfuse3"
 
 
+def test_access_times_are_kept_on_demand() -> None:
+    assert not parse(()).relatime
+    for word in ("relatime", "atime", "strictatime"):
+        assert parse((word,)).relatime
+
+
 def test_the_last_word_is_completed() -> None:
     assert completed("ro,trans") == ["ro,transport=raw", "ro,transport=pyfuse3"]
     assert set(OWN_WORDS) < set(completed(""))
@@ -48,7 +54,7 @@ def test_the_last_of_two_contrary_words_counts() -> None:
 
 
 def test_words_of_fstab_are_passed_over() -> None:
-    words = "noauto,nofail,_netdev,user,x-systemd.automount,x-gvfs-name=a b,comment=c,relatime"
+    words = "noauto,nofail,_netdev,user,x-systemd.automount,x-gvfs-name=a b,comment=c,norelatime"
     assert parse((words,)) == MountWish()
 
 

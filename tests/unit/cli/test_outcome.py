@@ -26,6 +26,7 @@ PROMISED = {
     "E-TARGET-INSIDE": 21,
     "E-ROLLED-BACK": 22,
     "E-FORKED": 23,
+    "E-ANCHOR": 1,
 }
 
 

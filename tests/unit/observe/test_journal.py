@@ -71,9 +71,15 @@ def test_counts_by_kind_and_target(journal: Journal) -> None:
     journal.record(bad(b"b"))
     journal.record(Event(EventKind.MOUNTED, "mounted"))
     assert journal.count(EventKind.SHARD_BAD) == 2
-    assert journal.errors_of(b"a") == ErrorCounts(io=5, tag=4, label=5)
+    assert journal.errors_of(b"a") == ErrorCounts(io=5, tag=4, label=4)
     assert journal.errors_of(b"b") == ErrorCounts(tag=1)
     assert journal.errors_of(b"c") == ErrorCounts()
+
+
+def test_a_target_that_was_away_is_not_held_to_be_wrong(journal: Journal) -> None:
+    journal.record(bad(b"a", EventKind.TARGET_STALE))
+    assert journal.errors_of(b"a") == ErrorCounts()
+    assert EventKind.TARGET_STALE in AUDITED_KINDS
 
 
 def test_kinds_have_stable_ids() -> None:

@@ -126,6 +126,23 @@ async def test_a_log_that_lost_what_a_commit_names_is_an_alarm(pool: Pool, deed:
         assert audit_of(volume)["match"] == "matches"
 
 
+async def test_a_line_that_the_log_keeps_no_longer_is_no_alarm(
+        pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another pool of this machine had much to tell since."""
+    monkeypatch.setattr("ecfs.observe.audit.AUDIT_FILE_LEN_MAX", 2000)
+    journal = pool.environment().journal()
+    for number in range(100):
+        journal.record(Event(EventKind.CLAIMED, f"another pool {number}" + "x" * 300))
+    journal.close()
+    async with pool.mounted() as volume:
+        assert volume.opened.audit is not None
+        assert volume.opened.audit.match == "not_kept"
+        assert not any("audit log" in advice for advice in volume.status().advice)
+        await put(volume, b"a", b"x")
+        assert audit_of(volume)["match"] == "matches"
+    assert lines(pool, EventKind.AUDIT_MISSING) == []
+
+
 async def test_the_log_of_another_client_is_not_missed_here(
         pool: Pool, autojump_clock: MockClock) -> None:
     async with pool.mounted(LOOK, host="there", state="elsewhere") as volume:

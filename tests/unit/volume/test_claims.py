@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ecfs.base.errors import Damage, Fenced, InUse, ReadOnly
 from ecfs.erasure import Geometry
 from ecfs.formats import Commit, claim_name, commits_name, decode_claim, encode_commit
+from ecfs.observe import EventKind
 from ecfs.volume import Host
 from ecfs.volume.claiming import Claimer, Heart, box_keys
 from ecfs.volume.records import RecordWriter
@@ -115,6 +116,19 @@ async def test_a_client_that_was_set_back_finds_its_own_later_records_and_stops(
         await again.append(record(2, b"2" * 16))
     assert [memory.read(commits_name(3), 0, 8192) for memory in world.memories] == held
     await first.append(record(3, b"3" * 16))
+
+
+async def test_a_claim_that_a_crash_cut_off_blames_nobody() -> None:
+    world = World(Geometry(4, 2), 6)
+    claimer = claimer_of(world, "a")
+    claim = (await claimer.claim(3, b"a" * 16)).data
+    world.memories[1].create(claim_name(4), claim[:511])
+    await claimer.look()
+    count = world.journal.count
+    assert (count(EventKind.CLAIM_BAD), count(EventKind.RECORD_TORN)) == (0, 1)
+    world.memories[2].create(claim_name(4), b"!" + claim[1:])
+    await claimer.look()
+    assert (count(EventKind.CLAIM_BAD), count(EventKind.RECORD_TORN)) == (1, 2)
 
 
 async def test_junk_where_a_record_is_to_go_stops_nobody() -> None:

@@ -13,15 +13,24 @@ from typing import Any
 import pytest
 import trio
 
-from ecfs.base.errors import Bug, UnknownFormat, WrongPassphrase
+from ecfs.base.errors import Bug, ForeignTargets, UnknownFormat, WrongPassphrase
 from ecfs.base.limits import KDF_MEMORY_CAP_KIB, KDF_PASSES_CAP, KDF_RUNS_PER_UNLOCK_MAX
 from ecfs.cli.engine import Key, NewPool
-from ecfs.formats import Label, decode_label, encode_label, label_name, labels_among
+from ecfs.formats import (
+    Label,
+    TargetEntry,
+    decode_label,
+    encode_label,
+    label_name,
+    labels_among,
+)
 from ecfs.keys import KdfParameters, KeySlot, MasterKey, SlotKind
+from ecfs.observe import EventKind
+from ecfs.targets import MemoryTarget
 from ecfs.testing.quick import remember_keys
-from ecfs.volume import PoolOrder, Secret, open_volume
+from ecfs.volume import PoolOrder, Secret, label_mac, open_volume
 from tests.architecture.source import sources
-from tests.unit.volume.simulated import FOUR_AND_TWO, KDF, SECRET, Pool, get, put
+from tests.unit.volume.simulated import FOUR_AND_TWO, KDF, SECRET, Handle, Pool, get, put
 
 Runs = list[KdfParameters]
 
@@ -91,6 +100,31 @@ async def test_junk_slots_on_some_targets_lock_nobody_out(
     assert len(runs) <= 2
 
 
+@pytest.mark.parametrize("first", [0, 1])
+async def test_folders_that_only_a_liar_names_have_no_say(
+        pool: Pool, runs: Runs, first: int) -> None:
+    """One target names forty folders of its own, each with junk slots and a label."""
+    liar = pool.paths[0]
+    real = newest_label(pool, liar)
+    folders = [f"{liar}/{number}" for number in range(40)]
+    fakes = tuple(TargetEntry(b"%016d" % number, f"fake{number}", folder)
+                  for number, folder in enumerate(folders))
+    forged = replace(real, generation=real.generation + 1, targets=real.targets + fakes,
+                     slots=junk_slots(8))
+    for folder, fake in zip(folders, fakes, strict=True):
+        pool.memories[folder] = MemoryTarget(folder, total_len=1 << 30)
+        for generation in range(1, 4):
+            slots = junk_slots(8 * generation)[-8:]
+            pool.memories[folder].create(label_name(1, generation), encode_label(
+                replace(forged, target_id=fake.id, generation=generation, slots=slots),
+                lambda body: bytes(32)))
+    pool.memories[liar].create(label_name(forged.epoch, forged.generation),
+                               encode_label(forged, lambda body: bytes(32)))
+    async with pool.mounted(paths=pool.paths[first:]) as volume:
+        await put(volume, b"a", b"x")
+    assert len(runs) <= 2
+
+
 async def test_a_wrong_passphrase_costs_no_more_than_the_bound(pool: Pool, runs: Runs) -> None:
     for path in pool.paths:
         forge(pool, path, junk_slots(24))
@@ -140,6 +174,61 @@ def test_the_parameters_that_are_accepted_are_these_and_no_others() -> None:
         "Argon2id", "Argon2i(", "Scrypt", "PBKDF2", "AESGCM", "ChaCha20", "AESCCM", "AESSIV")
         if name in source.text and source.room in ("keys", "sealing", "formats", "volume")}
     assert primitives == {"Argon2id", "AESGCM"}
+
+
+@pytest.mark.parametrize("change", [{"incompatible": 1 << 40}, {"liars": 0}])
+async def test_a_pool_that_is_refused_after_it_was_unlocked_is_let_go(
+        pool: Pool, change: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """THREATS 31: an unknown bit that is authentic, as a newer program writes it."""
+    async with pool.mounted() as volume:
+        mac = label_mac(volume.opened.master)
+    for path in pool.paths:
+        label = newest_label(pool, path)
+        newer: Label = replace(label, generation=label.generation + 1, **change)  # type: ignore[arg-type]
+        pool.memories[path].create(label_name(newer.epoch, newer.generation),
+                                   encode_label(newer, mac))
+    before = {path: memory.list_names() for path, memory in pool.memories.items()}
+    closed: list[str] = []
+    monkeypatch.setattr(Handle, "close", lambda handle: closed.append(handle.path))
+    with pytest.raises(UnknownFormat):
+        async with pool.mounted():
+            pass
+    assert sorted(closed) == sorted(pool.paths)
+    assert before == {path: memory.list_names() for path, memory in pool.memories.items()}
+    log = (pool.folder / "state" / "audit.jsonl").read_text().splitlines()
+    assert '"kind":"refused"' in log[-1] and volume.pool_id.hex() in log[-1]
+
+
+@pytest.mark.parametrize("change", [
+    {"data": 3}, {"parity": 1}, {"liars": 0}, {"read_only_compatible": 1}, {"epoch": 99},
+    {"slots_generation": 9}])
+async def test_an_edited_label_is_left_out_and_an_edited_pool_is_refused(
+        pool: Pool, change: dict[str, int]) -> None:
+    """THREATS 30, 31, 34: what is not authentic decides nothing."""
+    def edit(path: str) -> None:
+        for _, _, name in labels_among(pool.memories[path].list_names()):
+            label = decode_label(pool.memories[path].read(name, 0, 1 << 20))
+            edited: Label = replace(label.label, **change)  # type: ignore[arg-type]
+            pool.memories[path].remove(name)
+            pool.memories[path].create(
+                name, encode_label(edited, lambda body, mac=label.mac: mac))  # type: ignore[misc]
+
+    async with pool.mounted() as volume:
+        await put(volume, b"a", b"x" * 5000)
+    for path in pool.paths[:2]:
+        edit(path)
+    async with pool.mounted() as volume:
+        assert await get(volume, b"a") == b"x" * 5000
+        assert {member.path for member in volume.fleet.online()} == set(pool.paths[2:])
+        assert volume.journal.count(EventKind.LABEL_BAD) >= 2
+        assert volume.status().data == 4 and volume.status().parity == 2
+    for path in pool.paths[2:]:
+        edit(path)
+    names = {path: memory.list_names() for path, memory in pool.memories.items()}
+    with pytest.raises(ForeignTargets, match="authentic"):
+        async with pool.mounted():
+            pass
+    assert names == {path: memory.list_names() for path, memory in pool.memories.items()}
 
 
 # -- what shows ----------------------------------------------------------------------------------

@@ -1,0 +1,27 @@
+"""Targets that may lack what was written without them: who they are, and what they are held to."""
+
+from ecfs.formats import KIND_CONTENT
+from ecfs.metadata import ContentTables
+from ecfs.observe import Event, EventKind, Journal
+from ecfs.stripes import Fleet, StripeRef
+
+
+def find_behind(fleet: Fleet, tables: ContentTables, newest: tuple[int, int],
+                journal: Journal) -> None:
+    """Mark those whose labels are older than the `newest` (epoch, generation), or noted before."""
+    noted = tables.behind() | tables.missing_targets()
+    for member in fleet:
+        if member.online and (
+                member.behind or member.generation < newest or member.id in noted):
+            member.behind = True
+            journal.record(Event(
+                EventKind.TARGET_STALE, f"target {member.name} ({member.path}) may lack what "
+                "was written without it and is compared in full", target=member.id))
+
+
+def may_lack(tables: ContentTables, target_id: bytes, ref: StripeRef) -> bool:
+    """What a target missed of content is in a table; of metadata nobody keeps account."""
+    if ref.kind != KIND_CONTENT:
+        return True
+    row = tables.stripe_at(ref.segment.id, ref.offset)
+    return row is None or tables.was_missed(target_id, row.id)
