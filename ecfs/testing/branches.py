@@ -21,8 +21,8 @@ import coverage
 
 TOP = Path(__file__).resolve().parents[2]
 ROOMS = ("sealing", "erasure", "keys", "formats", "stripes")
-VOLUME = ("records", "recordfiles", "committing", "claiming", "opening", "recovery", "logmending",
-          "checkpointing", "rejoining", "membership", "adopting", "descent", "labelling", "entry",
+VOLUME = ("records", "recordfiles", "everywhere", "committing", "claiming", "opening", "recovery", "logmending",
+          "checkpointing", "rejoining", "behind", "membership", "adopting", "descent", "labelling", "entry",
           "mending", "housekeeping")
 EXCLUDED_MAX = 0.01
 UNIT_TESTS = tuple(f"tests/unit/{room}" for room in ROOMS)
