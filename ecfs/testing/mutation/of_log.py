@@ -47,9 +47,10 @@ LOG_MUTANTS = (
     Mutant("old-claim-fences", _RECORDS,
            "            if epoch < self._epoch:\n                break\n", "", _CLAIMS),
     Mutant("junk-fences", _RECORDS,
-           'claim of epoch {epoch} is no claim"))\n                continue',
-           'claim of epoch {epoch} is no claim"))\n                return Fenced("junk")',
-           _CLAIMS),
+           "                    target=self._fleet.id_of(target)))\n                continue\n"
+           "            return Fenced",
+           "                    target=self._fleet.id_of(target)))\n"
+           "                return Fenced(\"junk\")\n            return Fenced", _CLAIMS),
     Mutant("missed-records-forgotten", _RECORDS,
            "self.missed = tuple(member for member in self._members if member not in free)",
            "self.missed = ()", _CLAIMS),

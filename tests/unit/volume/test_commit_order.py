@@ -238,6 +238,8 @@ async def test_a_step_of_several_records_says_that_more_follows(
         step = made.log.commits()[before:]
         assert len(step) > 3
         assert [commit.more for commit in step] == [True] * (len(step) - 1) + [False]
+        assert [commit.parent for commit in made.log.commits()] == [
+            NO_PARENT, *map(record_hash, made.log.records[:-1])]
         assert all(made.has(f"s{number}") for number in range(12))
 
 

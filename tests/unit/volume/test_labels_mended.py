@@ -1,0 +1,113 @@
+"""Labels of an open pool that are put right, what hides them, and a pool that is only peeked at."""
+
+from pathlib import Path
+
+import pytest
+
+from ecfs.base.errors import Fault, NotAPool
+from ecfs.base.units import KIB
+from ecfs.formats import decode_label, label_name, labels_among
+from ecfs.observe import EventKind
+from ecfs.targets import FaultyTarget, MemoryTarget, Outcome
+from ecfs.testing.pools import Ground
+from ecfs.testing.quick import remember_keys
+from ecfs.volume import OpenOptions, peek_pool
+from ecfs.volume.mending import mend_labels, mend_records
+from tests.crash.world import MemoryDisks, memory_ground
+
+
+class Bench:
+    """A 4+2 pool on disks in memory."""
+
+    def __init__(self, base: Path) -> None:
+        self.disks = MemoryDisks()
+        self.ground: Ground = memory_ground(base, self.disks)
+
+    def disk(self, number: int) -> MemoryTarget:
+        return self.disks.targets[self.ground.paths[number]]
+
+    def labels(self, number: int) -> list[str]:
+        return [name for _, _, name in labels_among(self.disk(number).list_names())]
+
+
+@pytest.fixture
+async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    remember_keys(monkeypatch)
+    monkeypatch.setattr("ecfs.volume.records.COMMIT_PREALLOCATE_LEN", 64 * KIB)
+    made = Bench(tmp_path / "pool")
+    await made.ground.create()
+    return made
+
+
+async def test_good_labels_are_left_as_they_are(bench: Bench) -> None:
+    async with bench.ground.open() as opening:
+        before = bench.labels(0)
+        assert await mend_labels(opening.volume) == (0, 0)
+        assert bench.labels(0) == before
+
+
+async def test_labels_are_put_right_and_what_hides_them_goes(bench: Bench) -> None:
+    async with bench.ground.open() as opening:
+        volume = opening.volume
+        rotten, absent, exchanged, hidden = (bench.disk(number) for number in range(4))
+        rotten.write(bench.labels(0)[0], 300, [b"rot" * 50])
+        for name in bench.labels(1):
+            absent.remove(name)
+        name = bench.labels(2)[0]
+        exchanged.replace(name, bench.disk(5).read(bench.labels(5)[0], 0, 1 << 17))
+        hidden.create(label_name(1 << 60, 1), b"junk")
+        assert await mend_labels(volume) == (4, 4)
+        assert volume.journal.count(EventKind.LABEL_BAD) == 4
+        for number in range(6):
+            names = bench.labels(number)
+            assert 1 <= len(names) <= 2 and label_name(1 << 60, 1) not in names
+            label = decode_label(bench.disk(number).read(names[0], 0, 1 << 17)).label
+            assert label.target_id == volume.fleet[label.target_id].id
+            assert bench.ground.paths[number] == volume.fleet[label.target_id].path
+        assert await mend_labels(volume) == (0, 0)
+
+
+@pytest.mark.parametrize("fault", [Fault.UNSAFE, Fault.IO])
+async def test_a_label_that_cannot_be_read_is_written_anew(bench: Bench, fault: Fault) -> None:
+    async with bench.ground.open() as opening:
+        volume = opening.volume
+        old = bench.labels(1)[0]
+
+        def plan(number: int, method: str, name: str, offset: int) -> Outcome:
+            return fault if method == "read" and name == old else None
+
+        member = next(one for one in volume.fleet if one.path == bench.ground.paths[1])
+        inner = member.target
+        assert inner is not None
+        member.target = FaultyTarget(inner, plan)
+        assert await mend_labels(volume) == (1, 1)
+        assert old not in bench.labels(1)
+        member.target = inner
+
+
+async def test_a_target_that_does_not_answer_is_counted_as_bad(bench: Bench) -> None:
+    async with bench.ground.open() as opening:
+        volume = opening.volume
+        member = next(one for one in volume.fleet if one.path == bench.ground.paths[1])
+        inner = member.target
+        assert inner is not None
+        member.target = FaultyTarget(inner, lambda number, method, name, offset: (
+            Fault.TIMEOUT if name.startswith("label") else None))
+        assert await mend_labels(volume) == (1, 0)
+        member.target = inner
+        volume.fleet.mark_online(member)
+
+
+async def test_a_pool_that_may_not_be_written_is_not_mended(bench: Bench) -> None:
+    async with bench.ground.open(OpenOptions(read_only=True)) as opening:
+        assert await mend_records(opening.volume) == (0, 0)
+
+
+async def test_a_pool_is_peeked_at_without_a_key(bench: Bench, tmp_path: Path) -> None:
+    status = await peek_pool(bench.ground.paths, bench.ground.environment)
+    async with bench.ground.open() as opening:
+        assert status.pool_id == opening.volume.pool_id.hex()
+    empty = MemoryDisks()
+    ground = memory_ground(tmp_path / "nothing", empty)
+    with pytest.raises(NotAPool):
+        await peek_pool(ground.paths, ground.environment)
