@@ -50,6 +50,8 @@ def is_known(difference: Difference) -> bool:
     if isinstance(ours, dict) and isinstance(reference, dict) and (
             ours.keys() == reference.keys()):
         return all(_but_for_set_group_id(ours[path], reference[path]) for path in ours)
+    if isinstance(ours, tuple) and isinstance(reference, tuple):
+        return _but_for_set_group_id(ours, reference)
     return False
 
 
