@@ -60,6 +60,8 @@ def _but_for_set_group_id(ours: object, reference: object) -> bool:
     mine, other = str(ours), str(reference)
     if mine == other:
         return True
+    if ours is None or reference is None:
+        return False
     mode = int(mine.split("'")[1], 8)
     return (bool(mode & stat.S_ISGID) and not mode & stat.S_IXGRP
             and mine.replace(oct(mode), oct(mode & ~stat.S_ISGID), 1) == other)
