@@ -15,7 +15,7 @@ from ecfs.testing.posix_world import TIME_LEFT, TIME_NOW
 NAMES = ("a", "b", "c", "d")
 XATTRS = ("user.a", "user.b", "trusted.c")
 LENGTHS = (0, 1, 10, 4095, 4096, 4097, 10_000, 70_000)
-TIMES = (TIME_NOW, TIME_NOW, TIME_LEFT, 0, 1, 999_999_999, 10**18)
+TIMES = (TIME_NOW, TIME_NOW, TIME_LEFT, 0, 1, 999_999_999, 10**18, -10**12 - 1, 4 * 10**18)
 WHO = ("root", "root", "alice", "alice", "bob", "eve")
 _ACL_BASE = b"\2\0\0\0\1\0\6\0\xff\xff\xff\xff"
 _ACL_END = b"\4\0\5\0\xff\xff\xff\xff\x10\0\7\0\xff\xff\xff\xff\x20\0\4\0\xff\xff\xff\xff"
