@@ -31,6 +31,9 @@ def program(seed: int, calls_count: int, *, raw: bool = True) -> list[Call]:
     makers = [*_MAKERS, *(_RAW_MAKERS if raw else ()),
               *(_ACL_MAKERS if raw and with_acls else ())]
     users = ("root",) if rng.random() < 0.3 else WHO
+    if not raw:
+        # Who opened a file, and not who writes, decides there on set-id bits.
+        users = (rng.choice(users),)
     start = [Call("root", "mkdir", (name, 0o777)) for name in NAMES[:2]]
     start += [Call("root", "chmod", (name, rng.choice((0o777, 0o1777, 0o2777, 0o755))))
               for name in NAMES[:2]]
