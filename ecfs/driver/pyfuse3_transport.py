@@ -145,7 +145,8 @@ class Operations(pyfuse3.Operations):
                      name_new: bytes, flags: int, ctx: pyfuse3.RequestContext) -> None:
         """Rename with the flags of renameat2(2)."""
         await self.requests.rename(InodeId(parent_inode_old), name_old,
-                                   InodeId(parent_inode_new), name_new, flags)
+                                   InodeId(parent_inode_new), name_new, flags, uid=ctx.uid,
+                                   gid=ctx.gid)
 
     # --- attributes ---
 

@@ -14,6 +14,7 @@ from ecfs.driver.volume_protocol import Mounted
 KEEP_SIZE = 0x01
 PUNCH_HOLE = 0x02
 ZERO_RANGE = 0x10
+SECTOR_LEN = 512
 
 
 class RangeRequests:
@@ -43,11 +44,16 @@ class RangeRequests:
             raise FsError(errno.EFBIG)
         await self._mounted.room()
         self._mounted.admit(grows=not mode & PUNCH_HOLE)
-        size = self._stat(inode).attributes.size
+        found = self._stat(inode)
+        size = found.attributes.size
         if zeroes:
             await self._mounted.files.punch(inode, offset, min(offset + length, size))
-        elif length > self._mounted.space().available_len:
-            raise NoSpace(f"there is no room for {length} bytes")
+        else:
+            # At least what lies past the end, and what all that is stored cannot fill.
+            lacking_len = max(offset + length - max(size, offset),
+                              length - found.blocks * SECTOR_LEN)
+            if lacking_len > self._mounted.space().available_len:
+                raise NoSpace(f"there is no room for {lacking_len} bytes")
         if not mode & KEEP_SIZE and offset + length > size:
             await self._change(inode, Change(size=offset + length))
         elif not zeroes:

@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,8 +162,8 @@ def play(base: Path) -> None:
     (base / "d").rmdir()
 
 
-async def record() -> list[Asked]:
-    """Mount a volume, play, unmount; everything that the kernel asked."""
+async def record(calls: Callable[[Path], None] = play) -> list[Asked]:
+    """Mount a volume, make system calls, unmount; everything that the kernel asked."""
     asked: list[Asked] = []
     place = Path(tempfile.mkdtemp(prefix="ecfs-traffic-"))
     _RecordingTransport.asked = asked
@@ -177,7 +177,7 @@ async def record() -> list[Asked]:
 
             nursery.start_soon(run)
             await ready.wait()
-            await trio.to_thread.run_sync(play, place)
+            await trio.to_thread.run_sync(calls, place)
             stop()
     place.rmdir()
     return asked

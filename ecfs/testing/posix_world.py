@@ -216,8 +216,10 @@ class World:
         times = (ctypes.c_long * 4)(*words)
         self._checked(self._libc.utimensat(AT_FDCWD, self.at(path), times,
                                            0 if follow else 0x100))
-        atime_ns = os.stat(self.at(path), follow_symlinks=bool(follow)).st_atime_ns
-        return atime_ns if atime_ns < SET_TIME_NS_MAX else TIME_NOW
+        if atime_ns == TIME_LEFT:
+            return None
+        found_ns = os.stat(self.at(path), follow_symlinks=bool(follow)).st_atime_ns
+        return found_ns if found_ns < SET_TIME_NS_MAX else TIME_NOW
 
     def do_set_xattr(self, path: str, name: str, value: bytes, flags: int = 0) -> Value:
         """lsetxattr(2)."""

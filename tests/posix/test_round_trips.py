@@ -1,0 +1,58 @@
+"""How often the kernel has to ask: what a system call costs in requests, on the raw transport."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+from ecfs.driver.fuse_protocol import Opcode
+from ecfs.testing.fuse_traffic import record
+
+TIMES = 50
+
+
+async def test_a_write_asks_for_nothing_but_itself() -> None:
+    def write(base: Path) -> None:
+        fd = os.open(base / "f", os.O_RDWR | os.O_CREAT)
+        for number in range(TIMES):
+            os.pwrite(fd, b"x" * 4096, number * 4096)
+        os.close(fd)
+
+    counts = Counter(asked.opcode for asked in await record(write))
+    assert counts[Opcode.WRITE] == TIMES
+    # File capabilities are asked for once, not with each write.
+    assert counts[Opcode.GETXATTR] <= 1
+    assert counts.total() - TIMES < 10
+
+
+async def test_what_is_known_is_not_asked_for_again() -> None:
+    def look(base: Path) -> None:
+        (base / "f").write_bytes(b"content")
+        fd = os.open(base / "f", os.O_RDONLY)
+        os.fsync(fd)
+        for _ in range(TIMES):
+            os.stat(base / "f")
+            os.access(base / "f", os.R_OK)
+            (base / "none").exists()
+            os.pread(fd, 100, 0)
+        os.close(fd)
+
+    counts = Counter(asked.opcode for asked in await record(look))
+    assert counts[Opcode.LOOKUP] <= 3
+    assert counts[Opcode.GETATTR] <= 6
+    assert counts[Opcode.READ] <= 1
+    assert counts[Opcode.STATX] == 0
+
+
+async def test_a_copy_is_one_request_and_no_byte() -> None:
+    def copy(base: Path) -> None:
+        (base / "f").write_bytes(b"x" * (4 << 20))
+        with (base / "f").open("rb") as source, (base / "g").open("wb") as target:
+            os.fsync(source.fileno())
+            left = 4 << 20
+            while left:
+                left -= os.copy_file_range(source.fileno(), target.fileno(), left)
+
+    counts = Counter(asked.opcode for asked in await record(copy))
+    assert counts[Opcode.READ] == 0
+    # The volume in memory copies 64 KiB at a time; a real one shares extents.
+    assert counts[Opcode.COPY_FILE_RANGE] <= 64
