@@ -38,6 +38,8 @@ from ecfs.volume.environment import Host
 from ecfs.volume.everywhere import on_online
 from ecfs.volume.recordfiles import bad_claim_kind
 
+CLAIMS_LOOKED_AT_MAX = 4
+
 
 def box_keys(master: MasterKey, pool_id: bytes, purpose: str) -> BoxKeys:
     """Keys of a kind of box."""
@@ -71,6 +73,19 @@ class HostLock:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+
+def is_claimed_after(target: Target, epoch: int, keys: BoxKeys) -> bool:
+    """Whether a target shows an authentic claim of a later epoch. Runs in its lane."""
+    for later in epochs_among(target.list_names(), CLAIM_PATTERN)[:CLAIMS_LOOKED_AT_MAX]:
+        if later <= epoch:
+            break
+        try:
+            decode_claim(target.read(claim_name(later), 0, BLOCK_LEN), keys, later)
+        except (Damage, TargetError):
+            continue
+        return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +145,7 @@ class Claimer:
         names = target.list_names()
         epochs = epochs_among(names, CLAIM_PATTERN)
         claims: list[Claim] = []
-        for epoch in epochs[:4]:
+        for epoch in epochs[:CLAIMS_LOOKED_AT_MAX]:
             data = b""
             try:
                 data = target.read(claim_name(epoch), 0, BLOCK_LEN)

@@ -15,6 +15,9 @@ from ecfs.volume.everywhere import on_online
 from ecfs.volume.records import Found, LogView, read_log
 from ecfs.volume.recovery import Chain, chains
 
+PATCHES_MAX = 4096
+"""In one pass, for one member: one that shows junk without end is cleaned a part at a time."""
+
 Groups = tuple[tuple[bytes, ...], ...]
 
 
@@ -131,7 +134,8 @@ class LogMender:
         for bad_member, epoch, offset in view.bad:
             inside = any(epoch == at_epoch and low <= offset < high
                          for at_epoch, low, high in covered)
-            if bad_member == member.id and not inside and epoch <= self.epoch:
+            if bad_member == member.id and not inside and epoch <= self.epoch and (
+                    len(patches) < PATCHES_MAX):
                 # Past the records the file is preallocated zeros, and is to be that again.
                 patches.append(_Patch(epoch, offset, bytes(BLOCK_LEN)))
         return patches

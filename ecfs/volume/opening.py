@@ -1,7 +1,8 @@
 """Opening a pool: find, unlock, claim, read the log, adopt a history, prove that it is fresh."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from ecfs.base.errors import (
     Bug,
@@ -25,10 +26,11 @@ from ecfs.formats import (
 from ecfs.metadata import MAIN_NAME, ContentTables, Database, PageStore, PageVfs
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Identity, Member, MemberState, StripeStore
+from ecfs.targets import Target
 from ecfs.volume.adopting import adopted, exchange_left, quorum_of
 from ecfs.volume.anchor import AnchorFile, PathMemory
 from ecfs.volume.auditing import compare_audit, note_audit
-from ecfs.volume.claiming import Claimer, HostLock, box_keys
+from ecfs.volume.claiming import Claimer, HostLock, box_keys, is_claimed_after
 from ecfs.volume.committing import Tip
 from ecfs.volume.descent import check_downgrade, prove_fresh
 from ecfs.volume.environment import Environment, OpenOptions, Secret
@@ -306,6 +308,16 @@ def _store_of(opened: Opened) -> StripeStore:
         metadata=metadata_geometry(geometry, len(label.targets)))
 
 
+def _fence_of(opened: Opened, chain: Chain) -> Callable[[Target], bool]:
+    """Tells whether another writer may have given back what is missing on a target: one whose claim
+    is later than ours; for who only reads, also one that has not ended cleanly."""
+    if not opened.epoch and not chain.tip.commit.clean:
+        return lambda target: True
+    epoch = opened.epoch or chain.tip.commit.epoch
+    return partial(is_claimed_after, epoch=epoch,
+                   keys=box_keys(opened.master, opened.located.pool_id, "claim"))
+
+
 def _load_nothing(opened: Opened) -> None:
     """A pool that is being made: an empty database."""
     opened.store = _store_of(opened)
@@ -327,6 +339,7 @@ def _load(opened: Opened, chain: Chain) -> None:
     table = opened.table = MetadataTable({stripe.number: stripe for stripe in root.stripes},
                                          {entry.id: entry for entry in root.segments})
     store = opened.store = _store_of(opened)
+    store.is_fenced = _fence_of(opened, chain)
     store.next_segment = root.next_segment
     # What a crashed epoch wrote after its root must stay older than what this one writes.
     store.next_order = max(root.next_order, opened.epoch << ORDER_EPOCH_SHIFT)
