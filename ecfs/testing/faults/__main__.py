@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ecfs.testing.faults.calls import CallFault, run_call_case
-from ecfs.testing.faults.campaign import Book, Budget, Campaign
+from ecfs.testing.faults.campaign import Book, Budget, Campaign, run_share
 from ecfs.testing.faults.cases import Catalogue, Outcome, run_case
 from ecfs.testing.faults.site import SHAPE_OF, build_site
 from ecfs.testing.faults.world import quick_keys, scratch_folder
@@ -43,13 +43,8 @@ def main(words: list[str] | None = None) -> int:
         books = [Campaign(budgets[0], options.out).run()]
     else:
         with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
-            books = pool.starmap(_run_share, [(budget, options.out) for budget in budgets])
+            books = pool.starmap(run_share, [(budget, options.out) for budget in budgets])
     return summarise(books, options.out)
-
-
-def _run_share(budget: Budget, out: Path) -> Book:
-    logging.disable(logging.CRITICAL)
-    return Campaign(budget, out).run()
 
 
 def summarise(books: list[Book], out: Path) -> int:

@@ -6,6 +6,7 @@ short at any time and goes on where it was.
 """
 
 import json
+import logging
 import os
 import struct
 import time
@@ -228,6 +229,12 @@ class Campaign:
                                        "problems": outcome.verdict.problems}) + "\n")
             if self.book.findings_count <= FINDINGS_TOLD_MAX:
                 self._say(f"FOUND {outcome.id}: {outcome.verdict.problems[0][:300]}")
+
+
+def run_share(budget: Budget, out: Path) -> Book:
+    """One share, in a process of its own."""
+    logging.disable(logging.CRITICAL)
+    return Campaign(budget, out).run()
 
 
 def _digests(path: Path) -> Iterator[bytes]:

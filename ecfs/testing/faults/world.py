@@ -6,7 +6,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -127,18 +127,15 @@ class StateFiles:
 
     @classmethod
     def taken(cls, folder: Path) -> "StateFiles":
-        """What lies there now, the audit log left out."""
+        """What lies there now."""
         return cls({str(path.relative_to(folder)): path.read_bytes()
                     for path in sorted(folder.rglob("*"))
-                    if path.is_file() and path.suffix == ".json"})
+                    if path.is_file() and path.suffix in (".json", ".jsonl")})
 
     def put(self, folder: Path) -> None:
-        """Make the folder hold just these. The audit log is cut off."""
+        """Make the folder hold these."""
         for name, data in self.files.items():
             path = f"{folder}/{name}"
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "wb") as file:
                 file.write(data)
-        for name in ("audit.jsonl",):
-            with suppress(FileNotFoundError):
-                os.truncate(f"{folder}/{name}", 0)
