@@ -127,6 +127,9 @@ async def test_pages_that_no_record_holds_yet_are_committed_before_they_are_the_
         expected = await filled(opening, 1)
         committer = opening.volume.committer
         assert committer is not None
+        for index in range(4):
+            # Rows are put between rows: a change that is made twice is another change.
+            opening.shell.make(b"f1-%d between" % index)
         await opening.shell.write(b"queued", b"q" * 3000)
         await opening.volume.files.flush(None)
         async with committer.lock:
