@@ -12,6 +12,7 @@ from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member
 from ecfs.targets import Target
 from ecfs.volume.everywhere import on_online
+from ecfs.volume.recordfiles import junk_claims
 from ecfs.volume.records import Found, LogView, read_log
 from ecfs.volume.recovery import Chain, chains
 
@@ -45,6 +46,7 @@ class LogMender:
     epoch: int
     claim: bytes
     fenced: Callable[[Target], Fenced | None]
+    claim_keys: BoxKeys
 
     async def mend(self, members: tuple[bytes, ...],
                    start: CheckpointPointer) -> tuple[int, int]:
@@ -178,11 +180,14 @@ class LogMender:
         return True
 
     async def _mend_claim(self, member: Member) -> bool:
-        """The claim of this epoch is ours to put back, byte for byte; whether it was wrong."""
+        """The claim of this epoch is ours to put back, byte for byte; whether it was wrong. What
+        has the name of an earlier one and is none is good for nothing, and goes."""
         name = claim_name(self.epoch)
 
         def check(target: Target) -> bool:
             self._check_free(target)
+            for junk in junk_claims(target, self.epoch, self.claim_keys):
+                target.remove(junk)
             try:
                 if target.read(name, 0, BLOCK_LEN + 1) == self.claim:
                     return False

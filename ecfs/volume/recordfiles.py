@@ -4,9 +4,21 @@ that is not needed. All of it runs in a target's lane."""
 from ecfs.base.errors import Damage, Fault, TargetError
 from ecfs.base.limits import COMMIT_RECORD_LEN_MAX
 from ecfs.base.units import BLOCK_LEN
-from ecfs.formats import COMMIT, BoxKeys, commits_name, decode_commit, peek_box
+from ecfs.formats import (
+    CLAIM_PATTERN,
+    COMMIT,
+    BoxKeys,
+    claim_name,
+    commits_name,
+    decode_claim,
+    decode_commit,
+    epochs_among,
+    peek_box,
+)
 from ecfs.observe import EventKind
 from ecfs.targets import Target
+
+CLAIMS_CLEANED_MAX = 64
 
 
 def read_past_errors(target: Target, name: str, at: int, length: int) -> bytes | None:
@@ -25,6 +37,21 @@ def bad_claim_kind(data: bytes) -> EventKind:
     """What it is called when a claim does not open: one that is cut off is what a crash leaves of a
     claim that was being made, and blames nobody."""
     return EventKind.RECORD_TORN if len(data) < BLOCK_LEN else EventKind.CLAIM_BAD
+
+
+def junk_claims(target: Target, epoch: int, keys: BoxKeys) -> list[str]:
+    """Files with names of claims before `epoch` that are no claims; of the newest ones only."""
+    junk = []
+    earlier = [one for one in epochs_among(target.list_names(), CLAIM_PATTERN) if one < epoch]
+    for one in earlier[:CLAIMS_CLEANED_MAX]:
+        try:
+            decode_claim(target.read(claim_name(one), 0, BLOCK_LEN + 1), keys, one)
+        except Damage:
+            junk.append(claim_name(one))
+        except TargetError:
+            # It cannot be read, or is no file: left alone.
+            continue
+    return junk
 
 
 def other_record(target: Target, epoch: int, offset: int, record: bytes, keys: BoxKeys) -> bool:

@@ -206,7 +206,7 @@ class Volume:
         committer.host, committer.audit_head = self.environment.host.name, self.journal.audit_head
         committer.on_failure = partial(note_unwritable, self.journal)
         self.log_mender = LogMender(self.fleet, self.journal, keys("commit"), opened.epoch,
-                                    opened.claim, writer.check_claims)
+                                    opened.claim, writer.check_claims, keys("claim"))
         if opened.chain is not None and opened.start is not None and opened.view is not None:
             await self.log_mender.secure(opened.groups, self.quorum.commit, opened.start,
                                          opened.chain, opened.view)

@@ -324,3 +324,18 @@ async def test_what_a_killed_writer_left_in_the_page_cache_is_synced_before_use(
     async with ground.open() as opening:
         assert await opening.shell.read(b"sure") == b"!" * 900
         assert await opening.shell.read(b"seen") == b"s" * 900
+
+
+async def test_rotten_claims_of_earlier_epochs_go_with_a_scrub(hosts: Hosts) -> None:
+    """Nobody can put them back; left there, they would be held against their target for ever."""
+    ground = hosts.host("one")
+    async with ground.open_and_crash() as opening:
+        earlier = opening.volume.opened.epoch
+    disk = hosts.disks.targets[ground.paths[0]]
+    disk.write(claim_name(earlier), 60, [b"rot"])
+    async with ground.open_and_crash() as opening:
+        assert opening.volume.journal.count(EventKind.CLAIM_BAD)
+        await scrub(opening.volume)
+        assert claim_name(earlier) not in disk.list_names()
+    async with ground.open() as opening:
+        assert not opening.volume.journal.count(EventKind.CLAIM_BAD)

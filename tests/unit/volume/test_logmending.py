@@ -59,7 +59,7 @@ class Members:
 
     def mender(self, epoch: int = EPOCH) -> LogMender:
         return LogMender(self.world.fleet, self.world.journal, self.keys, epoch, CLAIM,
-                         lambda target: self.fences.get(target))
+                         lambda target: self.fences.get(target), self.keys)
 
     async def view(self, offset: int = 0) -> LogView:
         return await read_log(self.world.fleet, self.world.ids, self.keys, epoch=EPOCH,
