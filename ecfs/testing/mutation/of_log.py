@@ -185,7 +185,7 @@ LOG_MUTANTS = (
            "        await mender.mend((*members, new.id), start)\n", "", _EXCHANGE),
     Mutant("old-members-let-go-too-soon", "ecfs/volume/membership.py",
            "        writer.change_members(members, changed)\n",
-           "        writer.change_members(changed)\n", _EXCHANGE),
+           "        writer.change_members(changed)\n", ("tests/unit/volume/test_exchanging.py",)),
     Mutant("exchange-not-noted", "ecfs/volume/membership.py",
            "                note_exchange(volume.database, old.id, new.id)\n", "", _EXCHANGE),
     Mutant("exchange-not-resumed", "ecfs/volume/entry.py",

@@ -33,7 +33,7 @@ from ecfs.formats import (
 from ecfs.formats.box import FORMAT_VERSION, HEADER, TAG_LEN, _sealer, open_box, seal_box
 from ecfs.formats.column import pack_head
 from ecfs.formats.envelope import unwrap_corrected, unwrap_fast, wrap
-from ecfs.formats.packing import Fields, pack
+from ecfs.formats.packing import Fields, pack, unpack
 from tests.unit.formats.values import KEYS, mac
 
 ROOT = {
@@ -199,6 +199,13 @@ def test_a_label_file_past_the_limit_is_not_decoded() -> None:
         for unwrap in (unwrap_fast, unwrap_corrected):
             with pytest.raises(Damage, match="cannot be"):
                 unwrap(good.ljust(length, b"\0")[:length])
+
+
+def test_lists_are_counted_before_they_are_made() -> None:
+    assert unpack(pack([0] * 256), items_max=256) == [0] * 256
+    for value in ([0] * 257, [[0] * 257], {"a": [0] * 257}):
+        with pytest.raises(Damage, match="not a well-formed record"):
+            unpack(pack(value), items_max=256)
 
 
 def test_text_is_text() -> None:
