@@ -4,6 +4,7 @@
 from collections.abc import Callable
 
 import pytest
+import trio
 from trio.testing import MockClock
 
 from ecfs.base.errors import AppendRefused, EcfsError, Fault, NoSpace
@@ -159,3 +160,15 @@ async def test_the_cache_of_extents_keeps_to_its_bound(clock: MockClock) -> None
                 assert sum(map(len, reader._cache.values())) == reader._cache_len <= 100_000
         reader.remember(999_999, bytes(200_000))
         assert 999_999 not in reader._cache
+
+
+async def test_no_stripe_is_written_while_segments_are_looked_through(clock: MockClock) -> None:
+    """Whoever holds the lock of the rounds may give back a segment in which nothing lives: no
+    append may be on its way into it."""
+    async with files_world() as world:
+        await world.files.write(A, 0, b"x" * 50_000)
+        async with trio.open_nursery() as nursery, world.files.flusher.round_lock:
+            nursery.start_soon(world.files.flush, A)
+            await trio.sleep(60)
+            assert world.world.store.appended_len == 0 and rows_of(world, A) == 0
+        assert rows_of(world, A) == 50_000

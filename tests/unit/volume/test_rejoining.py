@@ -8,7 +8,7 @@ import pytest
 
 from ecfs.base.errors import Fault, TargetError
 from ecfs.base.units import BLOCK_LEN, KIB
-from ecfs.formats import claim_name, commits_name
+from ecfs.formats import claim_name, commits_name, labels_among
 from ecfs.stripes import Member, MemberState
 from ecfs.targets import FaultyTarget, Outcome, Target
 from ecfs.testing.pools import Opening
@@ -200,6 +200,17 @@ async def test_a_target_that_was_rolled_back_is_known_by_its_generation(bench: B
         assert {member.path for member in opening.volume.fleet if member.behind} == {
             bench.ground.paths[1]}
         assert await opening.shell.read(b"new") == some_bytes("new", 90_000)
+
+
+async def test_a_target_that_missed_only_the_newest_label_is_compared_too(bench: Bench) -> None:
+    """Its records are whole; what else it missed is not known."""
+    async with bench.ground.open() as opening:
+        await opening.shell.write(b"file", b"f" * 9000)
+    disk = bench.disks.targets[bench.ground.paths[3]]
+    disk.remove(labels_among(disk.list_names())[0][2])
+    async with bench.ground.open_and_crash() as opening:
+        assert {member.path for member in opening.volume.fleet if member.behind} == {
+            bench.ground.paths[3]}
 
 
 async def test_who_was_behind_is_so_after_a_crash(bench: Bench) -> None:
