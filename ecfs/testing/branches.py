@@ -25,7 +25,7 @@ VOLUME = ("records", "recordfiles", "everywhere", "committing", "claiming", "ope
           "logmending", "checkpointing", "rejoining", "behind", "membership", "adopting", "descent",
           "labelling", "entry", "mending", "housekeeping")
 EXCLUDED_MAX = 0.01
-UNIT_TESTS = tuple(f"tests/unit/{room}" for room in ROOMS)
+UNIT_TESTS = (*(f"tests/unit/{room}" for room in ROOMS), "tests/golden")
 VOLUME_TESTS = ("tests/unit/volume", "tests/unit/repair", "tests/crash/test_claims.py",
                 "tests/crash/test_exchange.py", "tests/damage")
 _PRAGMA = re.compile(r"#\s*pragma:\s*no\s*cover\b(.*)")

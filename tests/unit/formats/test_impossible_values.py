@@ -89,7 +89,8 @@ def test_a_record_tells_only_which_of_four_lengths_it_has() -> None:
 @pytest.mark.parametrize("row", [
     None, [], STRIPE[:5], [*STRIPE, 1], [*STRIPE[:4], bytes(31), bytes(32)],
     [*STRIPE[:5], bytes(33)], [*STRIPE[:4], 5, bytes(32)], [-1, *STRIPE[1:]],
-    [True, *STRIPE[1:]], ["1", *STRIPE[1:]],
+    [True, *STRIPE[1:]], ["1", *STRIPE[1:]], [1, 2, 4096, 0, *STRIPE[4:]],
+    [1, 2, COLUMN_LEN_MAX, 1, *STRIPE[4:]],
 ])
 def test_malformed_stripes_of_a_checkpoint(row: object) -> None:
     assert decode_commit(record(checkpoint=ROOT | {"stripes": [STRIPE]}), KEYS)[1].root is not None
@@ -128,6 +129,7 @@ def test_numbers_are_no_flags_and_flags_no_numbers() -> None:
 
 @pytest.mark.parametrize("head", [
     [], [bytes(16), 1], [bytes(16), 1, bytes(32), 1], [bytes(15), 1, bytes(32)],
+    [bytes(16), 0, bytes(32)], [bytes(16), 1 << 63, bytes(32)],
     [bytes(16), 1, bytes(31)], [bytes(16), -1, bytes(32)], [bytes(16), True, bytes(32)],
     ["log", 1, bytes(32)], [bytes(16), "1", bytes(32)], [bytes(16), 1, None],
 ])

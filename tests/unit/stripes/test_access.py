@@ -198,6 +198,13 @@ async def test_a_page_is_read_though_a_target_goes_meanwhile() -> None:
 
     away[0].lane = Vanishing("gone", let_go)
     assert world.store.read_sync(stripe.ref, units).data == EXTENTS[1]
+    # And when it is let go of between being counted as there and being asked.
+    usable = world.store.usable(stripe.ref)
+    lost = world.fleet[columns[units[0].shard]]
+    lost.target = None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world.store, "usable", lambda ref: usable)
+        assert world.store.read_sync(stripe.ref, units).data == EXTENTS[1]
 
 
 async def test_a_target_that_was_replaced_meanwhile_has_missed_the_stripe() -> None:
