@@ -47,10 +47,6 @@ CONTENT_MUTANTS = (
            "raise apsw.NotADBError(str(damage))", "raise apsw.IOError(str(damage))", _PAGES),
     Mutant("batch-frozen-at-no-commit", "ecfs/metadata/vfs.py",
            "        if operation == _COMMIT_PHASETWO:\n", "        if operation < 0:\n", _PAGES),
-    Mutant("batch-frozen-at-a-sync", "ecfs/metadata/vfs.py",
-           '        """Durability is the commit record\'s affair."""\n',
-           '        """Durability is the commit record\'s affair."""\n'
-           "        self._store.freeze()\n", _PAGES),
     Mutant("dirty-bytes-outlive-a-truncation", _FILES,
            "            flusher.dirty_len -= state.cut(size)\n", "", _MODEL),
     Mutant("stored-bytes-outlive-a-truncation", _FILES,

@@ -1,6 +1,7 @@
 """Who is blamed for what a read meets, and what a read does while targets come and go."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
@@ -114,6 +115,41 @@ async def test_a_fenced_writer_does_not_blame_a_target_for_what_its_successor_re
     world.memories[3].remove(column_name(3, stripe.ref.segment.id))
     await world.store.examine(stripe.ref)
     assert world.journal.count(EventKind.SHARD_MISSING) == 1
+
+
+async def test_what_was_given_back_is_missed_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that comes late finds nothing, and accuses no target."""
+    monkeypatch.setattr(access, "GIVEN_BACK_COUNT_MAX", 2)
+    world = World(Geometry(4, 2), 6)
+    stripe = await durable(world)
+    segment = stripe.ref.segment
+    for number in (1, 2, 3):
+        world.memories[number].remove(column_name(3, segment.id))
+    world.store.give_back([segment])
+    with pytest.raises(Unreadable):
+        await world.store.examine(stripe.ref)
+    assert accused(world) == 0 and world.store.is_given_back(segment)
+    # What was given back long ago is forgotten.
+    world.store.give_back([replace(segment, id=1001), replace(segment, id=1002)])
+    assert not world.store.is_given_back(segment)
+    with pytest.raises(Unreadable):
+        await world.store.examine(stripe.ref)
+    assert world.journal.count(EventKind.SHARD_MISSING) == 3
+
+
+async def test_past_the_parity_there_is_evidence_too() -> None:
+    """Of a page that SQLite asked for as well, once for each shard, or left to who asks."""
+    world = World(Geometry(2, 1), 3)
+    stripe = await durable(world, KIND_METADATA)
+    units = stripe.ref.layout.units_of(stripe.starts[1], len(EXTENTS[1]))
+    for memory in world.memories:
+        memory.remove(column_name(3, stripe.ref.segment.id))
+    with pytest.raises(Unreadable):
+        await world.store.examine(stripe.ref, note=False)
+    assert accused(world) == 0
+    with pytest.raises(Unreadable):
+        world.store.read_sync(stripe.ref, units)
+    assert world.journal.count(EventKind.SHARD_MISSING) == 3
 
 
 async def test_evidence_is_left_to_who_asked_for_it() -> None:

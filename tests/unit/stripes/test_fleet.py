@@ -38,6 +38,13 @@ def test_a_replacement_takes_the_place_of_the_old_one() -> None:
     assert ids(fleet) == [0, 2]
 
 
+def test_a_target_is_known_as_a_member() -> None:
+    fleet, _, _ = fleet_of(3)
+    for member in fleet:
+        assert member.target is not None and fleet.id_of(member.target) == member.id
+    assert fleet.id_of(MemoryTarget("/elsewhere")) is None
+
+
 def test_away_is_said_once_and_ends() -> None:
     fleet, journal, told = fleet_of(2)
     member = fleet[bytes([1]) * 16]

@@ -25,6 +25,14 @@ def test_a_younger_epoch_wins_over_a_longer_history_of_an_older_one() -> None:
     assert chain.checkpoint == made[0]
 
 
+def test_records_from_the_first_on_without_a_checkpoint_are_a_pool_that_is_being_made() -> None:
+    log = Log()
+    first = log.add()
+    log.records[1, 1] = replace(first, commit=replace(first.commit, root=None))
+    log.add()
+    assert adopt(log.view(), drop_tail=False) is None
+
+
 def test_a_record_that_skips_a_number_does_not_follow() -> None:
     """It names the right parent; only a bug of ours could have made it."""
     log, made = run_of(3)

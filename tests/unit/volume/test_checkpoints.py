@@ -276,3 +276,43 @@ async def test_content_that_a_commit_carried_moves_into_stripes(bench: Bench) ->
         await opening.volume.checkpoint()
         assert not tables.inline_extents(limit=10)
     await bench.reads({b"small": b"s" * 700})
+
+
+async def test_pages_in_mostly_dead_segments_move_so_that_they_can_go(
+        bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a page that never changes again would keep its segment for ever."""
+    monkeypatch.setattr("ecfs.volume.checkpointing.SPARSE_SLACK_LEN", 0)
+    async with bench.doomed() as opening:
+        expected = await filled(opening, 0, 300)
+        table = opening.volume.opened.table
+        for number in range(1, 8):
+            expected |= await filled(opening, number, 2)
+            opening.volume.store.close_segments()
+            await opening.volume.checkpoint()
+        lengths = [entry.length * entry.data for entry in table.segments.values()]
+        live = sum(opening.volume.pages.map.live_pages().values()) * 4096
+        assert sum(lengths) < 4 * live and len(lengths) < 7
+    await bench.reads(expected)
+
+
+async def test_a_page_that_cannot_be_moved_stays_where_it_is(
+        bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is lost; whoever needs it is told. The checkpoint is made all the same."""
+    monkeypatch.setattr("ecfs.volume.checkpointing.SPARSE_SLACK_LEN", 0)
+    async with bench.doomed() as opening:
+        volume = opening.volume
+        await filled(opening, 0, 300)
+        volume.store.close_segments()
+        await volume.checkpoint()
+        names = {column_name(entry.epoch, entry.id)
+                 for entry in volume.opened.table.segments.values()}
+        for turn in range(3):
+            await filled(opening, turn + 1, 2)
+            volume.pages._clean.clear()
+            bench.refuse(*(("read", name) for name in names))
+            volume.store.close_segments()
+            await volume.checkpoint()
+            bench.refuse()
+        before = set(files_of(bench.disks.targets[bench.ground.paths[0]]))
+        assert before & names
+        assert volume.database.integrity_findings() == []

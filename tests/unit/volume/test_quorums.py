@@ -241,6 +241,39 @@ async def test_whoever_is_silent_is_waited_for_and_then_taken_over() -> None:
     assert not claimer_of(world, "dead").may_be_alive((await claimer.look()).newest)  # type: ignore[arg-type]
 
 
+async def test_a_target_that_shows_no_claims_is_away() -> None:
+    world = World(Geometry(4, 2), 6)
+    await claimer_of(world, "a").claim(3, b"a" * 16)
+    world.fail_one(2, Fault.TIMEOUT, "list_names")
+    view = await claimer_of(world, "b").look()
+    assert view.newest is not None and view.newest.host == "a" and view.epoch_max == 3
+    assert not world.fleet[world.ids[2]].online and set(view.beats) == set(world.ids) - {
+        world.ids[2]}
+
+
+@pytest.mark.parametrize("fault", [Fault.IO, Fault.MISSING, Fault.UNSAFE])
+async def test_a_claim_that_cannot_be_read_is_passed_over(fault: Fault) -> None:
+    world = World(Geometry(4, 2), 6)
+    await claimer_of(world, "a").claim(3, b"a" * 16)
+    for number in range(5):
+        world.fail_one(number, fault, "read")
+    view = await claimer_of(world, "b").look()
+    assert view.newest is not None and all(world.fleet[one].online for one in world.ids)
+
+
+async def test_a_record_that_a_successor_removed_the_file_of_is_fenced_not_failed() -> None:
+    """Who took over has given the record files of older epochs back."""
+    world = World(Geometry(4, 2), 6)
+    writer = await writer_in(world)
+    later = (await claimer_of(World(Geometry(4, 2), 6), "b").claim(4, b"b" * 16)).data
+    for memory in world.memories:
+        memory.remove(commits_name(3))
+        memory.create(claim_name(4), later)
+    with pytest.raises(Fenced, match="b has claimed"):
+        await writer.append(RECORD)
+    assert all(world.fleet[one].online for one in world.ids)
+
+
 async def test_a_later_claim_wins_over_ours() -> None:
     world = World(Geometry(4, 2), 6)
     await claimer_of(world, "later").claim(8, b"l" * 16)

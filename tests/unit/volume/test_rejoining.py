@@ -81,6 +81,19 @@ async def test_a_member_that_returns_holds_the_claim_and_counts_again(bench: Ben
         assert opening.volume.writer is not None and not opening.volume.writer.missed
 
 
+async def test_a_member_that_was_not_there_at_the_mount_is_taken_in_when_it_comes(
+        bench: Bench) -> None:
+    path = bench.ground.paths[4]
+    bench.pulled.add(path)
+    async with bench.ground.open() as opening:
+        member = next(one for one in opening.volume.fleet if one.path == path)
+        assert member.state is MemberState.MISSING and member.target is None
+        bench.pulled.discard(path)
+        assert await bench.probe(opening) == [member]
+        await opening.volume.tend()
+        assert member.online
+
+
 async def test_a_claim_of_ours_that_has_rotted_is_put_back(bench: Bench) -> None:
     async with bench.without(2) as (opening, member):
         disk = bench.disks.targets[member.path]
