@@ -316,11 +316,10 @@ class Tree(TreeView):
 
     def _whiteout(self, directory: Attributes, name: bytes, uid: int, gid: int,
                   now_ns: int) -> Attributes:
-        inode = self._tables.insert_inode(
-            directory.inode, mode=stat.S_IFCHR, nlink=1, uid=uid, gid=gid, rdev=0, size=0,
-            now_ns=now_ns, symlink=None)
-        self._tables.insert_entry(directory.inode, name, inode)
-        return Attributes(inode, stat.S_IFCHR, 1, uid, gid, 0, 0, now_ns, now_ns, now_ns, now_ns)
+        made = self._new_inode(directory, stat.S_IFCHR, uid=uid, gid=gid, rdev=0, symlink=None,
+                               umask=0, nlink=1, now_ns=now_ns)
+        self._tables.insert_entry(directory.inode, name, made.inode)
+        return made
 
     def _changed_directory(self, directory: Attributes, links: int, now_ns: int) -> Attributes:
         changed = directory.with_entries_changed(directory.nlink + links, now_ns)

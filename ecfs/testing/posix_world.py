@@ -43,7 +43,7 @@ class World:
         self._slots: dict[int, int] = {}
         self._times: dict[str, tuple[int, int]] = {}
         self._tells_times = times
-        self._preallocated = False
+        self._vague_blocks = False
 
     def close(self) -> None:
         """Close what the program left open."""
@@ -100,9 +100,10 @@ class World:
 
     def seen(self, found: os.stat_result) -> tuple[Value, ...]:
         """What both worlds must agree on. A directory's size is its file system's affair."""
-        # Who preallocates, or copies a hole, gets blocks or not, as the file system likes.
+        # Who preallocates, copies a hole or cuts a block may have blocks or not, as the file system
+        # likes.
         has_blocks = found.st_blocks > 0 if (
-            stat.S_ISREG(found.st_mode) and not self._preallocated) else None
+            stat.S_ISREG(found.st_mode) and not self._vague_blocks) else None
         size = -1 if stat.S_ISDIR(found.st_mode) else found.st_size
         rdev = found.st_rdev if stat.S_ISCHR(found.st_mode) or stat.S_ISBLK(found.st_mode) else 0
         mtime_ns = found.st_mtime_ns if found.st_mtime_ns < SET_TIME_NS_MAX else TIME_NOW
@@ -204,6 +205,7 @@ class World:
 
     def do_truncate(self, path: str, size: int) -> Value:
         """truncate(2)."""
+        self._vague_blocks = True
         os.truncate(self.at(path), size)
         return None
 
@@ -216,10 +218,11 @@ class World:
         times = (ctypes.c_long * 4)(*words)
         self._checked(self._libc.utimensat(AT_FDCWD, self.at(path), times,
                                            0 if follow else 0x100))
-        if atime_ns == TIME_LEFT:
+        found = os.stat(self.at(path), follow_symlinks=bool(follow))
+        if atime_ns == TIME_LEFT or not stat.S_ISREG(found.st_mode):
+            # To look for it is to read it.
             return None
-        found_ns = os.stat(self.at(path), follow_symlinks=bool(follow)).st_atime_ns
-        return found_ns if found_ns < SET_TIME_NS_MAX else TIME_NOW
+        return found.st_atime_ns if found.st_atime_ns < SET_TIME_NS_MAX else TIME_NOW
 
     def do_set_xattr(self, path: str, name: str, value: bytes, flags: int = 0) -> Value:
         """lsetxattr(2)."""
@@ -280,19 +283,20 @@ class World:
 
     def do_ftruncate(self, slot: int, size: int) -> Value:
         """ftruncate(2)."""
+        self._vague_blocks = True
         os.ftruncate(self._fd(slot), size)
         return None
 
     def do_fallocate(self, slot: int, mode: int, offset: int, length: int) -> Value:
         """fallocate(2)."""
-        self._preallocated = True
+        self._vague_blocks = True
         self._checked(self._libc.fallocate(self._fd(slot), mode, ctypes.c_long(offset),
                                            ctypes.c_long(length)))
         return None
 
     def do_copy_range(self, source: int, offset: int, target: int, to: int, length: int) -> Value:
         """copy_file_range(2), as often as it takes: how much one call copies is not said."""
-        self._preallocated = True
+        self._vague_blocks = True
         done_len = 0
         while step_len := os.copy_file_range(self._fd(source), self._fd(target),
                                              length - done_len, offset + done_len, to + done_len):

@@ -335,13 +335,20 @@ class RecordWriter:
             return None
         return next(iter(fences.values()))
 
-    def check_claims(self, target: Target) -> Fenced | None:
-        """RECHECK the claims of a target, listed now: Fenced if an authentic one of our epoch or a
-        later one is not ours. Junk under a claim's name fences nobody; a target with more than
-        CLAIMS_CHECKED_MAX of it is Fault.UNSAFE: it does not count, so it cannot hold up a commit.
+    def later_claim(self, target: Target) -> Fenced | None:
+        """Fenced by an authentic claim of a later epoch. One of our own epoch that is not ours is a
+        loser's, for we have a quorum of them: that one may be overwritten."""
+        return self.check_claims(target, since=self._epoch + 1)
+
+    def check_claims(self, target: Target, *, since: int | None = None) -> Fenced | None:
+        """RECHECK the claims of a target, listed now: Fenced if an authentic one of our epoch (or
+        of `since`) or a later one is not ours. Junk under a claim's name fences nobody; a target
+        with more than CLAIMS_CHECKED_MAX of it is Fault.UNSAFE: it does not count, so it cannot
+        hold up a commit.
         """
+        oldest = self._epoch if since is None else since
         for number, epoch in enumerate(epochs_among(target.list_names(), CLAIM_PATTERN)):
-            if epoch < self._epoch:
+            if epoch < oldest:
                 break
             if number >= CLAIMS_CHECKED_MAX:
                 raise TargetError(Fault.UNSAFE, f"{target.path}: more than {CLAIMS_CHECKED_MAX} "

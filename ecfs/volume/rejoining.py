@@ -85,7 +85,7 @@ class Rejoiner:
 
     def _prepare(self, target: Target) -> None:
         """REJOIN: the claim and the record file of this epoch. Runs in the target's lane. AWAY when
-        another writer has claimed the target: only what is no claim is overwritten."""
+        a later writer has claimed the target. Its claim of our own epoch may be a loser's."""
         fenced = self.fenced(target)
         if fenced is not None:
             raise TargetError(Fault.AWAY, f"{target.path}: {fenced}")

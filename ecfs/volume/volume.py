@@ -206,7 +206,7 @@ class Volume:
         committer.host, committer.audit_head = self.environment.host.name, self.journal.audit_head
         committer.on_failure = partial(note_unwritable, self.journal)
         self.log_mender = LogMender(self.fleet, self.journal, keys("commit"), opened.epoch,
-                                    opened.claim, writer.check_claims, keys("claim"))
+                                    opened.claim, writer.later_claim, keys("claim"))
         if opened.chain is not None and opened.start is not None and opened.view is not None:
             await self.log_mender.secure(opened.groups, self.quorum.commit, opened.start,
                                          opened.chain, opened.view)
@@ -218,7 +218,7 @@ class Volume:
             chunks=opened.chunks, next_stripe=opened.next_stripe)
         self.rejoiner = Rejoiner(
             self.fleet, self.environment, self.journal, opened.master, self.pool_id, opened.epoch,
-            opened.claim, writer.check_claims, self.environment.open_lane("probe"))
+            opened.claim, writer.later_claim, self.environment.open_lane("probe"))
         self.writer, self.committer = writer, committer
         self.store.is_fenced = lambda target: writer.check_claims(target) is not None
 

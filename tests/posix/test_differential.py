@@ -31,7 +31,8 @@ def test_a_random_program(places: Places, seed: int, request: pytest.FixtureRequ
 
 def test_a_difference_is_found_and_shrunk(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a call does not do what it should, a program of that call alone is left of many."""
-    calls = [*program(1, 40), Call("root", "mkdir", ("end", 0o700)), *program(2, 5)]
+    calls = [*program(1, 40, raw=False), Call("root", "mkdir", ("end", 0o700)),
+             *program(2, 5, raw=False)]
     before = World.do_mkdir
 
     def broken(world: World, path: str, mode: int) -> object:

@@ -42,10 +42,10 @@ LOG_MUTANTS = (
            "free = {member for member, result in done.items() if not isinstance(result, Fenced)}",
            "free = set(done)", _CLAIMS),
     Mutant("claim-of-our-epoch-passes", _RECORDS,
-           "            if epoch < self._epoch:\n", "            if epoch <= self._epoch:\n",
+           "            if epoch < oldest:\n", "            if epoch <= oldest:\n",
            _CLAIMS),
     Mutant("old-claim-fences", _RECORDS,
-           "            if epoch < self._epoch:\n                break\n", "", _CLAIMS),
+           "            if epoch < oldest:\n                break\n", "", _CLAIMS),
     Mutant("junk-fences", _RECORDS,
            "                    target=self._fleet.id_of(target)))\n                continue\n"
            "            return Fenced",

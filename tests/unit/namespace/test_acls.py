@@ -112,3 +112,7 @@ def test_a_whiteout_belongs_to_who_renames(tree: Tree) -> None:
     left = tree.lookup(ROOT_INODE, b"f")
     assert (left.mode, left.rdev, left.uid, left.gid) == (stat.S_IFCHR, 0, 3, 4)
     assert tree.count() == count + 1
+    tree.set_attributes(ROOT_INODE, mode=0o2755, gid=9)
+    tree.rename(ROOT_INODE, b"g", ROOT_INODE, b"h", RENAME_WHITEOUT, uid=3, gid=4)
+    left = tree.lookup(ROOT_INODE, b"g")
+    assert (left.mode, left.uid, left.gid) == (stat.S_IFCHR, 3, 9)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,30 +11,13 @@ import trio
 from ecfs.base.errors import AnchorUnusable, EcfsError, Forked, RolledBack
 from ecfs.observe import EventKind
 from ecfs.repair import FsckMode, check_pool
-from ecfs.testing.quick import remember_keys
 from ecfs.volume import Freshness, OpenOptions, open_volume
 from tests.unit.volume.simulated import SECRET, Pool, get, put
 
 LOOK = OpenOptions(read_only=True)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quick() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        remember_keys(patch)
-        yield
-
-
-@pytest.fixture(scope="module")
-def made_pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
-    made = Pool(tmp_path_factory.mktemp("made"))
-    trio.run(made.make)
-    return made
-
-
-@pytest.fixture
-def pool(made_pool: Pool, tmp_path: Path) -> Pool:
-    return made_pool.copied(tmp_path)
+pytestmark = pytest.mark.usefixtures("remembered_keys")
 
 
 def anchor_of(pool: Pool) -> Path:

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,30 +12,13 @@ from trio.testing import MockClock
 
 from ecfs.base.errors import EcfsError, Fenced, RolledBack, WrongPassphrase
 from ecfs.observe import Event, EventKind, walk
-from ecfs.testing.quick import remember_keys
 from ecfs.volume import OpenOptions, PoolOrder, Secret, Volume, create_pool, open_volume
 from tests.unit.volume.simulated import FOUR_AND_TWO, KDF, SECRET, Pool, put
 
 LOOK = OpenOptions(read_only=True)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quick() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        remember_keys(patch)
-        yield
-
-
-@pytest.fixture(scope="module")
-def made_pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
-    made = Pool(tmp_path_factory.mktemp("made"))
-    trio.run(made.make)
-    return made
-
-
-@pytest.fixture
-def pool(made_pool: Pool, tmp_path: Path) -> Pool:
-    return made_pool.copied(tmp_path)
+pytestmark = pytest.mark.usefixtures("remembered_keys")
 
 
 def log_of(pool: Pool, state: str = "state") -> Path:

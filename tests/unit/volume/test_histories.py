@@ -5,18 +5,15 @@ two plaintexts."""
 import random
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import trio
 from trio.testing import MockClock
 
 from ecfs.base.errors import Damage, Fenced, Forked, InUse, ReadOnly, Refusal, RolledBack
 from ecfs.observe import EventKind
 from ecfs.sealing import UnitSealer
-from ecfs.testing.quick import remember_keys
 from ecfs.volume import Freshness, OpenOptions, Volume, open_volume
 from tests.unit.volume.simulated import SECRET, Pool, get, put
 
@@ -24,23 +21,7 @@ LOOK = OpenOptions(read_only=True)
 ACCEPT = OpenOptions(read_only=True, accept_rollback=True)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quick() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        remember_keys(patch)
-        yield
-
-
-@pytest.fixture(scope="module")
-def made_pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
-    made = Pool(tmp_path_factory.mktemp("made"))
-    trio.run(made.make)
-    return made
-
-
-@pytest.fixture
-def pool(made_pool: Pool, tmp_path: Path) -> Pool:
-    return made_pool.copied(tmp_path)
+pytestmark = pytest.mark.usefixtures("remembered_keys")
 
 
 async def contents(volume: Volume) -> dict[bytes, bytes]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 
 from ecfs.base.errors import Bug, ForeignTargets, UnknownFormat, WrongPassphrase
 from ecfs.base.limits import KDF_MEMORY_CAP_KIB, KDF_PASSES_CAP, KDF_RUNS_PER_UNLOCK_MAX
@@ -33,18 +32,6 @@ from tests.architecture.source import sources
 from tests.unit.volume.simulated import FOUR_AND_TWO, KDF, SECRET, Handle, Pool, get, put
 
 Runs = list[KdfParameters]
-
-
-@pytest.fixture(scope="module")
-def made_pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
-    made = Pool(tmp_path_factory.mktemp("made"))
-    trio.run(made.make)
-    return made
-
-
-@pytest.fixture
-def pool(made_pool: Pool, tmp_path: Path) -> Pool:
-    return made_pool.copied(tmp_path)
 
 
 @pytest.fixture

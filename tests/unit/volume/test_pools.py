@@ -25,21 +25,6 @@ from ecfs.erasure import Geometry
 from ecfs.volume import Freshness, OpenOptions, Secret, open_volume
 from tests.unit.volume.simulated import SECRET, Pool, get, put
 
-
-@pytest.fixture(scope="module")
-def made_pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
-    """An empty pool of six targets, made once."""
-    made = Pool(tmp_path_factory.mktemp("made"))
-    trio.run(made.make)
-    return made
-
-
-@pytest.fixture
-def pool(made_pool: Pool, tmp_path: Path) -> Pool:
-    """A copy of that pool for each test."""
-    return made_pool.copied(tmp_path)
-
-
 # -- durability ----------------------------------------------------------------------------------
 
 async def test_what_was_synced_survives_a_crash(pool: Pool) -> None:
