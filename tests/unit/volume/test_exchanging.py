@@ -9,7 +9,7 @@ from ecfs.base.units import KIB
 from ecfs.metadata import Database
 from ecfs.repair import replace_target
 from ecfs.testing.quick import remember_keys
-from ecfs.volume import OpenOptions, exchange_member, membership
+from ecfs.volume import OpenOptions, adopting, exchange_member, membership
 from ecfs.volume.records import RecordWriter
 from tests.crash.world import MemoryDisks, memory_ground
 
@@ -27,7 +27,7 @@ async def test_old_and_new_members_both_count_until_the_checkpoint_says_who(
         await opening.volume.fsync(None)
         writer = opening.volume.writer
         assert isinstance(writer, RecordWriter)
-        real = membership.note_exchange
+        real = adopting.note_exchange
 
         def spy(database: Database, old: bytes, new: bytes) -> None:
             groups.append(len(writer._groups))
