@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ecfs.base.errors import Bug
 from ecfs.testing.posix_call import Call
-from ecfs.testing.posix_world import Value, World
+from ecfs.testing.posix_world import TIMES_INDEX, Value, World
 
 SURVEY_EVERY_COUNT = 8
 SHRINK_RUNS_MAX = 400
@@ -128,10 +128,19 @@ def _compare_surveys(ours: World, reference: World) -> tuple[Value, Value] | Non
     mine, other = ours.survey(), reference.survey()
     if mine == other:
         return None
+    for path in mine.keys() & other.keys():
+        if mine[path][TIMES_INDEX] is None or other[path][TIMES_INDEX] is None:
+            mine[path], other[path] = _timeless(mine[path]), _timeless(other[path])
+    if mine == other:
+        return None
     paths = sorted(path for path in mine.keys() | other.keys()
                    if mine.get(path) != other.get(path))
     return ({path: mine.get(path) for path in paths[:4]},
             {path: other.get(path) for path in paths[:4]})
+
+
+def _timeless(told: tuple[Value, ...]) -> tuple[Value, ...]:
+    return *told[:TIMES_INDEX], None, *told[TIMES_INDEX + 1:]
 
 
 def shrink(program: Program, places: Places, found: Difference) -> tuple[list[Call], Difference]:

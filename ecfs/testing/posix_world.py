@@ -17,6 +17,8 @@ from pathlib import Path
 from ecfs.testing.posix_call import IDENTITIES, Call, acting_as
 
 Value = object
+Survey = dict[str, tuple[Value, ...]]
+TIMES_INDEX = 2
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 SET_TIME_NS_MAX = 1_500_000_000_000_000_000
@@ -41,7 +43,7 @@ class World:
             os.chmod(path, 0o777)
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._slots: dict[int, int] = {}
-        self._times: dict[str, tuple[int, int]] = {}
+        self._times: dict[str, tuple[int, int, int]] = {}
         self._tells_times = times
         self._vague_blocks = False
 
@@ -64,24 +66,25 @@ class World:
         """No call: all there is to see, from which later surveys tell what changed."""
         return self.survey()
 
-    def survey(self, depth_max: int = 8) -> dict[str, Value]:
+    def survey(self, depth_max: int = 8) -> Survey:
         """Everything beneath the base, by path, as root sees it.
 
-        Inode numbers by order of appearance, and which times of a path are others than at the last
-        survey. (Numbers that were seen earlier are forgotten: kernel file systems reuse them.)
+        Inode numbers by order of appearance, and which times are others than at the last survey;
+        None where another file has the path. (Kernel file systems reuse numbers, so that it may
+        look like the one before.)
         """
-        found: dict[str, Value] = {}
+        found: Survey = {}
         inodes: dict[int, int] = {}
-        times: dict[str, tuple[int, int]] = {}
+        times: dict[str, tuple[int, int, int]] = {}
         pending = [("", 0)]
         while pending:
             relative, depth = pending.pop()
             path = self._base + b"/" + os.fsencode(relative) if relative else self._base
             seen = os.lstat(path)
-            times[relative] = (seen.st_mtime_ns, seen.st_ctime_ns)
+            times[relative] = (seen.st_ino, seen.st_mtime_ns, seen.st_ctime_ns)
             before = self._times.get(relative) if self._tells_times else None
-            changed = None if before is None else tuple(
-                old != new for old, new in zip(before, times[relative], strict=True))
+            changed = None if before is None or before[0] != seen.st_ino else tuple(
+                old != new for old, new in zip(before[1:], times[relative][1:], strict=True))
             details: Value = None
             if stat.S_ISDIR(seen.st_mode):
                 names = sorted(os.fsdecode(name) for name in os.listdir(path))
