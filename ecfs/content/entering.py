@@ -34,6 +34,7 @@ class RowEntry:
 
     def enter(self, groups: Sequence[list[Piece]], stripes: Sequence[Written]) -> None:
         """The rows of durable stripes, one for each group."""
+        self._enter_segments(stripes)
         if not any(piece.inode in self.stuck for group in groups for piece in group):
             try:
                 self._enter_all(groups, stripes, apart=False)
@@ -58,6 +59,7 @@ class RowEntry:
 
     def enter_moved(self, extents: Iterable[int], stripe: Written) -> None:
         """These extents lie in a durable stripe now."""
+        self._enter_segments([stripe])
         with self._database.change():
             stripe_id = self._add_stripe(stripe, 0)
             moved = [self._tables.move_extent(extent, stripe=stripe_id, start=start)
@@ -65,10 +67,15 @@ class RowEntry:
             if not any(moved):
                 self._tables.drop_stripe(stripe_id)
 
+    def _enter_segments(self, stripes: Iterable[Written]) -> None:
+        """By themselves: what comes after may be rolled back, and memory knows segments too."""
+        for stripe in stripes:
+            with self._database.change():
+                self.enter_segment(stripe)
+
     def _enter_stripe(self, group: list[Piece], stripe: Written, *, apart: bool) -> None:
         live = sum(piece.limit for piece in group)
         if not live:
-            self.enter_segment(stripe)
             return
         stripe_id = self._add_stripe(stripe, live)
         for piece, start in zip(group, stripe.starts, strict=True):

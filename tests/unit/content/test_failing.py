@@ -330,6 +330,20 @@ async def test_a_file_whose_map_is_lost_holds_up_no_other(clock: MockClock, inli
         world.check_accounting()
 
 
+async def test_the_segment_of_rows_that_were_taken_back_is_known_all_the_same(
+        clock: MockClock) -> None:
+    """The first try to enter rows is rolled back; memory must not know more than the database."""
+    async with files_world() as world:
+        lose_maps_of(world, B)
+        for inode in (A, B):
+            await world.files.write(inode, 0, b"new" * 1000)
+        with pytest.raises(Damage):
+            await world.files.flush(None)
+        rows = {row.id: row.length for row in world.files.tables.segments()}
+        assert rows == {entry.id: entry.length for entry in world.files.index.segments.values()}
+        assert rows
+
+
 async def test_a_file_whose_map_is_lost_does_not_fill_the_buffer(clock: MockClock) -> None:
     async with files_world(write_back_len=100_000) as world:
         files = world.files
