@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ecfs.base.errors import Fault, NotAPool, TargetError, TooFewReachable, Unreadable
+from ecfs.base.errors import Fault, FsError, NotAPool, TargetError, TooFewReachable, Unreadable
 from ecfs.base.units import KIB
 from ecfs.formats import COMMITS_PATTERN
+from ecfs.observe import EventKind
 from ecfs.repair import replace_target
 from ecfs.stripes import Member
 from ecfs.targets import FaultyTarget, Outcome, Target
@@ -155,6 +156,36 @@ async def test_a_gap_that_was_a_record_on_its_way_is_looked_at_once_more(
     async with pool.mounted(LOOK) as volume:
         assert await get(volume, b"b") == b"2" * 900
     assert views == 2
+
+
+async def test_what_lies_after_a_gap_is_given_up_only_when_asked_and_said(
+        pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with pool.crashing() as volume:
+        await put(volume, b"a", b"1" * 900)
+        await put(volume, b"b", b"2" * 900)
+        await put(volume, b"c", b"3" * 900)
+    real = opening._read_view
+
+    async def view_of(opened: Opened) -> LogView:
+        view = await real(opened)
+        del view.records[sorted(view.records)[-2]]
+        return view
+
+    with monkeypatch.context() as patch:
+        patch.setattr(opening, "_read_view", view_of)
+        with pytest.raises(TooFewReachable, match="to give up what came after"):
+            async with pool.mounted(LOOK):
+                raise AssertionError("opened")
+        # The anchor has seen what is given up.
+        giving_up = replace(LOOK, drop_tail=True, accept_rollback=True)
+        async with pool.mounted(giving_up) as volume:
+            assert volume.journal.count(EventKind.TAIL_DROPPED) == 1
+            assert await get(volume, b"a") == b"1" * 900
+            with pytest.raises(FsError, match="ENOENT"):
+                await get(volume, b"c")
+    async with pool.mounted(LOOK) as volume:
+        assert volume.journal.count(EventKind.TAIL_DROPPED) == 0
+        assert await get(volume, b"c") == b"3" * 900
 
 
 async def test_checkpoints_that_each_name_other_members_are_not_followed_for_ever(
