@@ -105,6 +105,7 @@ class RowEntry:
         self._tables.add_stripe(StripeRow(stripe_id, entry.id, ref.offset, ref.body_len, ref.salt,
                                           ref.digest, live))
         self._tables.add_missed(stripe_id, stripe.missed)
+        self._store.fleet.note_missed(stripe.missed)
         return stripe_id
 
     def _enter_piece(self, piece: Piece, stripe_id: int, start: int) -> None:

@@ -206,10 +206,12 @@ async def catch_up(volume: Volume, member: Member,
     """Resilver a target: check every record of its columns and re-create what it lacks.
 
     The count of shards that were written. The target is no longer behind afterwards, unless
-    something could not be read or written. `note` is told of each record's length and outcome.
+    something could not be read or written, or it missed more meanwhile. `note` is told of each
+    record's length and outcome.
     """
     written = 0
     complete = True
+    missed_count = member.missed_count
     for entry, kind, live in segments_of(volume):
         if member.id not in entry.columns:
             continue
@@ -224,7 +226,7 @@ async def catch_up(volume: Volume, member: Member,
                     continue
                 written += done == MENDED
                 complete = complete and done != FAILED
-    if complete and member.online:
+    if complete and member.online and member.missed_count == missed_count:
         with volume.database.change():
             volume.files.tables.forget_missed_by(member.id)
             volume.files.tables.set_behind(member.id, behind=False)

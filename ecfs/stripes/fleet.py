@@ -31,7 +31,7 @@ class Member:
     `free_len`: bytes beyond the reserve, as last measured; `full`: none are, so it takes no new
     content; `packed`: it refused even what may use the reserve. `filling`: somebody is rebuilding
     it now. `leaving`: another target takes its place, so it is not taken in again. `behind`: it may
-    lack shards that it never acknowledged, until it has caught up.
+    lack shards that it never acknowledged, until it has caught up; `missed_count` grows with each.
     """
 
     id: bytes
@@ -46,6 +46,7 @@ class Member:
     behind: bool = False
     filling: bool = False
     leaving: bool = False
+    missed_count: int = 0
     generation: tuple[int, int] = (0, 0)
     reason: str = ""
 
@@ -114,6 +115,15 @@ class Fleet:
             EventKind.TARGET_AWAY, f"target {member.name} ({member.path}) is away: {reason}",
             target=target_id))
         self._tell(member)
+
+    def note_missed(self, target_ids: Iterable[bytes]) -> None:
+        """These lack a shard from now on: of a stripe that was written, or whose row was entered,
+        so that who looks for what they lack finds it."""
+        for target_id in target_ids:
+            member = self._members.get(target_id)
+            if member is not None:
+                member.behind = True
+                member.missed_count += 1
 
     def mark_online(self, member: Member) -> None:
         """Take a target in again."""

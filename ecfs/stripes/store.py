@@ -141,10 +141,7 @@ class StripeStore(StripeAccess):
         return frozenset(missed)
 
     def _check_enough(self, ref: StripeRef, missed: frozenset[bytes]) -> None:
-        for target_id in missed:
-            member = self.fleet.get(target_id)
-            if member is not None:
-                member.behind = True
+        self.fleet.note_missed(missed)
         acknowledged = len(ref.segment.columns) - len(missed)
         if acknowledged < self._needed(ref.segment, ref.kind):
             self.close_segment(ref.segment.id)

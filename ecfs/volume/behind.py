@@ -1,7 +1,7 @@
 """Targets that may lack what was written without them: who they are, and what they are held to."""
 
 from ecfs.formats import KIND_CONTENT
-from ecfs.metadata import ContentTables
+from ecfs.metadata import ContentTables, Database
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, StripeRef
 
@@ -17,6 +17,17 @@ def find_behind(fleet: Fleet, tables: ContentTables, newest: tuple[int, int],
             journal.record(Event(
                 EventKind.TARGET_STALE, f"target {member.name} ({member.path}) may lack what "
                 "was written without it and is compared in full", target=member.id))
+
+
+def note_behind(fleet: Fleet, tables: ContentTables, database: Database) -> bool:
+    """Remember who has to catch up, so that an interrupted resilver goes on at the next mount;
+    whether there was anything to note. In the open transaction."""
+    lacking = {member.id for member in fleet if member.behind} - tables.behind()
+    if lacking:
+        with database.change():
+            for target_id in lacking:
+                tables.set_behind(target_id, behind=True)
+    return bool(lacking)
 
 
 def may_lack(tables: ContentTables, target_id: bytes, ref: StripeRef) -> bool:

@@ -46,6 +46,7 @@ class _Draft:
     stripes: dict[int, MetadataStripe] = field(default_factory=dict)
     segments: dict[int, SegmentEntry] = field(default_factory=dict)
     chunks: dict[int, ChunkPlace] = field(default_factory=dict)
+    missed: set[bytes] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +194,7 @@ class Checkpointer:
             if isinstance(outcome, Written):
                 number, self._next_stripe = self._next_stripe, self._next_stripe + 1
                 ref = outcome.ref
+                draft.missed |= outcome.missed
                 draft.stripes[number] = MetadataStripe(
                     number, ref.segment.id, ref.offset, ref.body_len, ref.salt, ref.digest)
                 segment = ref.segment
@@ -228,6 +230,8 @@ class Checkpointer:
         self.table.stripes.update({stripe.number: stripe for stripe in root.stripes})
         self.table.segments.clear()
         self.table.segments.update({entry.id: entry for entry in root.segments})
+        # Only now does who catches up find these stripes.
+        self._store.fleet.note_missed(draft.missed)
         self._chunks = draft.chunks
         current = self._pages.map
         current.changed = set()

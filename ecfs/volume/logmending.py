@@ -172,7 +172,8 @@ class LogMender:
         try:
             await member.lane.run(partial(write, member.target), deadline_s=TARGET_SYNC_DEADLINE_S)
         except TargetError as error:
-            self.journal.record(Event(EventKind.RECORD_BAD, str(error), target=member.id))
+            if error.fault is not Fault.AWAY:
+                self.journal.record(Event(EventKind.WRITE_FAILED, str(error), target=member.id))
             return False
         self.journal.record(Event(
             EventKind.REPAIRED, f"{len(patches)} commit records on {member.path} were put right",

@@ -131,14 +131,17 @@ async def read_log(fleet: Fleet, members: Iterable[bytes], keys: BoxKeys, *, epo
                 continue
             by_hash[box.hash] = key
             places.setdefault(key, {}).setdefault(box.offset, set()).add(member.id)
-    for key, members_at in places.items():
-        _settle_place(view, key, members_at)
+    for key in sorted(places):
+        _settle_place(view, key, places[key])
     return view
 
 
 def _settle_place(view: LogView, key: tuple[int, int], members_at: dict[int, set[bytes]]) -> None:
-    """A record lies where most members have it; one that has it elsewhere does not have it."""
-    offset = max(members_at, key=lambda at: (len(members_at[at]), -at))
+    """A record lies where the one before it ends, or else where most members have it; one that has
+    it elsewhere does not have it."""
+    before = view.records.get((key[0], key[1] - 1))
+    expected = before.offset + before.length if before is not None else 0
+    offset = max(members_at, key=lambda at: (at == expected, len(members_at[at]), -at))
     found = view.records[key] = replace(view.records[key], offset=offset)
     view.holders[key] = members_at.pop(offset)
     epoch, end = key[0], offset + found.length
@@ -277,11 +280,9 @@ class RecordWriter:
             raise ReadOnly(self._too_few(len(done)))
 
     async def append(self, record: bytes) -> None:
-        """Write, sync, re-check the claims; returns once a quorum holds the record.
-
-        Calling it again with the same record after ReadOnly writes the same bytes in the same
-        place. A member that shows another's claim does not count: a claim on a few of them is of
-        somebody who lost the race; Fenced when they keep us from a quorum.
+        """Write, sync, re-check the claims; returns once a quorum holds the record. After ReadOnly
+        it may be called again with the same record. A member that shows another's claim does not
+        count: it may be that of somebody who lost the race; Fenced when they keep us from a quorum.
         """
         offset = self.offset
         done = await self._on_members(lambda target: self._append_one(target, offset, record))

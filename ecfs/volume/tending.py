@@ -14,6 +14,7 @@ from ecfs.base.limits import (
 )
 from ecfs.base.units import MIB, NS_PER_S
 from ecfs.formats import column_name
+from ecfs.volume.behind import note_behind
 from ecfs.volume.claiming import Heart, box_keys
 from ecfs.volume.housekeeping import remove_columns
 from ecfs.volume.volume import Volume
@@ -61,7 +62,8 @@ class Tender:
         await self._take_back()
         if volume.database.in_transaction or committer.pending:
             await volume.commit()
-        self._note_behind()
+        if not volume.read_only:
+            note_behind(volume.fleet, volume.files.tables, volume.database)
         for _ in range(REAPS_PER_ROUND):
             if not volume.files.reap():
                 break
@@ -101,16 +103,6 @@ class Tender:
             member.behind = True
         if back:
             await volume.checkpoint()
-
-    def _note_behind(self) -> None:
-        """Who has to catch up is remembered, so that an interrupted resilver goes on."""
-        volume = self._volume
-        tables = volume.files.tables
-        lacking = {member.id for member in volume.fleet if member.behind} - tables.behind()
-        if lacking and not volume.read_only:
-            with volume.database.change():
-                for target_id in lacking:
-                    tables.set_behind(target_id, behind=True)
 
     # -- space -------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import trio
 from ecfs.base.errors import AppendRefused, Bug, Damage, EcfsError, Fenced, NoSpace, ReadOnly
 from ecfs.base.ids import InodeId
 from ecfs.base.limits import DAMAGED_PATHS_MAX, TRANSACTION_PAGES_MAX
-from ecfs.base.units import MIB, NS_PER_S
+from ecfs.base.units import NS_PER_S
 from ecfs.content import Files
 from ecfs.formats import CheckpointPointer, SegmentEntry, column_name
 from ecfs.namespace import Tree
@@ -24,7 +24,7 @@ from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member, MemberState, ShardFault, StripeRef, StripeStore
 from ecfs.volume.anchor import Anchor
 from ecfs.volume.auditing import evidence_now, note_unwritable
-from ecfs.volume.behind import find_behind, may_lack
+from ecfs.volume.behind import find_behind, may_lack, note_behind
 from ecfs.volume.checkpointing import Checkpointer
 from ecfs.volume.claiming import box_keys
 from ecfs.volume.committing import Committer, Tip
@@ -40,9 +40,7 @@ from ecfs.volume.space import SpaceMeter, VolumeSpace
 from ecfs.volume.status import PoolStatus, TargetStatus, advise
 
 CHANGES_PER_COMMIT_MAX = TRANSACTION_PAGES_MAX * 2
-ANCHOR_INTERVAL_S = 1.0
-RECLAIM_SPARSE_RATIO = 2
-RECLAIM_SLACK_LEN = 16 * MIB
+NOTED_AGAIN_MAX = 3
 
 _log = logging.getLogger("ecfs.volume")
 
@@ -296,6 +294,11 @@ class Volume:
         """
         async with self._checkpoint_lock:
             await self._checkpoint(clean=clean)
+            # What a target missed of the checkpoint itself has to outlive the mount, too.
+            for _ in range(NOTED_AGAIN_MAX):
+                if not note_behind(self.fleet, self.files.tables, self.database):
+                    break
+                await (self._checkpoint(clean=True) if clean else self.commit())
 
     async def _checkpoint(self, *, clean: bool) -> None:
         """CHECKPOINT: root, LABELS, and DELETE once a quorum holds them."""

@@ -154,6 +154,8 @@ class Course:
                 try:
                     data = await opening.shell.read(path)
                 except Damage as damage:
+                    # Where the power went in the middle of this, it failed for nobody.
+                    await trio.lowlevel.checkpoint_if_cancelled()
                     if not self.plan.beyond:
                         raise Failure(f"{path!r} cannot be read: {damage}") from damage
                     self.trace.counts[f"errno {errno.errorcode[errno.EIO]}"] += 1

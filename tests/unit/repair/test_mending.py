@@ -218,3 +218,19 @@ async def test_a_mount_that_finds_a_target_without_columns_says_so() -> None:
     assert (done.bad, done.mended) == ((4,), ())
     with pytest.raises(TargetError):
         world.memories[index].read(name_of(stripe), 0, 1)
+
+
+async def test_who_misses_more_while_it_catches_up_has_not_caught_up(pool: Pool) -> None:
+    """A checkpoint may be under way whose stripes nobody finds yet."""
+    async with pool.open() as volume:
+        member = next(iter(volume.fleet))
+        volume.fleet.note_missed([member.id])
+
+        def note(length: int, outcome: str) -> None:
+            volume.fleet.note_missed([member.id])
+
+        await catch_up(volume, member, note)
+        assert [one.id for one in volume.fleet if one.behind] == [member.id]
+        assert volume.journal.count(EventKind.RESILVERED) == 0
+        await catch_up(volume, member)
+        assert [one.id for one in volume.fleet if one.behind] == []

@@ -329,7 +329,7 @@ async def test_what_could_not_be_mended_is_counted_as_bad(members: Members, faul
     members.write(3, 0, bytes(BLOCK_LEN))
     members.world.fail_one(3, fault, "create", "write")
     assert await members.mend() == (1, 0)
-    assert members.world.journal.count(EventKind.RECORD_BAD) == 1
+    assert members.world.journal.count(EventKind.WRITE_FAILED) == 1
 
 
 async def test_the_claim_is_put_back_byte_for_byte(members: Members) -> None:
@@ -480,3 +480,15 @@ async def test_a_torn_tail_goes_before_an_epoch(members: Members) -> None:
     assert not (await members.view()).bad
 
 
+
+
+async def test_a_record_lies_where_the_one_before_it_ends(members: Members) -> None:
+    """A misdirected write on one member does not make the good copy on another the bad one."""
+    members.drop_last(*range(1, 6))
+    members.write(1, 0, members.records[-1])
+    view = await members.view()
+    assert view.records[EPOCH, 5].offset == 4 * BLOCK_LEN
+    assert view.holders[EPOCH, 5] == {members.world.ids[0]}
+    await members.secure()
+    for number in range(6):
+        assert members.file(number)[: 5 * BLOCK_LEN] == b"".join(members.records)

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import trio
 
 from ecfs.erasure import Geometry
 from ecfs.observe import EventKind
@@ -31,3 +32,6 @@ async def test_what_a_target_never_got_is_not_held_against_it(
             assert journal.count(EventKind.TARGET_STALE) == 1
             assert journal.count(EventKind.SHARD_MISSING) == 0
             assert journal.count(EventKind.SHARD_BAD) == 0
+            with trio.fail_after(600):
+                while opening.volume.status().state != "healthy":
+                    await trio.sleep(1)
