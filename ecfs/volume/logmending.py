@@ -143,7 +143,7 @@ class LogMender:
         return patches
 
     async def _bytes_of(self, found: Found, holders: set[bytes]) -> bytes | None:
-        for target_id in holders:
+        for target_id in sorted(holders):
             member = self.fleet.get(target_id)
             if member is None or member.target is None or member.lane is None:
                 continue

@@ -265,6 +265,16 @@ async def test_without_an_honest_holder_nothing_is_copied(members: Members) -> N
     assert members.file(2)[2 * BLOCK_LEN : 3 * BLOCK_LEN] == bytes(BLOCK_LEN)
 
 
+async def test_who_holds_each_record_that_is_needed(members: Members) -> None:
+    members.drop_last(0, 3)
+    members.write(1, BLOCK_LEN, b"rot")
+    ids = members.world.ids
+    found = await members.mender().holders(tuple(ids[:5]), START)
+    everybody = set(ids[:5])
+    assert found == [everybody, everybody - {ids[1]}, everybody, everybody,
+                     everybody - {ids[0], ids[3]}]
+
+
 async def test_holders_that_fail_or_left_are_passed_over(members: Members) -> None:
     members.write(5, 2 * BLOCK_LEN, bytes(BLOCK_LEN))
     view = await members.view()
