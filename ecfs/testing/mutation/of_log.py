@@ -9,12 +9,22 @@ _MOUNTED = ("tests/unit/volume/test_pools.py::test_a_second_mount_on_this_host_i
 _COMMITTING = ("tests/unit/volume/test_commit_order.py",)
 _LOG = ("tests/unit/volume/test_logmending.py",)
 _KEEPING = ("tests/unit/volume/test_housekeeping.py",)
+_TAKEN = ("tests/unit/volume/test_checkpointer.py",)
 _CHECKPOINTS = ("tests/unit/volume/test_checkpoints.py",)
 _EXCHANGE = ("tests/crash/test_exchange.py",)
 _RECORDS = "ecfs/volume/records.py"
 _CLAIMING = "ecfs/volume/claiming.py"
 
 LOG_MUTANTS = (
+    Mutant("scattered-chunks-never-gathered", "ecfs/volume/checkpointing.py",
+           "        if len(live_segments) > 2:\n", "        if len(live_segments) > 9:\n", _TAKEN),
+    Mutant("moved-pages-unbounded", "ecfs/volume/checkpointing.py",
+           "            if moved >= MOVED_PAGES_MAX:\n", "            if moved < 0:\n", _TAKEN),
+    Mutant("map-outlives-the-end-of-the-database", "ecfs/volume/checkpointing.py",
+           "            current.truncate(self._pages.page_count)\n", "            pass\n", _TAKEN),
+    Mutant("records-given-to-who-was-not-read", "ecfs/volume/logmending.py",
+           "            if member.id not in view.read:\n", "            if member is None:\n",
+           _LOG),
     Mutant("record-sync-dropped", _RECORDS,
            "        target.write(name, offset, [record])\n        target.sync(name)\n",
            "        target.write(name, offset, [record])\n",

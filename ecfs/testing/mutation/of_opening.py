@@ -15,11 +15,39 @@ def _one(name: str) -> tuple[str, ...]:
     return (f"tests/unit/volume/test_pools.py::{name}",)
 
 
+_LATER = ("tests/unit/volume/test_later_claims.py",)
+_LITTLE = ("tests/unit/volume/test_opening.py",)
 _OPENING = "ecfs/volume/opening.py"
 _RECOVERING = "ecfs/volume/recovery.py"
 _LOCATING = "ecfs/volume/locate.py"
 
 OPENING_MUTANTS = (
+    Mutant("claim-of-our-epoch-taken-for-a-later-one", "ecfs/volume/records.py",
+           "return self.check_claims(target, since=self._epoch + 1)",
+           "return self.check_claims(target)", _LATER),
+    Mutant("claimed-after-by-our-own-claim", "ecfs/volume/claiming.py",
+           "        if later <= epoch:\n", "        if later < epoch:\n", _LATER),
+    Mutant("claimed-after-by-a-name", "ecfs/volume/claiming.py",
+           "            decode_claim(target.read(claim_name(later), 0, BLOCK_LEN), keys, later)",
+           "            target.read(claim_name(later), 0, BLOCK_LEN)", _LATER),
+    Mutant("claim-of-ours-taken-for-junk", "ecfs/volume/recordfiles.py",
+           "if one < epoch]", "if one <= epoch]", _LATER),
+    Mutant("reader-blames-targets-of-a-living-writer", _OPENING,
+           "    if not opened.epoch and not chain.tip.commit.clean:\n",
+           "    if chain is None:\n", _LATER),
+    Mutant("pool-without-records-called-unfinished", _OPENING,
+           "        if chain is None and named.checkpoint is not None:\n",
+           "        if chain is None and named is None:\n", _LITTLE),
+    Mutant("claim-quorum-of-one-set-of-members-only", _OPENING,
+           "< opened.quorum.commit for group in groups):",
+           "< opened.quorum.commit for group in groups[:1]):", _LITTLE),
+    Mutant("no-second-look-at-a-gap", _OPENING,
+           "        view = await _read_view(opened)\n"
+           "        opened.chain = adopt(view, drop_tail=options.drop_tail)\n    if not",
+           "        raise\n    if not", _LITTLE),
+    Mutant("exchange-goes-on-with-records-on-too-few", "ecfs/volume/membership.py",
+           "        if any(len(found.intersection(changed)) < volume.quorum.commit",
+           "        if any(len(found.intersection(changed)) < 1", _LITTLE),
     Mutant("read-counts-members-without-the-claim", _OPENING,
            "count = min(len(view.read.intersection(opened.claim_holders, group))",
            "count = min(len(view.read.intersection(group))", _QUORUMS),
