@@ -12,7 +12,7 @@ from functools import partial
 
 import trio
 
-from ecfs.base.errors import Fault, ReadOnly, Refusal, TargetError
+from ecfs.base.errors import ReadOnly, Refusal, TargetError
 from ecfs.base.limits import TARGET_SYNC_DEADLINE_S
 from ecfs.formats import SegmentEntry, TargetEntry, claim_name, commits_name
 from ecfs.observe import Event, EventKind
@@ -20,6 +20,7 @@ from ecfs.stripes import Member
 from ecfs.targets import Target
 from ecfs.volume.adopting import note_exchange
 from ecfs.volume.mending import mend_records
+from ecfs.volume.records import RecordWriter
 from ecfs.volume.volume import Volume
 
 
@@ -28,18 +29,19 @@ async def exchange_member(volume: Volume, old: Member, new: Member) -> None:
 
     Once begun it is not cancelled; every wait in it has a deadline.
     """
-    if volume.checkpointer is None or volume.writer is None:
+    writer = volume.writer
+    if volume.checkpointer is None or writer is None:
         raise ReadOnly(volume.read_only)
     with trio.CancelScope(shield=True):
         await volume.checkpoint()
         await _prepare(volume, new)
         async with volume.checkpointer.lock:
             # No root may be made while labels name the new target beside the old one.
-            await _move_columns(volume, old, new)
-        await _settle(volume, old, new)
+            await _move_columns(volume, writer, old, new)
+        await _settle(volume, writer, old, new)
 
 
-async def _move_columns(volume: Volume, old: Member, new: Member) -> None:
+async def _move_columns(volume: Volume, writer: RecordWriter, old: Member, new: Member) -> None:
     """Up to the commit by which every column of the old target is the new one's."""
     label = volume.labeller.label
     old.leaving = True
@@ -49,7 +51,7 @@ async def _move_columns(volume: Volume, old: Member, new: Member) -> None:
     volume.labeller.change(replace(label, targets=(*label.targets, entry)))
     try:
         await volume.labeller.write(None)
-        if not await _join(volume, old, new):
+        if not await _join(volume, writer, old, new):
             raise Refusal(f"{new.path} does not take the commit records; use another directory")
         async with volume.files.flusher.round_lock:
             volume.store.close_segments()
@@ -60,22 +62,20 @@ async def _move_columns(volume: Volume, old: Member, new: Member) -> None:
             volume.files.index.replace_target(old.id, new.id)
             _replace_in_metadata(volume, old.id, new.id)
     except BaseException:
-        if volume.writer is not None:
-            volume.writer.change_members(label.members)
+        writer.change_members(label.members)
         old.leaving = False
         volume.labeller.change(replace(volume.labeller.label, targets=label.targets))
         volume.fleet.drop(new.id)
         raise
 
 
-async def _join(volume: Volume, old: Member, new: Member) -> bool:
+async def _join(volume: Volume, writer: RecordWriter, old: Member, new: Member) -> bool:
     """Give the new target all records that are needed, and let the new members count beside the old
     ones from the next record on. Whether the new target has them all. ReadOnly, and nothing has
     changed, when one of them is on too few of the new members to be found by a later mount."""
-    committer, mender, writer = volume.committer, volume.log_mender, volume.writer
-    start, members = volume.replay_start, volume.labeller.label.members
-    if committer is None or mender is None or writer is None or start is None:
-        raise ReadOnly(volume.read_only)
+    committer, mender, start = volume.committer, volume.log_mender, volume.replay_start
+    assert committer is not None and mender is not None and start is not None
+    members = volume.labeller.label.members
     async with committer.lock:
         # No record may come between: it would be on fewer of the new members than it needs.
         await mender.mend((*members, new.id), start)
@@ -94,23 +94,21 @@ def _exchanged(members: tuple[bytes, ...], old: Member, new: Member) -> tuple[by
 
 async def resume_exchange(volume: Volume) -> None:
     """Finish an exchange whose columns had moved when the pool was last let go of."""
-    exchange = volume.opened.exchange
-    if exchange is None or volume.writer is None:
+    exchange, writer = volume.opened.exchange, volume.writer
+    if exchange is None or writer is None:
         return
     old, new = volume.fleet[exchange.old], volume.fleet[exchange.new.id]
     new.behind = True
     old.leaving = True
     volume.fleet.mark_away(old.id, "it is being replaced")
     with trio.CancelScope(shield=True):
-        await _join(volume, old, new)
+        await _join(volume, writer, old, new)
         _replace_in_metadata(volume, old.id, new.id)
-        await _settle(volume, old, new)
+        await _settle(volume, writer, old, new)
 
 
-async def _settle(volume: Volume, old: Member, new: Member) -> None:
+async def _settle(volume: Volume, writer: RecordWriter, old: Member, new: Member) -> None:
     """The columns have moved: members, then labels follow."""
-    if volume.writer is None:
-        raise ReadOnly(volume.read_only)
     label = volume.labeller.label
     entry = TargetEntry(new.id, new.name, new.path)
     members = _exchanged(label.members, old, new)
@@ -118,7 +116,7 @@ async def _settle(volume: Volume, old: Member, new: Member) -> None:
                     if one.id != new.id)
     volume.labeller.change(replace(label, members=members, targets=targets))
     await volume.checkpoint()
-    volume.writer.change_members(members)
+    writer.change_members(members)
     volume.fleet.exchange(old.id, new)
     if old.lane is not None:
         old.lane.close(timeout=0.0)
@@ -145,11 +143,7 @@ async def _prepare(volume: Volume, new: Member) -> None:
     """The new target takes the claim and an empty record file."""
     def write(target: Target) -> None:
         target.create(claim_name(volume.opened.epoch), volume.opened.claim)
-        try:
-            target.create(commits_name(volume.opened.epoch), b"")
-        except TargetError as error:
-            if error.fault is not Fault.EXISTS:
-                raise
+        target.create(commits_name(volume.opened.epoch), b"")
 
     assert new.target is not None and new.lane is not None
     try:

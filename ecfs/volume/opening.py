@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from ecfs.base.errors import (
-    Bug,
     Damage,
     Forked,
     NotAPool,
@@ -161,6 +160,8 @@ async def _follow_members(opened: Opened, options: OpenOptions) -> Chain:
     named = opened.label
     for _ in range(MEMBERSHIPS_FOLLOWED_MAX):
         chain = opened.chain
+        if chain is None and named.checkpoint is not None:
+            raise _explained(opened, Damage("no commit record can be read"))
         if chain is None:
             raise NotAPool("this pool was never finished by mkfs; run `ecfs mkfs --force` again")
         if not check_known(chain.root) and not opened.read_only:
@@ -194,8 +195,7 @@ def _explained(opened: Opened, error: Damage) -> Unreadable:
 
 def _leave_out(opened: Opened, named: tuple[TargetEntry, ...]) -> None:
     """Let go of targets that labels name but that are no part of the pool (any more, or yet)."""
-    if opened.database is None:
-        raise Bug("targets are looked through before the database is loaded")
+    assert opened.database is not None
     opened.exchange = exchange_left(opened.database, opened.label, named)
     keep = {entry.id for entry in opened.label.targets}
     if opened.exchange is not None:
@@ -259,9 +259,7 @@ def _find_lagging(opened: Opened, view: LogView, chain: Chain) -> None:
     commit = chain.checkpoint.commit
     holders = view.holders.get((commit.epoch, commit.seq), set())
     for target_id in set(opened.label.members) - holders:
-        member = opened.fleet.get(target_id)
-        if member is not None:
-            member.behind = True
+        opened.fleet[target_id].behind = True
 
 
 async def _read(opened: Opened, options: OpenOptions) -> None:
@@ -328,7 +326,8 @@ def _load_nothing(opened: Opened) -> None:
 
 
 def _nowhere() -> bytes:
-    raise Damage("a new pool has no metadata stripes")
+    raise Damage(  # pragma: no cover - the pages of a new pool are in memory until it is closed
+        "a new pool has no metadata stripes")
 
 
 def _load(opened: Opened, chain: Chain) -> None:

@@ -85,6 +85,31 @@ async def test_a_label_that_cannot_be_read_is_written_anew(bench: Bench, fault: 
         member.target = inner
 
 
+@pytest.mark.parametrize(("fault", "goes"), [
+    (Fault.UNSAFE, True), (Fault.IO, True), (Fault.TIMEOUT, False)])
+async def test_what_hides_labels_and_cannot_be_read_goes_unless_the_target_does_not_answer(
+        bench: Bench, fault: Fault, goes: bool) -> None:
+    """Nobody knows what a target holds that does not answer: nothing is removed there."""
+    hiding = label_name(1 << 60, 1)
+    async with bench.ground.open() as opening:
+        volume = opening.volume
+        bench.disk(1).create(hiding, b"a link, or a bad sector")
+
+        def plan(number: int, method: str, name: str, offset: int) -> Outcome:
+            return fault if method == "read" and name == hiding else None
+
+        member = next(one for one in volume.fleet if one.path == bench.ground.paths[1])
+        inner = member.target
+        assert inner is not None
+        member.target = FaultyTarget(inner, plan)
+        assert (await mend_labels(volume))[0] == 1
+        assert (hiding not in bench.labels(1)) is goes
+        member.target = inner
+        await mend_labels(volume)
+        assert hiding not in bench.labels(1)
+        assert await mend_labels(volume) == (0, 0)
+
+
 async def test_a_target_that_does_not_answer_is_counted_as_bad(bench: Bench) -> None:
     async with bench.ground.open() as opening:
         volume = opening.volume

@@ -8,11 +8,13 @@ from ecfs.erasure import Geometry
 from ecfs.formats import (
     NO_PARENT,
     CheckpointPointer,
+    Claim,
     Commit,
     PageDelta,
     Root,
     claim_name,
     commits_name,
+    encode_claim,
     encode_commit,
     record_hash,
 )
@@ -274,24 +276,52 @@ async def test_holders_that_fail_or_left_are_passed_over(members: Members) -> No
 
 
 async def test_a_member_whose_file_is_no_file_gets_one(members: Members) -> None:
+    """As a directory or a link that somebody planted under the name."""
     members.write(1, 0, bytes(BLOCK_LEN))
     memory = members.world.memories[1]
-    unsafe = {"is": True}
+    removed: list[str] = []
 
     class Planted(FaultyTarget):
-        def create(self, name: str, data: bytes | bytearray | memoryview, *,
-                   sync: bool = True) -> None:
-            if unsafe["is"]:
-                raise self._error(Fault.UNSAFE, "create", name)
-            super().create(name, data, sync=sync)
+        def size(self, name: str) -> int:
+            if not removed:
+                raise self._error(Fault.UNSAFE, "size", name)
+            return super().size(name)
 
         def remove(self, name: str) -> None:
-            unsafe["is"] = False
+            removed.append(name)
             super().remove(name)
 
     members.world.fleet[members.world.ids[1]].target = Planted(memory)
     assert (await members.mend())[1] == 1
+    assert removed == [commits_name(EPOCH)]
     assert members.file(1)[:BLOCK_LEN] == members.records[0]
+
+
+async def test_a_file_that_cannot_be_looked_at_is_not_mended(members: Members) -> None:
+    members.write(1, 0, bytes(BLOCK_LEN))
+    members.world.fail_one(1, Fault.IO, "size")
+    before = members.file(1)
+    assert await members.mend() == (1, 0)
+    assert members.file(1) == before
+
+
+async def test_only_members_that_were_named_are_mended(members: Members) -> None:
+    for number in (4, 5):
+        members.write(number, 0, b"rot")
+    assert await members.mender().mend(tuple(members.world.ids[:5]), START) == (1, 1)
+    assert members.file(4)[:BLOCK_LEN] == members.records[0]
+    assert members.file(5)[:3] == b"rot"
+
+
+async def test_what_is_named_like_an_earlier_claim_and_is_none_goes(members: Members) -> None:
+    """It would be looked at, and told of, for ever. Claims stay: they tell the epoch."""
+    authentic = encode_claim(Claim(1, bytes(16), "there", "boot", 1), members.keys, bytes(32))
+    for epoch, data in ((1, authentic), (2, b"junk"), (EPOCH + 1, b"junk")):
+        members.world.memories[2].create(claim_name(epoch), data)
+    assert await members.mend() == (0, 0)
+    names = members.world.memories[2].list_names()
+    assert [claim_name(epoch) in names for epoch in range(1, EPOCH + 2)] == [
+        True, False, True, True]
 
 
 @pytest.mark.parametrize("fault", [Fault.FULL, Fault.IO])
@@ -363,17 +393,18 @@ async def test_files_of_later_epochs_are_left_alone(members: Members) -> None:
                for memory in members.world.memories[3:])
 
 
-async def test_the_record_that_more_members_have_keeps_its_place(members: Members) -> None:
+@pytest.mark.parametrize("kept", [3, 4])
+async def test_the_record_that_more_members_have_keeps_its_place(members: Members,
+                                                                 kept: int) -> None:
     """Two records that both are needed, at one place: the lesser one does not spread."""
-    fourth, fifth = members.records[3:]
-    for number in (0, 1):
-        members.write(number, 3 * BLOCK_LEN, fifth + bytes(BLOCK_LEN))
-    for number in range(2, 6):
-        members.world.memories[number].truncate(commits_name(EPOCH), 4 * BLOCK_LEN)
+    other = members.records[7 - kept]
+    for number in range(6):
+        members.world.memories[number].truncate(commits_name(EPOCH), 3 * BLOCK_LEN)
+        members.write(number, 3 * BLOCK_LEN, members.records[kept] if number > 1 else other)
     await members.mend()
     for number in range(6):
-        assert members.file(number)[3 * BLOCK_LEN : 4 * BLOCK_LEN] == fourth
-    assert fifth not in members.file(0)
+        assert members.file(number)[3 * BLOCK_LEN : 4 * BLOCK_LEN] == members.records[kept]
+    assert all(other not in members.file(number) for number in range(6))
 
 
 async def test_before_an_epoch_a_quorum_holds_what_was_adopted(members: Members) -> None:

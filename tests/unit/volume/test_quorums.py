@@ -261,6 +261,17 @@ async def test_a_claim_that_cannot_be_read_is_passed_over(fault: Fault) -> None:
     assert view.newest is not None and all(world.fleet[one].online for one in world.ids)
 
 
+async def test_a_target_that_hangs_while_its_claims_are_read_is_away() -> None:
+    """What it would have shown is not known, so it tells nothing, about heartbeats either."""
+    world = World(Geometry(4, 2), 6)
+    await claimer_of(world, "a").claim(3, b"a" * 16)
+    world.fail_one(2, Fault.TIMEOUT, "read")
+    view = await claimer_of(world, "b").look()
+    assert view.newest is not None and view.newest.host == "a"
+    assert [one for one in world.ids if not world.fleet[one].online] == [world.ids[2]]
+    assert set(view.beats) == set(world.ids) - {world.ids[2]}
+
+
 async def test_a_record_that_a_successor_removed_the_file_of_is_fenced_not_failed() -> None:
     """Who took over has given the record files of older epochs back."""
     world = World(Geometry(4, 2), 6)
