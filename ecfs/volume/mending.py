@@ -26,12 +26,15 @@ async def mend_records(volume: Volume, members: tuple[bytes, ...] = ()) -> tuple
 async def mend_labels(volume: Volume) -> tuple[int, int]:
     """Write new labels when any target's newest label is rotten, absent or not authentic.
 
-    (how many were bad, how many targets hold a good one now that did not).
+    (how many were bad, how many targets hold a good one now that did not). A target with an older
+    one gets the newest without being counted: it was away.
     """
     mac = label_mac(volume.opened.master)
     results = await on_online(volume.fleet, partial(_labelled_as, mac))
     bad = [target_id for target_id, result in results.items() if result != {target_id}]
-    if not bad:
+    label = volume.labeller.label
+    newest = (label.epoch, label.generation)
+    if not bad and all(member.generation >= newest for member in volume.fleet.online()):
         return 0, 0
     for target_id in bad:
         volume.journal.record(Event(EventKind.LABEL_BAD, "label is rotten; it is written anew",

@@ -3,7 +3,7 @@ that is not needed. All of it runs in a target's lane."""
 
 from ecfs.base.errors import Damage, Fault, TargetError
 from ecfs.base.limits import COMMIT_RECORD_LEN_MAX
-from ecfs.base.units import BLOCK_LEN
+from ecfs.base.units import BLOCK_LEN, KIB
 from ecfs.formats import (
     CLAIM_PATTERN,
     COMMIT,
@@ -19,6 +19,7 @@ from ecfs.observe import EventKind
 from ecfs.targets import Target
 
 CLAIMS_CLEANED_MAX = 64
+_ZEROS = bytes(64 * KIB)
 
 
 def read_past_errors(target: Target, name: str, at: int, length: int) -> bytes | None:
@@ -88,3 +89,12 @@ def punch(target: Target, name: str, length: int) -> None:
     except TargetError as error:
         if error.fault is not Fault.MISSING:
             raise
+
+
+def next_block(window: bytes, window_at: int, inside: int) -> int:
+    """The first block from `inside` on that is not all zeros, or the end of the window."""
+    for length in (len(_ZEROS), BLOCK_LEN):
+        # In large steps first: a preallocated file is zeros for megabytes.
+        while window.startswith(_ZEROS[:length], inside):
+            inside += length
+    return window_at + inside

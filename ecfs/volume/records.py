@@ -15,7 +15,7 @@ from ecfs.base.limits import (
     TARGET_DEADLINE_S,
     TARGET_SYNC_DEADLINE_S,
 )
-from ecfs.base.units import BLOCK_LEN, KIB, MIB
+from ecfs.base.units import BLOCK_LEN, MIB
 from ecfs.formats import (
     CLAIM_PATTERN,
     COMMIT,
@@ -36,6 +36,7 @@ from ecfs.targets import Target
 from ecfs.volume.everywhere import TargetWork
 from ecfs.volume.recordfiles import (
     bad_claim_kind,
+    next_block,
     other_record,
     punch,
     read_past_errors,
@@ -48,7 +49,6 @@ SCAN_KEPT_LEN_MAX = 128 * MIB
 EPOCHS_READ_MAX = 64
 UNREADABLE_BLOCKS_MAX = 256
 CLAIMS_CHECKED_MAX = 256
-_ZEROS = bytes(64 * KIB)
 
 
 
@@ -123,7 +123,13 @@ async def read_log(fleet: Fleet, members: Iterable[bytes], keys: BoxKeys, *, epo
         view.epochs.update(result.epochs)
         view.bad += [(member.id, at_epoch, at) for at_epoch, at in result.bad]
         for box in result.boxes:
-            key = by_hash.get(box.hash) or await _open_box_of(view, keys, member, box)
+            try:
+                key = by_hash.get(box.hash) or await _open_box_of(view, keys, member, box)
+            except TargetError as error:
+                # It was not read to its end, so it does not count; nothing is known to be bad.
+                fleet.mark_away(member.id, str(error))
+                view.read.discard(member.id)
+                break
             if key is None or key[0] != box.epoch:
                 # Every block of it: each is to be zeros again.
                 view.bad += [(member.id, box.epoch, at) for at in range(
@@ -153,16 +159,14 @@ def _settle_place(view: LogView, key: tuple[int, int], members_at: dict[int, set
 
 async def _open_box_of(view: LogView, keys: BoxKeys, member: Member,
                        box: _Box) -> tuple[int, int] | None:
-    """Open a record that no member before had; None when it is not authentic or misplaced."""
+    """Open a record that no member before had; None when it is not authentic or misplaced.
+    TargetError when it cannot be read again, which says nothing of it."""
     data = box.data
     if data is None:
         assert member.target is not None and member.lane is not None
-        try:
-            data = await member.lane.run(partial(
-                member.target.read, commits_name(box.epoch), box.offset, box.length),
-                deadline_s=TARGET_DEADLINE_S)
-        except TargetError:
-            return None
+        data = await member.lane.run(partial(
+            member.target.read, commits_name(box.epoch), box.offset, box.length),
+            deadline_s=TARGET_DEADLINE_S)
     try:
         head, commit = decode_commit(data, keys)
     except Damage:
@@ -213,7 +217,7 @@ def _scan_file(target: Target, epoch: int, start: int, budget: int, scan: _Scan,
         inside = at - window_at
         block = window[inside : inside + BLOCK_LEN]
         if block == zeros:
-            at = _next_block(window, window_at, inside)
+            at = next_block(window, window_at, inside)
             continue
         try:
             length = peek_box(COMMIT, block).length
@@ -233,15 +237,6 @@ def _scan_file(target: Target, epoch: int, start: int, budget: int, scan: _Scan,
             scan.bad.append((epoch, at))
             at += BLOCK_LEN
     return at - start
-
-
-def _next_block(window: bytes, window_at: int, inside: int) -> int:
-    """The first block from `inside` on that is not all zeros, or the end of the window."""
-    for length in (len(_ZEROS), BLOCK_LEN):
-        # In large steps first: a preallocated file is zeros for megabytes.
-        while window.startswith(_ZEROS[:length], inside):
-            inside += length
-    return window_at + inside
 
 
 class RecordWriter:

@@ -173,15 +173,16 @@ class Volume:
 
     async def start(self) -> None:
         """Begin the epoch, if the pool may be written, and the background tasks."""
-        opened = self.opened
+        opened, tables = self.opened, self.files.tables
+        find_behind(self.fleet, tables, (opened.label.epoch, opened.label.generation), self.journal)
         if not opened.read_only:
             try:
                 await self._begin_epoch()
+                if note_behind(self.fleet, tables, self.database):
+                    await self.commit()
             except ReadOnly as error:
                 opened.read_only = str(error)
                 self.committer = None
-        find_behind(self.fleet, self.files.tables,
-                    (self.opened.label.epoch, self.opened.label.generation), self.journal)
         await self.meter.refresh()
         self.nursery.start_soon(self.meter.run)
         if self.committer is not None:
@@ -267,8 +268,7 @@ class Volume:
         self._anchored = tip
 
     async def look_for_fence(self) -> None:
-        """Find out whether another writer has taken over, before anything else shows it. Comfort:
-        safety is the look at the claims in every record."""
+        """Find out early whether another writer has taken over; safety is the look in a record."""
         if self.committer is None or self.writer is None or self.read_only:
             return
         fence = await self.writer.find_fence()
@@ -293,8 +293,9 @@ class Volume:
         """Write a checkpoint, then labels, then give back what neither it nor the one before needs.
         """
         async with self._checkpoint_lock:
+            # Before new labels hide who had old ones; and again for the checkpoint's own shards.
+            note_behind(self.fleet, self.files.tables, self.database)
             await self._checkpoint(clean=clean)
-            # What a target missed of the checkpoint itself has to outlive the mount, too.
             for _ in range(NOTED_AGAIN_MAX):
                 if not note_behind(self.fleet, self.files.tables, self.database):
                     break
@@ -320,8 +321,7 @@ class Volume:
             await self._give_back(pointer, done.released)
 
     def _settle_members(self) -> None:
-        """Labels name the members of the newest checkpoint: if an exchange was cut short, only
-        those count from now on."""
+        """Labels name the newest members: if an exchange was cut short, only those count now."""
         if self.writer is not None and len(self.opened.groups) > 1:
             self.opened.groups = (self.labeller.label.members,)
             self.writer.change_members(*self.opened.groups)

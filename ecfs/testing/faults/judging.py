@@ -19,7 +19,8 @@ from ecfs.testing.pools import Opening, live_columns
 from ecfs.volume import OpenOptions
 
 TIME_MAX_S = 120.0
-TELLING = EVIDENCE_KINDS | {EventKind.REPAIRED, EventKind.SHARD_MENDED}
+TELLING = EVIDENCE_KINDS | {
+    EventKind.REPAIRED, EventKind.SHARD_MENDED, EventKind.RECORD_TORN}
 """Kinds of events that name a damaged target."""
 
 

@@ -171,7 +171,10 @@ class History:
         brought = {node: self._files[node].writes_count for node in carried}
         self._versions.append(_Version(names, {**self._versions[-1].carried, **brought}))
         for node, size in (sizes or {}).items():
-            self._files[node].add(_Resize(size, len(self._versions) - 1))
+            file = self._files[node]
+            file.add(_Resize(size, len(self._versions) - 1))
+            # What is left of the last block is a block that may be found, too.
+            self._remember(file.now, max(0, size - 1), 1)
 
     def names_changed(self) -> None:
         """It has been done."""

@@ -136,3 +136,13 @@ async def test_a_pool_is_peeked_at_without_a_key(bench: Bench, tmp_path: Path) -
     ground = memory_ground(tmp_path / "nothing", empty)
     with pytest.raises(NotAPool):
         await peek_pool(ground.paths, ground.environment)
+
+
+async def test_a_target_whose_newest_label_is_gone_gets_it_again(bench: Bench) -> None:
+    """It is not counted as bad: a target that was away looks the same."""
+    bench.disk(0).remove(bench.labels(0)[0])
+    async with bench.ground.open() as opening:
+        assert bench.labels(0)[0] != bench.labels(1)[0]
+        assert await mend_labels(opening.volume) == (0, 0)
+        assert opening.volume.journal.count(EventKind.LABEL_BAD) == 0
+        assert bench.labels(0)[0] == bench.labels(1)[0]

@@ -19,7 +19,7 @@ from ecfs.formats import (
     record_hash,
 )
 from ecfs.observe import EventKind
-from ecfs.targets import FaultyTarget, Target
+from ecfs.targets import FaultyTarget, Outcome, Target
 from ecfs.volume.claiming import box_keys
 from ecfs.volume.logmending import LogMender
 from ecfs.volume.records import LogView, read_log
@@ -502,3 +502,20 @@ async def test_a_record_lies_where_the_one_before_it_ends(members: Members) -> N
     await members.secure()
     for number in range(6):
         assert members.file(number)[: 5 * BLOCK_LEN] == b"".join(members.records)
+
+
+async def test_a_record_that_cannot_be_read_again_is_not_taken_for_a_bad_one(
+        members: Members) -> None:
+    """Its only holder is slow: it does not count as read, and its record stays as it is."""
+    members.drop_last(*range(5))
+    before = members.file(5)
+
+    def slow(method: str, name: str, offset: int) -> Outcome:
+        return Fault.TIMEOUT if method == "read" and offset == 4 * BLOCK_LEN else None
+
+    members.world.fail[5] = slow
+    view = await members.view()
+    assert members.world.ids[5] not in view.read
+    assert not [at for member, _, at in view.bad if member == members.world.ids[5]]
+    await members.mend()
+    assert members.file(5) == before
