@@ -8,11 +8,12 @@ import pytest
 
 from ecfs.base.errors import Fault, TargetError
 from ecfs.base.units import BLOCK_LEN, KIB
-from ecfs.formats import claim_name, commits_name, labels_among
+from ecfs.formats import Claim, claim_name, commits_name, encode_claim, labels_among
 from ecfs.stripes import Member, MemberState
 from ecfs.targets import FaultyTarget, Outcome, Target
 from ecfs.testing.pools import Opening
 from ecfs.testing.quick import remember_keys
+from ecfs.volume.claiming import box_keys
 from tests.crash.world import MemoryDisks, files_of, memory_ground, some_bytes
 
 
@@ -164,6 +165,22 @@ async def test_one_that_takes_no_claim_stays_away(bench: Bench,
         assert await bench.probe(opening) == []
         assert not member.online and member.reason
         bench.refused = None
+        assert await bench.probe(opening) == [member]
+
+
+async def test_one_that_another_writer_has_claimed_meanwhile_stays_away(bench: Bench) -> None:
+    """And is not touched: what it lacks of ours that writer may have given back."""
+    async with bench.without(3) as (opening, member):
+        volume = opening.volume
+        disk, epoch = bench.disks.targets[member.path], volume.opened.epoch
+        later = encode_claim(Claim(epoch + 1, b"l" * 16, "there", "boot", 1),
+                             box_keys(volume.opened.master, volume.pool_id, "claim"), bytes(32))
+        disk.remove(claim_name(epoch))
+        disk.create(claim_name(epoch + 1), later)
+        assert await bench.probe(opening) == []
+        assert not member.online and "there has claimed the pool" in member.reason
+        assert claim_name(epoch) not in disk.list_names()
+        disk.remove(claim_name(epoch + 1))
         assert await bench.probe(opening) == [member]
 
 
