@@ -143,11 +143,11 @@ async def read_log(fleet: Fleet, members: Iterable[bytes], keys: BoxKeys, *, epo
 
 
 def _settle_place(view: LogView, key: tuple[int, int], members_at: dict[int, set[bytes]]) -> None:
-    """A record lies where the one before it ends, or else where most members have it; one that has
-    it elsewhere does not have it."""
+    """A record lies where most members have it, of two such places where the one before it ends;
+    one that has it elsewhere does not have it. The one before may be shown by a liar alone."""
     before = view.records.get((key[0], key[1] - 1))
     expected = before.offset + before.length if before is not None else 0
-    offset = max(members_at, key=lambda at: (at == expected, len(members_at[at]), -at))
+    offset = max(members_at, key=lambda at: (len(members_at[at]), at == expected, -at))
     found = view.records[key] = replace(view.records[key], offset=offset)
     view.holders[key] = members_at.pop(offset)
     epoch, end = key[0], offset + found.length

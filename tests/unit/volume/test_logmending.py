@@ -492,6 +492,19 @@ async def test_a_torn_tail_goes_before_an_epoch(members: Members) -> None:
 
 
 
+async def test_one_member_whose_records_moved_moves_no_others(members: Members) -> None:
+    """What is read begins at the third record; there it alone shows the second, and behind that,
+    where the second ends, the third."""
+    whole = b"".join(members.records)
+    members.write(0, 0, bytes(BLOCK_LEN) + whole)
+    view = await members.view(2 * BLOCK_LEN)
+    for seq in (3, 4, 5):
+        assert view.records[EPOCH, seq].offset == (seq - 1) * BLOCK_LEN
+        assert view.holders[EPOCH, seq] == set(members.world.ids[1:])
+    await members.mend()
+    assert all(members.file(number)[: len(whole)] == whole for number in range(6))
+
+
 async def test_a_record_lies_where_the_one_before_it_ends(members: Members) -> None:
     """A misdirected write on one member does not make the good copy on another the bad one."""
     members.drop_last(*range(1, 6))
