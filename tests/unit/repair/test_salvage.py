@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ecfs.base.errors import InUse, NotAPool, TargetInside, UsageRefusal, WrongPassphrase
+from ecfs.base.errors import (
+    InUse,
+    NotAPool,
+    TargetInside,
+    Unreadable,
+    UsageRefusal,
+    WrongPassphrase,
+)
 from ecfs.base.ids import InodeId
 from ecfs.base.units import BLOCK_LEN, KIB, MIB
 from ecfs.formats import column_name
@@ -155,7 +162,7 @@ async def test_what_the_metadata_does_not_cover_comes_from_the_log(pool: Pool,
 async def test_all_files_come_out_of_the_log_by_name(pool: Pool, tmp_path: Path) -> None:
     await lose_metadata(pool)
     before = pool.bytes_of()
-    with pytest.raises(NotAPool):
+    with pytest.raises(Unreadable, match="ecfs salvage"):
         await pool.contents()
     seen: list[Progress] = []
     report = await salvage(pool.paths, PASSPHRASE, pool.environment, tmp_path / "out",
