@@ -25,7 +25,7 @@ def note_behind(fleet: Fleet, tables: ContentTables, database: Database) -> bool
     lacking = {member.id for member in fleet if member.behind} - tables.behind()
     if lacking:
         with database.change():
-            for target_id in lacking:
+            for target_id in sorted(lacking):
                 tables.set_behind(target_id, behind=True)
     return bool(lacking)
 
