@@ -131,14 +131,14 @@ async def look_everywhere(paths: Iterable[str], environment: Environment) -> lis
     for sighting in sightings:
         sighting.was_given = True
     known = set(real)
-    pool = pool_of(sightings)
-    named = Counter(path for sighting in sightings if sighting.pool_id == pool and pool
+    pools = _leading_pools(sightings)
+    named = Counter(path for sighting in sightings if sighting.pool_id in pools
                     for path in sorted({entry.path for entry in sighting.labels[0].label.targets}))
     # Those that most labels name: a forged label cannot send us looking all over the machine.
     elsewhere = {os.path.realpath(path): path for path, _ in named.most_common(TARGETS_MAX)}
     more = [path for place, path in elsewhere.items() if place not in known]
     for found in await look_all(more, environment):
-        if found.pool_id == pool:
+        if found.pool_id in pools:
             sightings.append(found)
         else:
             found.close()
@@ -146,9 +146,14 @@ async def look_everywhere(paths: Iterable[str], environment: Environment) -> lis
 
 
 def pool_of(sightings: Iterable[Sighting]) -> bytes | None:
-    """The pool that most of the labels name."""
+    """The pool that most of the labels name; of several, the one that is met first."""
+    pools = _leading_pools(sightings)
+    return pools[0] if pools else None
+
+
+def _leading_pools(sightings: Iterable[Sighting]) -> list[bytes]:
     votes = Counter(sighting.pool_id for sighting in sightings if sighting.pool_id is not None)
-    return votes.most_common(1)[0][0] if votes else None
+    return [pool for pool, count in votes.items() if count == max(votes.values())]
 
 
 def unlock(sightings: list[Sighting], secret: Secret, pinned: dict[str, str],
@@ -196,8 +201,8 @@ def _slots_of(sightings: Iterable[Sighting]) -> list[KeySlot]:
 
 
 def _choose_pool(sightings: list[Sighting], pinned: dict[str, str]) -> bytes:
-    pool_id = pool_of(sightings)
-    if pool_id is None:
+    pools = _leading_pools(sightings)
+    if not pools:
         for sighting in sightings:
             if sighting.unknown_format is not None:
                 raise sighting.unknown_format
@@ -208,6 +213,8 @@ def _choose_pool(sightings: list[Sighting], pinned: dict[str, str]) -> bytes:
         raise NotAPool(f"no label of an ecfs pool here ({reasons})")
     expected = {pinned[path] for sighting in sightings
                 if (path := os.path.realpath(sighting.path)) in pinned}
+    # Between equals the one that was here before: of two targets one can be anybody's.
+    pool_id = next((pool for pool in pools if pool.hex() in expected), pools[0])
     if expected and pool_id.hex() not in expected:
         raise ForeignTargets(
             f"these paths held pool {min(expected)} before and now hold pool {pool_id.hex()}. If "

@@ -153,6 +153,14 @@ def _different_blocks(one: bytes, two: bytes) -> list[int]:
             if one[number * BLOCK_LEN :][:BLOCK_LEN] != two[number * BLOCK_LEN :][:BLOCK_LEN]]
 
 
+async def caught_up(opening: Opening) -> None:
+    """Wait until nobody is behind: whose labels or records were damaged is compared in full."""
+    with trio.fail_after(600):
+        while any(member.behind or not member.online for member in opening.volume.fleet):
+            await opening.volume.tend()
+            await trio.sleep(0.2)
+
+
 async def scrub_twice(opening: Opening) -> ScrubReport:
     """Scrub; a second one must find nothing. The first report."""
     first = await scrub(opening.volume)

@@ -15,7 +15,7 @@ from ecfs.erasure import Geometry
 from ecfs.repair import replace_target, scrub
 from ecfs.targets import Outcome
 from ecfs.testing.pools import Ground
-from tests.damage.lab import Lab, scrub_twice, states_of
+from tests.damage.lab import Lab, caught_up, scrub_twice, states_of
 
 SEEDS_COUNT = int(os.environ.get("ECFS_DAMAGE_SEEDS", "16"))
 ALL = {0, 1, 2, 3, 4, 5}
@@ -72,6 +72,7 @@ async def test_anything_in_two_targets(lab: Lab, seed: int) -> None:
             assert (await replace_target(opening.volume, place, place)).complete
         await lab.check_contents(opening)
         await scrub_twice(opening)
+        await caught_up(opening)
         assert opening.volume.status().state == "healthy"
     lab.check_columns(opening, ALL)
     report = await lab.ground.fsck()
@@ -255,6 +256,7 @@ async def test_geometries(tmp_path: Path, keys: None, data: int, parity: int,
             report = await replace_target(opening.volume, ground.paths[target],
                                           ground.paths[target])
             assert report.complete
+        await caught_up(opening)
         assert opening.volume.status().state == "healthy"
         await scrub_twice(opening)
     async with ground.open() as opening:

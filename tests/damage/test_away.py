@@ -6,11 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-import trio
 
 from ecfs.repair import scrub
 from ecfs.testing.pools import Opening, copy_tree
-from tests.damage.lab import Lab, scrub_twice, states_of
+from tests.damage.lab import Lab, caught_up, scrub_twice, states_of
 
 AWAY = [(0,), (4,), (1, 3), (0, 5), (2, 4)]
 
@@ -43,14 +42,6 @@ def put_away(lab: Lab, target: int) -> Path:
     copy_tree(lab.path(target), aside)
     shutil.rmtree(lab.path(target))
     return aside
-
-
-async def caught_up(opening: Opening) -> None:
-    """Wait until nobody is behind."""
-    with trio.fail_after(600):
-        while any(member.behind or not member.online for member in opening.volume.fleet):
-            await opening.volume.tend()
-            await trio.sleep(1)
 
 
 async def lose_others(lab: Lab, away: tuple[int, ...], written: Written) -> None:

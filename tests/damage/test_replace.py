@@ -11,7 +11,7 @@ from ecfs.base.errors import EcfsError, Fault, PoolExists, Refusal, SameTarget, 
 from ecfs.repair import Progress, replace_target
 from ecfs.targets import Outcome
 from ecfs.testing.pools import Opening, live_columns
-from tests.damage.lab import Lab, scrub_twice, states_of
+from tests.damage.lab import Lab, caught_up, scrub_twice, states_of
 
 ALL = {0, 1, 2, 3, 4, 5}
 
@@ -47,6 +47,7 @@ async def test_replaced_while_in_use(lab: Lab) -> None:
             stop.set()
         assert report.complete and written
         await scrub_twice(opening)
+        await caught_up(opening)
         assert opening.volume.status().state == "healthy"
     paths = tuple(new if number == 2 else path for number, path in enumerate(lab.ground.paths))
     for lost in ((0, 1), (4, 5)):

@@ -8,7 +8,7 @@ from ecfs.observe import EventKind
 from ecfs.repair import replace_target
 from ecfs.testing.pools import Opening
 from tests.damage.damages import MORE, TABLE, Damaging
-from tests.damage.lab import Lab, errors_of, scrub_twice, states_of
+from tests.damage.lab import Lab, caught_up, errors_of, scrub_twice, states_of
 
 HEALTHY = {0, 1, 2, 3, 4, 5}
 PAIRS = [(one, two) for one, two in itertools.combinations_with_replacement(TABLE, 2)
@@ -76,6 +76,7 @@ async def bring_back(lab: Lab, gone: set[int]) -> None:
         assert set(states_of(opening)) == {"online"}
         await lab.check_contents(opening)
         await scrub_twice(opening)
+        await caught_up(opening)
         assert opening.volume.status().state == "healthy"
     lab.check_columns(opening, HEALTHY)
 

@@ -170,6 +170,24 @@ async def test_the_pool_with_most_labels_is_opened_and_others_are_left_out(
         assert bench.disks.targets[path].read(name, 0, 1 << 17) == data
 
 
+@pytest.mark.parametrize("foreign_first", [True, False])
+async def test_of_as_many_targets_of_two_pools_those_that_were_here_before_count(
+        bench: Bench, tmp_path: Path, foreign_first: bool) -> None:
+    """Threat 20: three targets of six are exchanged for another pool's, which do not win by
+    being named first; what is left of ours is only read."""
+    other = Bench(tmp_path / "other")
+    await other.make()
+    ours = bench.newest(0)[1].pool_id
+    for number in (range(3) if foreign_first else range(3, 6)):
+        path = bench.ground.paths[number]
+        bench.disks.targets[path] = other.disks.targets[other.ground.paths[number]]
+    async with bench.ground.open() as opening:
+        opened = opening.volume.opened
+        assert opened.located.pool_id == ours
+        assert len(opened.located.labels) == 3 and opened.read_only
+        assert opening.volume.journal.count(EventKind.TARGET_FOREIGN) == 3
+
+
 def test_quorums_are_those_of_the_geometry_and_of_an_exchange() -> None:
     ids = [bytes([number]) * 16 for number in range(7)]
     entries = tuple(TargetEntry(one, "t", "/t") for one in ids)
