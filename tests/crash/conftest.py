@@ -21,7 +21,7 @@ def quick(keys: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return keys
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def keys() -> Iterator[pytest.MonkeyPatch]:
     """Keys are stretched once, and record files reserve little room, for they are copied often."""
     with pytest.MonkeyPatch.context() as patch:

@@ -7,15 +7,14 @@ import pytest
 
 from ecfs.testing.crashes.campaign import Campaign
 from ecfs.testing.crashes.mutants import MUTANTS
-from ecfs.testing.crashes.pool import keep_in_memory
+from ecfs.testing.crashes.pool import kept_in_memory
 from ecfs.testing.crashes.units import Unit, units
 
 
 @pytest.fixture(scope="module", autouse=True)
 def in_memory() -> Iterator[None]:
     """Nothing here touches a disk."""
-    with pytest.MonkeyPatch.context() as patch:
-        keep_in_memory(patch)
+    with kept_in_memory():
         yield
 
 

@@ -314,7 +314,8 @@ async def test_junk_claims_hold_up_no_commit() -> None:
                           box_keys("claim"), Journal(TrioClock()), keys=box_keys("commit"))
     await writer.create_files()
     await writer.append(golden("commit-delta"))
-    assert hostile.read_count <= CLAIMS_CHECKED_MAX
+    # And a look at the place of the record.
+    assert hostile.read_count <= CLAIMS_CHECKED_MAX + 1
     assert writer.missed == (b"\1" * 16,)
 
 

@@ -6,13 +6,11 @@ import traceback
 from functools import partial
 from pathlib import Path
 
-import pytest
-
 from ecfs.testing.crashes.campaign import Campaign, choices, single, table
 from ecfs.testing.crashes.enumerating import Enumerator
 from ecfs.testing.crashes.grammar import Told
 from ecfs.testing.crashes.judging import Judge
-from ecfs.testing.crashes.pool import keep_in_memory
+from ecfs.testing.crashes.pool import kept_in_memory
 from ecfs.testing.crashes.units import Recordings, Unit, picks_of
 from ecfs.testing.quick import run_in_virtual_time
 
@@ -25,8 +23,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("campaign-results/crashes"))
     parser.add_argument("--case", help="repeat one case, named as in a summary")
     chosen = parser.parse_args()
-    with pytest.MonkeyPatch.context() as patch:
-        keep_in_memory(patch)
+    with kept_in_memory():
         if chosen.case:
             return int(run_in_virtual_time(partial(repeat, chosen.case)))
         return int(run_in_virtual_time(partial(campaign, chosen)))

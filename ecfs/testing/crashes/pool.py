@@ -6,8 +6,8 @@ nowhere, and no lock is taken, for no two mounts of one pool are ever at the sam
 
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PosixPath
 from typing import Any, cast
@@ -262,13 +262,21 @@ class _NoLock:
         pass
 
 
-def keep_in_memory(patch: pytest.MonkeyPatch) -> None:
-    """Let volumes touch nothing outside of memory, and derive each key once."""
-    remember_keys(patch)
-    patch.setattr("ecfs.volume.records.COMMIT_PREALLOCATE_LEN", COMMITS_LEN)
-    patch.setattr("ecfs.volume.opening.AnchorFile", _MemoryAnchor)
-    for room in ("opening", "creating"):
-        patch.setattr(f"ecfs.volume.{room}.PathMemory", _NoMemory)
-        patch.setattr(f"ecfs.volume.{room}.HostLock", _NoLock)
-    _QUIET.setLevel(logging.CRITICAL + 1)
-    logging.getLogger("ecfs").setLevel(logging.CRITICAL)
+@contextmanager
+def kept_in_memory() -> Iterator[None]:
+    """Volumes touch nothing outside of memory, derive each key once, and log nothing."""
+    logger = logging.getLogger("ecfs")
+    level = logger.level
+    with pytest.MonkeyPatch.context() as patch:
+        remember_keys(patch)
+        patch.setattr("ecfs.volume.records.COMMIT_PREALLOCATE_LEN", COMMITS_LEN)
+        patch.setattr("ecfs.volume.opening.AnchorFile", _MemoryAnchor)
+        for room in ("opening", "creating"):
+            patch.setattr(f"ecfs.volume.{room}.PathMemory", _NoMemory)
+            patch.setattr(f"ecfs.volume.{room}.HostLock", _NoLock)
+        _QUIET.setLevel(logging.CRITICAL + 1)
+        logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
