@@ -316,5 +316,18 @@ def test_a_record_that_is_cut_off_is_said_to_be() -> None:
             stripe.opener.checked_body(0, stripe.records[0][:length], stripe.sealed.header)
 
 
+@pytest.mark.parametrize("missing_len", [1, 100])
+def test_a_column_that_ends_within_a_shard_lacks_it(missing_len: int) -> None:
+    """It is absent and not wrong: whoever was away while it was written is excused for that."""
+    stripe = stored()
+    records: list[bytes | TargetError] = list(stripe.records)
+    records[2] = stripe.records[2][:-missing_len]
+    steps = examine_steps(stripe.ref, stripe.opener, frozenset(range(len(records))))
+    fetches = next(steps)
+    with pytest.raises(StopIteration) as ended:
+        steps.send([stripe.reply(fetch, records) for fetch in fetches])
+    assert [(fault.column, fault.missing) for fault in ended.value.value.faults] == [(2, True)]
+
+
 def test_header_len_is_the_same_in_all_columns() -> None:
     assert {record[: header_len(6)] for record in STRIPE.records} == {STRIPE.sealed.header}
