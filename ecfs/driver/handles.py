@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ecfs.base.errors import FsError
 from ecfs.base.ids import InodeId
+from ecfs.driver.listing import Listing
 
 
 @dataclass(slots=True)
@@ -24,10 +25,10 @@ class FileHandle:
 
 @dataclass(slots=True)
 class DirectoryHandle:
-    """An open directory, with the `(name, inode, mode)` that it held when reading it began."""
+    """An open directory, with what it held when reading it began."""
 
     inode: InodeId
-    listing: list[tuple[bytes, InodeId, int]] | None = None
+    listing: Listing | None = None
 
 
 class HandleTable:

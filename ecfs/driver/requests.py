@@ -12,6 +12,7 @@ from ecfs.base.limits import FILE_LEN_MAX
 from ecfs.driver.access_times import AccessTimes
 from ecfs.driver.attributes import Change, Stat
 from ecfs.driver.handles import DirectoryHandle, FileHandle, HandleTable
+from ecfs.driver.listing import Listing
 from ecfs.driver.lookups import LookupCounts
 from ecfs.driver.orphans import drop_orphan
 from ecfs.driver.ranges import RangeRequests
@@ -262,7 +263,7 @@ class Requests:
         return self._handles.add_directory(inode)
 
     def entries(self, fh: int, start: int) -> Iterator[tuple[bytes, Stat, int]]:
-        """`(name, stat, cookie of the next)` from cookie `start`, dots included.
+        """`(name, stat, cookie)` of what comes after cookie `start`, dots included.
 
         The names are those when reading began (cookie 0); a name that is gone by now is left out,
         and each inode is looked up anew, so that the kernel never caches what a name once meant.
@@ -270,22 +271,20 @@ class Requests:
         """
         handle = self._handles.directory(fh)
         listing = self._listing(handle, start)
-        for position in range(start, len(listing)):
-            name = listing[position][0]
+        for cookie, name, _, _ in listing.after(start):
             try:
                 attributes = self._tree.lookup(handle.inode, name)
             except FsError as error:
                 if error.errno != errno.ENOENT:
                     raise
                 continue
-            yield name, self._seen(attributes), position + 1
+            yield name, self._seen(attributes), cookie
 
     def plain_entries(self, fh: int, start: int) -> Iterator[tuple[bytes, InodeId, int, int]]:
-        """`(name, inode, mode, cookie of the next)` as they were when reading began."""
+        """`(name, inode, mode, cookie)` after cookie `start`, as they were when reading began."""
         listing = self._listing(self._handles.directory(fh), start)
-        for position in range(start, len(listing)):
-            name, inode, mode = listing[position]
-            yield name, inode, mode, position + 1
+        for cookie, name, inode, mode in listing.after(start):
+            yield name, inode, mode, cookie
 
     def count_lookup(self, inode: InodeId) -> None:
         """An entry was passed on to the kernel."""
@@ -319,15 +318,13 @@ class Requests:
         return Stat(attributes, self._files.blocks(attributes.inode, attributes.size),
                     pending is None)
 
-    def _listing(self, handle: DirectoryHandle,
-                 start: int) -> list[tuple[bytes, InodeId, int]]:
+    def _listing(self, handle: DirectoryHandle, start: int) -> Listing:
         if start == 0 or handle.listing is None:
             inode = handle.inode
             if self._access is not None:
                 self._access.note(inode)
-            handle.listing = [(b".", inode, stat.S_IFDIR),
-                              (b"..", self._tree.parent_of(inode), stat.S_IFDIR),
-                              *self._tree.list_directory(inode)]
+            handle.listing = Listing(inode, self._tree.parent_of(inode),
+                                     self._tree.list_directory(inode))
         return handle.listing
 
     def _drop_capability(self, inode: InodeId) -> None:

@@ -17,7 +17,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     use_virtual_time(items, Path(__file__).parent)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def keys() -> Iterator[None]:
     """The passphrase is stretched once for each pool."""
     with pytest.MonkeyPatch.context() as patch:
@@ -26,7 +26,7 @@ def keys() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def master_lab(keys: None) -> Iterator[Lab]:
+def master_lab() -> Iterator[Lab]:
     """The pool as it was before all damage."""
     base = Path(tempfile.mkdtemp(prefix="ecfs-damage-", dir="/dev/shm"))
     try:
@@ -38,7 +38,7 @@ def master_lab(keys: None) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def lab(master_lab: Lab) -> Lab:
+def lab(master_lab: Lab, keys: None) -> Lab:
     """The pool, whole again."""
     master_lab.reset()
     return master_lab

@@ -50,6 +50,23 @@ def test_many_entries(root: Path) -> None:
     assert len(os.listdir(root)) == count // 2
 
 
+def test_removing_while_reading_skips_nothing_when_the_kernel_forgets_what_it_kept(
+        root: Path) -> None:
+    """Of a listing that it kept it serves the first part, and asks for the rest in the middle."""
+    count = 6000
+    for number in range(count):
+        os.close(os.open(root / str(number), os.O_CREAT | os.O_WRONLY))
+    assert len(os.listdir(root)) == count
+    removed = 0
+    with os.scandir(root) as entries:
+        for number, entry in enumerate(entries):
+            os.unlink(entry.path)
+            removed += 1
+            if number == 500:
+                Path("/proc/sys/vm/drop_caches").write_text("1\n", encoding="ascii")
+    assert removed == count and os.listdir(root) == []
+
+
 def test_dots_are_listed(root: Path) -> None:
     (root / "d").mkdir()
     lines = subprocess.run(["ls", "-a1i", root / "d"], check=True, capture_output=True,

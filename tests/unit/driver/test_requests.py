@@ -206,21 +206,47 @@ async def test_sizes_out_of_range(requests: Requests) -> None:
     await refused(errno.EISDIR, requests.change(ROOT_INODE, Change(size=0)))
 
 
+async def test_a_handle_that_is_asked_in_the_middle_first_misses_nothing(
+        requests: Requests) -> None:
+    """The kernel serves the beginning from what it kept of another handle's reading."""
+    names = [b"%03d" % number for number in range(40)]
+    for name in names:
+        _, inode = await new_file(requests, name)
+    for number in range(5):
+        await requests.link(inode, ROOT_INODE, b"link%d" % number)
+    read = list(requests.plain_entries(requests.open_directory(ROOT_INODE), 0))
+    assert len({cookie for *_, cookie in read}) == len(read) == 47
+    for at in (12, 43):
+        fh = requests.open_directory(ROOT_INODE)
+        for name, *_ in read[2:at:2]:
+            if requests_has(requests, name):
+                await requests.unlink(ROOT_INODE, name)
+        rest = [name for name, *_ in read[at:]]
+        assert [name for name, *_ in requests.plain_entries(fh, read[at - 1][3])] == rest
+        assert [name for name, *_ in requests.entries(fh, read[at - 1][3])] == rest
+
+
+def requests_has(requests: Requests, name: bytes) -> bool:
+    return name in [there for there, *_ in requests.plain_entries(
+        requests.open_directory(ROOT_INODE), 0)]
+
+
 async def test_reading_a_directory(requests: Requests) -> None:
     for name in (b"a", b"b", b"c"):
         await requests.create(ROOT_INODE, name, mode=DIRECTORY, uid=0, gid=0)
     fh = requests.open_directory(ROOT_INODE)
     entries = list(requests.entries(fh, 0))
-    assert [(name, cookie) for name, _, cookie in entries] == [
-        (b".", 1), (b"..", 2), (b"a", 3), (b"b", 4), (b"c", 5)]
+    assert [name for name, _, _ in entries] == [b".", b"..", b"a", b"b", b"c"]
+    cookies = [cookie for _, _, cookie in entries]
+    assert cookies == sorted(set(cookies)) and cookies[0] > 0
     await requests.rmdir(ROOT_INODE, b"b")
     await requests.rename(ROOT_INODE, b"c", ROOT_INODE, b"aa", 0)
     await requests.create(ROOT_INODE, b"c", mode=0o644, uid=0, gid=0)
-    rest = list(requests.entries(fh, 3))
-    assert [(name, cookie) for name, _, cookie in rest] == [(b"c", 5)]
+    rest = list(requests.entries(fh, cookies[2]))
+    assert [(name, cookie) for name, _, cookie in rest] == [(b"c", cookies[4])]
     assert stat.S_ISREG(rest[0][1].attributes.mode), "what the name means now"
     assert [name for name, _, _ in requests.entries(fh, 0)] == [b".", b"..", b"a", b"aa", b"c"]
-    assert list(requests.entries(fh, 99)) == []
+    assert list(requests.entries(fh, (1 << 64) - 1)) == []
     with pytest.raises(FsError):
         requests.open_directory(rest[0][1].attributes.inode)
 
