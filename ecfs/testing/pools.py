@@ -33,6 +33,7 @@ from ecfs.volume import (
     open_volume,
 )
 from ecfs.volume.entry import begin
+from ecfs.volume.opened import Opened
 from ecfs.volume.opening import open_pool
 
 SECRET = Secret("passphrase", b"correct horse")
@@ -48,6 +49,23 @@ class Opening:
     volume: Volume
     shell: Shell
     mending: MendingQueue
+
+
+@asynccontextmanager
+async def until_cut_off(opened: Opened, options: OpenOptions) -> AsyncIterator[Opening]:
+    """A volume over what was opened. On exit nothing more is written, as when the process is
+    killed; who wants to unmount closes the volume within."""
+    try:
+        async with trio.open_nursery() as nursery:
+            queue = MendingQueue()
+            volume = Volume(opened, options, nursery, queue)
+            try:
+                await begin(volume)
+                yield Opening(volume, Shell(volume), queue)
+            finally:
+                nursery.cancel_scope.cancel()
+    finally:
+        opened.close()
 
 
 @dataclass(slots=True)
@@ -104,17 +122,8 @@ class Ground:
         """
         chosen = options or OpenOptions()
         opened = await open_pool(self.paths, self.secret, self.environment, chosen)
-        try:
-            async with trio.open_nursery() as nursery:
-                queue = MendingQueue()
-                volume = Volume(opened, chosen, nursery, queue)
-                try:
-                    await begin(volume)
-                    yield Opening(volume, Shell(volume), queue)
-                finally:
-                    nursery.cancel_scope.cancel()
-        finally:
-            opened.close()
+        async with until_cut_off(opened, chosen) as opening:
+            yield opening
 
     async def fsck(self) -> FsckReport:
         """What `ecfs fsck -n -f` finds."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ecfs.testing.faults.__main__ import find_and_run, summarise
+from ecfs.testing.faults.__main__ import find_and_run, main, summarise
 from ecfs.testing.faults.campaign import Book, Budget, Campaign
 from ecfs.testing.faults.site import SHAPE_OF
 
@@ -52,3 +52,14 @@ def test_a_case_repeats_from_its_id() -> None:
     assert once.verdict.problems == []
     assert (once.id, once.digest, once.verdict.log) == (
         again.id, again.digest, again.verdict.log)
+
+
+@pytest.mark.parametrize("case", [
+    "nonsense", "9+9@1 t0/shard3/junk", "1+1@2 t9/shard3/junk", "1+1@2 t0/shard3/junk & t0/x/y",
+    "1+1@2 call t0/x/io", "1+1@2 call t2/0/io", "1+1@2 call t0/0/nothing"])
+def test_a_case_that_is_none_is_not_taken_for_one_that_held(
+        case: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--case", case])
+    assert ended.value.code == 2
+    assert "scripts/faults: error: no " in capsys.readouterr().err

@@ -74,6 +74,7 @@ async def test_an_unmount_from_outside_ends_it(volume: MemoryVolume, place: Path
             ended = await mounted(nursery, volume, place, options)
             await trio.run_process(["umount", place])
             await ended.wait()
+    assert not place.is_mount()
 
 
 async def test_cancelling_unmounts(volume: MemoryVolume, place: Path,

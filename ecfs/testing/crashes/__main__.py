@@ -23,9 +23,15 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("campaign-results/crashes"))
     parser.add_argument("--case", help="repeat one case, named as in a summary")
     chosen = parser.parse_args()
+    if chosen.case:
+        try:
+            name, batch, picks = chosen.case.split("#")
+            case = Unit.named(name), int(batch), picks_of(picks)
+        except ValueError:
+            parser.error(f"{chosen.case}: no case; a summary has them as NAME#NUMBER#PICKS")
     with kept_in_memory():
         if chosen.case:
-            return int(run_in_virtual_time(partial(repeat, chosen.case)))
+            return int(run_in_virtual_time(partial(repeat, *case)))
         return int(run_in_virtual_time(partial(campaign, chosen)))
 
 
@@ -40,10 +46,8 @@ async def campaign(chosen: argparse.Namespace) -> int:
     return 1 if summary["findings"] else 0
 
 
-async def repeat(case: str) -> int:
+async def repeat(unit: Unit, number: int, picks: tuple[int, ...]) -> int:
     """One state again, with what led to it."""
-    name, batch, picks = case.split("#")
-    unit, number = Unit.named(name), int(batch)
     recordings = Recordings()
     run = await recordings.run(unit)
     pool = await recordings.pool(unit.size)
@@ -54,7 +58,7 @@ async def repeat(case: str) -> int:
             for entry in entries:
                 print(f"{at:4} {one.phase:12} {path} {entry.what.name} {entry.name or entry.file} "
                       f"at {entry.number:x}, {len(entry.data)} bytes")
-    state = Enumerator(run, unit.name).state(number, picks_of(picks))
+    state = Enumerator(run, unit.name).state(number, picks)
     print("the power goes: " + "; ".join(state.story))
     how, anchor = choices(pool, run, state)
     print(f"met with {how}, anchor {anchor}")

@@ -19,16 +19,13 @@ from ecfs.base.errors import Bug, Fault, TargetError
 from ecfs.base.units import KIB
 from ecfs.erasure import Geometry
 from ecfs.observe import Journal
-from ecfs.repair import MendingQueue
 from ecfs.targets import AnyLane, FaultyTarget, InlineLane, MemoryTarget, Target
 from ecfs.testing.crashes.media import Image
-from ecfs.testing.pools import QUICK_KDF, SECRET, Opening
+from ecfs.testing.pools import QUICK_KDF, SECRET, Opening, until_cut_off
 from ecfs.testing.quick import remember_keys
-from ecfs.testing.shell import Shell
 from ecfs.testing.trees import Seen, snapshot_of
-from ecfs.volume import Environment, Host, OpenOptions, PoolOrder, Volume, create_pool
+from ecfs.volume import Environment, Host, OpenOptions, PoolOrder, create_pool
 from ecfs.volume.anchor import Anchor
-from ecfs.volume.entry import begin
 from ecfs.volume.opening import open_pool
 
 COMMITS_LEN = 32 * KIB
@@ -194,17 +191,8 @@ async def mounted(environment: Environment, paths: tuple[str, ...],
     schedule_by(0)
     chosen = options or OpenOptions(anchor_always=True)
     opened = await open_pool(paths, SECRET, environment, chosen)
-    try:
-        async with trio.open_nursery() as nursery:
-            queue = MendingQueue()
-            volume = Volume(opened, chosen, nursery, queue)
-            try:
-                await begin(volume)
-                yield Opening(volume, Shell(volume), queue)
-            finally:
-                nursery.cancel_scope.cancel()
-    finally:
-        opened.close()
+    async with until_cut_off(opened, chosen) as opening:
+        yield opening
 
 
 def some_bytes(seed: object, length: int) -> bytes:

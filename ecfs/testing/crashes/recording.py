@@ -11,7 +11,7 @@ from typing import TypeVar, TypeVarTuple
 import trio
 
 from ecfs.base.errors import Fault, TargetError
-from ecfs.targets import Job, LoopWaiter, MemoryTarget
+from ecfs.targets import InlineLane, Job, LoopWaiter, MemoryTarget
 from ecfs.targets.names import split_name
 from ecfs.targets.protocol import Buffer, Space
 from ecfs.testing.crashes.media import Entry, Image, Medium, What
@@ -256,14 +256,13 @@ class LoggedTarget:
         self._recorder.add(self.path, [Entry(what, file, number=number, data=data)])
 
 
-class PooledLane:
+class PooledLane(InlineLane):
     """A lane whose jobs are done together with all others that are posted in the same turn of the
     loop. Deadlines do not apply."""
 
     def __init__(self, name: str, recorder: Recorder) -> None:
-        self.name = name
+        super().__init__(name)
         self._recorder = recorder
-        self._closed = False
 
     async def run(self, function: Callable[[*Args], T], *args: *Args, deadline_s: float) -> T:
         """See AnyLane."""
@@ -277,35 +276,9 @@ class PooledLane:
         done: T = result
         return done
 
-    def run_sync(self, function: Callable[[*Args], T], *args: *Args, deadline_s: float) -> T:
-        """See AnyLane: at once, in a batch of its own."""
-        if self._closed:
-            raise TargetError(Fault.AWAY, f"{self.name}: the lane was closed")
-        return function(*args)
-
-    def busy_since_ns(self) -> int | None:
-        """Never busy."""
-        return None
-
-    def close(self, timeout: float = 5.0) -> bool:
-        """See AnyLane."""
-        self._closed = True
-        return True
-
     def post(self, job: Job) -> None:
         """See AnyLane."""
         if self._closed:
             job.fail(TargetError(Fault.AWAY, f"{self.name}: the lane was closed"))
         else:
             self._recorder.post(job)
-
-    def is_full(self) -> bool:
-        """Never."""
-        return False
-
-    def when_room(self, note: Callable[[], None]) -> None:
-        """At once."""
-        note()
-
-    def pass_on_room(self) -> None:
-        """Nobody waits."""

@@ -10,10 +10,10 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ecfs.testing.faults.calls import CallFault, run_call_case
+from ecfs.testing.faults.calls import FAILURES, CallFault, run_call_case
 from ecfs.testing.faults.campaign import Book, Budget, Campaign, run_share
-from ecfs.testing.faults.cases import Catalogue, Outcome, run_case
-from ecfs.testing.faults.site import SHAPE_OF, build_site
+from ecfs.testing.faults.cases import Catalogue, Outcome, UnknownCase, run_case
+from ecfs.testing.faults.site import SHAPE_OF, Shape, build_site
 from ecfs.testing.faults.world import quick_keys, scratch_folder
 
 
@@ -31,11 +31,18 @@ def main(words: list[str] | None = None) -> int:
                         help="kinds of cases, default single,call,pair")
     parser.add_argument("--case", help="repeat one case and print what happened")
     options = parser.parse_args(words)
-    logging.disable(logging.CRITICAL)
+    names = [name for name in options.shapes.split(",") if name]
     if options.case:
-        return repeat(options.case, options.seed)
-    shapes = tuple(SHAPE_OF[name] for name in options.shapes.split(",") if name) or tuple(
-        SHAPE_OF.values())
+        names = [options.case.partition(" ")[0]]
+    for name in names:
+        if name not in SHAPE_OF:
+            parser.error(f"no shape is called {name}; there are {', '.join(SHAPE_OF)}")
+    if options.case:
+        try:
+            return repeat(options.case, options.seed)
+        except UnknownCase as error:
+            parser.error(str(error))
+    shapes = tuple(map(SHAPE_OF.__getitem__, names)) or tuple(SHAPE_OF.values())
     families = tuple(options.families.split(","))
     budgets = [Budget(options.seed, options.minutes, share, options.jobs, shapes, families)
                for share in range(options.jobs)]
@@ -97,6 +104,14 @@ def repeat(case_id: str, seed: int) -> int:
     return 1 if outcome.verdict.problems else 0
 
 
+def _call_fault(text: str, shape: Shape) -> CallFault:
+    words = text.removeprefix("call t").split("/")
+    if (len(words) != 3 or not words[0].isdecimal() or not words[1].isdecimal()
+            or int(words[0]) >= shape.targets_count or words[2] not in FAILURES):
+        raise UnknownCase(f"no call of {shape.name} that fails is named {text}")
+    return CallFault(int(words[0]), int(words[1]), words[2])
+
+
 def find_and_run(case_id: str, seed: int) -> Outcome:
     """`2+1@3 t0/shard4/zero & t1/label0/junk` or `2+1@3 call t1/57/io`."""
     shape_name, _, rest = case_id.partition(" ")
@@ -104,11 +119,11 @@ def find_and_run(case_id: str, seed: int) -> Outcome:
         shape = SHAPE_OF[shape_name]
         site = build_site(shape, seed, base / shape.name)
         if rest.startswith("call "):
-            target, number, how = rest.removeprefix("call t").split("/")
-            return run_call_case(site, CallFault(int(target), int(number), how))
+            return run_call_case(site, _call_fault(rest, shape))
         catalogue = Catalogue.of(site)
         return run_case(catalogue, tuple(map(catalogue.find, rest.split(" & "))), keep_log=True)
 
 
 if __name__ == "__main__":
+    logging.disable(logging.CRITICAL)
     sys.exit(main())

@@ -17,6 +17,10 @@ from ecfs.testing.faults.world import run_repeatably
 CHECKED_AGAIN_EVERY = 8
 
 
+class UnknownCase(Exception):
+    """No case has that id."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One kind of damage at one spot."""
@@ -52,8 +56,12 @@ class Catalogue:
         return made
 
     def find(self, fault_id: str) -> Fault:
-        """The fault with this id."""
-        return next(fault for fault in self.faults if fault.id == fault_id)
+        """The fault with this id; UnknownCase if there is none."""
+        for fault in self.faults:
+            if fault.id == fault_id:
+                return fault
+        # Not a StopIteration, which `map` would take for the end of the faults.
+        raise UnknownCase(f"no fault of {self.site.shape.name} is called {fault_id}")
 
     def singles(self) -> Iterator[tuple[Fault, ...]]:
         """Each fault alone."""

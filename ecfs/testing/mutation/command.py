@@ -20,6 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
     chosen = [mutant for mutant in MUTANTS
               if not options.only or any(part in mutant.name for part in options.only)]
+    if not chosen:
+        print("no mutant has that in its name; --list says which there are", file=sys.stderr)
+        return 2
     for mutant in chosen:
         mutant.check(TOP)
     if options.list:

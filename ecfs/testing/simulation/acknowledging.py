@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 import trio
 
 from ecfs.base.errors import Bug, EcfsError
+from ecfs.testing.pools import Opening
 from ecfs.testing.simulation.finding import Failure
 from ecfs.testing.simulation.history import Lost
-from ecfs.testing.simulation.hosts import Machine, Opening
+from ecfs.testing.simulation.hosts import Machine
 from ecfs.testing.simulation.trace import Trace
 
 FILES_EACH = 4

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ecfs.testing.simulation.determinism import HASH_SEED
-from ecfs.testing.simulation.plans import draw
+from ecfs.testing.simulation.plans import Contest, Plan, draw
 from ecfs.testing.simulation.running import Outcome, run_plan
 from ecfs.testing.simulation.scripts import from_json, to_text
 from ecfs.testing.simulation.swarm import run_swarm, write_failure
@@ -26,9 +26,7 @@ def main(words: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(dir=_ram_disk(), prefix="ecfs-simulation-") as folder:
         if arguments.seeds is None:
             return _one(arguments, Path(folder))
-        first, _, last = arguments.seeds.partition("..")
-        seeds = range(int(first), int(last or first) + 1)
-        summary = run_swarm(seeds, minutes=arguments.minutes, jobs=arguments.jobs,
+        summary = run_swarm(arguments.seeds, minutes=arguments.minutes, jobs=arguments.jobs,
                             out=Path(arguments.out), folder=Path(folder))
     print(summary.table())
     return 1 if summary.failures else 0
@@ -42,10 +40,7 @@ def quiet() -> None:
 
 
 def _one(arguments: argparse.Namespace, folder: Path) -> int:
-    if arguments.script:
-        plan = from_json(Path(arguments.script).read_text(encoding="utf-8"))
-    else:
-        plan = draw(arguments.seed)
+    plan = arguments.script or draw(arguments.seed)
     outcome = run_plan(plan, folder, keep_lines=True)
     print(to_text(plan))
     for line in outcome.lines:
@@ -70,13 +65,30 @@ def _ram_disk() -> str | None:
     return "/dev/shm" if os.path.isdir("/dev/shm") else None
 
 
+def _seeds(text: str) -> range:
+    first, _, last = text.partition("..")
+    try:
+        return range(int(first), int(last or first) + 1)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"seeds are A..B, not {text}") from error
+
+
+def _script(path: str) -> Plan | Contest:
+    try:
+        return from_json(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise argparse.ArgumentTypeError(f"{path} holds no script: {error}") from error
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/simulate", description="Pools in simulated worlds, one for each seed.")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--seeds", metavar="A..B", help="a swarm: all worlds from seed A to B")
+    what.add_argument("--seeds", type=_seeds, metavar="A..B",
+                      help="a swarm: all worlds from seed A to B")
     what.add_argument("--seed", type=int, metavar="N", help="one world, with its log")
-    what.add_argument("--script", metavar="FILE", help="one world as a swarm wrote it down")
+    what.add_argument("--script", type=_script, metavar="FILE",
+                      help="one world as a swarm wrote it down")
     parser.add_argument("--minutes", type=float, default=10.0, help="of a swarm (default 10)")
     parser.add_argument("--jobs", type=int, default=2, help="processes of a swarm (default 2)")
     parser.add_argument("--out", default="campaign-results/simulate",

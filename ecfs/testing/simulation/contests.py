@@ -11,11 +11,11 @@ import trio
 
 from ecfs.base.errors import EcfsError
 from ecfs.repair import FsckMode, check_pool, scrub
-from ecfs.testing.pools import SECRET
+from ecfs.testing.pools import SECRET, Opening
 from ecfs.testing.simulation.acknowledging import Acknowledged, Writer
 from ecfs.testing.simulation.determinism import source_of
 from ecfs.testing.simulation.finding import Failure
-from ecfs.testing.simulation.hosts import Machine, Opening
+from ecfs.testing.simulation.hosts import Machine
 from ecfs.testing.simulation.judging import check_shards
 from ecfs.testing.simulation.plans import Contest
 from ecfs.testing.simulation.setbacks import SETBACKS

@@ -8,10 +8,9 @@ from ecfs.base.errors import Damage, EcfsError, ReadOnly
 from ecfs.erasure import quorum_for
 from ecfs.repair import FsckMode, check_pool, replace_target, scrub
 from ecfs.stripes import Member
-from ecfs.testing.pools import SECRET
+from ecfs.testing.pools import SECRET, Opening
 from ecfs.testing.simulation.finding import Failure
 from ecfs.testing.simulation.history import History, Item, Kind
-from ecfs.testing.simulation.hosts import Opening
 from ecfs.testing.simulation.judging import check_shards
 from ecfs.testing.simulation.kernel import Kernel
 from ecfs.testing.simulation.plans import Chapter, Life, Plan

@@ -13,16 +13,13 @@ import trio
 from ecfs.base.errors import EcfsError, Fault, TargetError
 from ecfs.base.world import Clock
 from ecfs.observe import AuditLog, Event, Journal
-from ecfs.repair import MendingQueue
 from ecfs.targets import AnyLane, InlineLane, Outcome, Target
-from ecfs.testing.pools import SECRET
-from ecfs.testing.shell import Shell
+from ecfs.testing.pools import SECRET, Opening, until_cut_off
 from ecfs.testing.simulation.determinism import SeededEntropy, SimulatedClock
 from ecfs.testing.simulation.disks import Disk, Way
 from ecfs.testing.simulation.lanes import SimulatedLane
 from ecfs.testing.simulation.trace import Trace
-from ecfs.volume import Environment, Host, OpenOptions, Volume
-from ecfs.volume.entry import begin
+from ecfs.volume import Environment, Host, OpenOptions
 from ecfs.volume.opening import open_pool
 
 DELAY_MIN_S = 1e-4
@@ -79,15 +76,6 @@ class _Environment(Environment):
         self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         audit = AuditLog(str(self.state_dir / "audit.jsonl"), self.clock)
         return _ToldJournal(self.clock, audit, self.tell)
-
-
-@dataclass(slots=True)
-class Opening:
-    """An open volume, files by path, and the queue that mends it."""
-
-    volume: Volume
-    shell: Shell
-    mending: MendingQueue
 
 
 @dataclass(slots=True)
@@ -155,17 +143,8 @@ class Machine:
         """Open the pool. On exit nothing more is written."""
         chosen = options or OpenOptions()
         opened = await open_pool(self.paths, SECRET, self.environment(), chosen)
-        try:
-            async with trio.open_nursery() as nursery:
-                queue = MendingQueue()
-                volume = Volume(opened, chosen, nursery, queue)
-                try:
-                    await begin(volume)
-                    yield Opening(volume, Shell(volume), queue)
-                finally:
-                    nursery.cancel_scope.cancel()
-        finally:
-            opened.close()
+        async with until_cut_off(opened, chosen) as opening:
+            yield opening
 
     def stop_lanes(self) -> None:
         """The process is dead: what its lanes had not done is never done."""

@@ -9,10 +9,11 @@ import random
 import trio
 
 from ecfs.base.errors import Bug, EcfsError
+from ecfs.testing.pools import Opening
 from ecfs.testing.simulation.acknowledging import Acknowledged, Writer
 from ecfs.testing.simulation.determinism import source_of
 from ecfs.testing.simulation.disks import Disk
-from ecfs.testing.simulation.hosts import Machine, Opening
+from ecfs.testing.simulation.hosts import Machine
 from ecfs.testing.simulation.plans import Contest
 from ecfs.testing.simulation.world import World
 
