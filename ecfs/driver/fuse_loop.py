@@ -25,6 +25,10 @@ from ecfs.driver.fuse_protocol import (
 
 _log = logging.getLogger("ecfs.driver")
 
+# What the device says once there is no mount behind it: ENODEV when it is asked after the end, and
+# ECONNABORTED when the end came between a request's leaving the queue and its copy to the reader.
+CONNECTION_ENDED = frozenset({errno.ENODEV, errno.ECONNABORTED})
+
 Reply = bytes | bytearray | memoryview | None
 Answer = Reply | Coroutine[Any, Any, Reply]
 
@@ -115,7 +119,7 @@ class RequestLoop:
             except BlockingIOError:
                 return None
             except OSError as error:
-                if error.errno == errno.ENODEV:
+                if error.errno in CONNECTION_ENDED:
                     return 0
                 if error.errno not in (errno.ENOENT, errno.EINTR):
                     raise
@@ -164,8 +168,8 @@ class RequestLoop:
         try:
             os.writev(self._fd, (header, body) if body else (header,))
         except OSError as failure:
-            # ENOENT: the caller was interrupted and waits no more. ENODEV: unmounted meanwhile.
-            if failure.errno not in (errno.ENOENT, errno.ENODEV):
+            # ENOENT: the caller was interrupted and waits no more.
+            if failure.errno != errno.ENOENT and failure.errno not in CONNECTION_ENDED:
                 _log.error("the kernel refused the reply to request %d: %s", unique, failure)
 
 

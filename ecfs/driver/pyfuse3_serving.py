@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 import pyfuse3
 import trio
 
+from ecfs.driver.fuse_loop import CONNECTION_ENDED
 from ecfs.driver.options import MountOptions
 from ecfs.driver.pyfuse3_transport import Operations
 from ecfs.driver.volume_protocol import Mounted
@@ -22,11 +23,22 @@ async def serve_pyfuse3(mounted: Mounted, mountpoint: str, options: MountOptions
         async with trio.open_nursery() as nursery:
             nursery.start_soon(announce)
             nursery.start_soon(_terminate_after, stopping)
-            await pyfuse3.main(min_tasks=1, max_tasks=options.requests_at_once_max)
+            await _serve_requests(options.requests_at_once_max)
             nursery.cancel_scope.cancel()
     finally:
         pyfuse3.close(unmount=True)
     await operations.requests.finish()
+
+
+async def _serve_requests(tasks_count: int) -> None:
+    """Serve until the connection ends; libfuse 3.14 takes only one of its two endings for one."""
+    try:
+        await pyfuse3.main(min_tasks=1, max_tasks=tasks_count)
+    except* OSError as group:
+        unforeseen = group.subgroup(
+            lambda error: isinstance(error, OSError) and error.errno not in CONNECTION_ENDED)
+        if unforeseen is not None:
+            raise unforeseen from None
 
 
 async def _terminate_after(stopping: trio.Event) -> None:

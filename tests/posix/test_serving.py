@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyfuse3
 import pytest
 import trio
 
@@ -115,8 +116,8 @@ async def test_dirty_pages_arrive_before_the_end(volume: MemoryVolume, place: Pa
     assert await volume.files.read(inode, 0, 1 << 30) == content
 
 
-async def test_what_is_unlinked_and_open_at_the_end_goes(volume: MemoryVolume,
-                                                         place: Path) -> None:
+async def test_what_is_unlinked_and_open_at_the_end_goes(
+        volume: MemoryVolume, place: Path, options: MountOptions) -> None:
     def leave_open() -> int:
         fd = os.open(place / "f", os.O_WRONLY | os.O_CREAT)
         os.write(fd, b"x")
@@ -126,11 +127,54 @@ async def test_what_is_unlinked_and_open_at_the_end_goes(volume: MemoryVolume,
 
     with trio.fail_after(DEADLINE_S):
         async with trio.open_nursery() as nursery:
-            await mounted(nursery, volume, place, MountOptions())
+            await mounted(nursery, volume, place, options)
             fd = await trio.to_thread.run_sync(leave_open)
             assert len(volume.tree.orphans(9)) == 1
             await trio.to_thread.run_sync(os.close, fd)
     assert volume.tree.orphans(9) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENODEV, errno.ECONNABORTED])
+async def test_either_word_for_the_end_of_the_connection_ends_it(
+        volume: MemoryVolume, place: Path, options: MountOptions, number: int,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel says ECONNABORTED when the end overtakes a request that was being copied out."""
+    readv, main = os.readv, pyfuse3.main
+
+    def ending(fd: int, buffers: list[memoryview]) -> int:
+        try:
+            return readv(fd, buffers)
+        except OSError as error:
+            raise OSError(number, "as asked") if error.errno == errno.ENODEV else error from None
+
+    async def ending_main(min_tasks: int, max_tasks: int) -> None:
+        await main(min_tasks=min_tasks, max_tasks=max_tasks)
+        raise ExceptionGroup("as pyfuse3 does", [OSError(number, "as asked")])
+
+    monkeypatch.setattr(os, "readv", ending)
+    monkeypatch.setattr(pyfuse3, "main", ending_main)
+    with trio.fail_after(DEADLINE_S):
+        async with trio.open_nursery() as nursery:
+            ended = await mounted(nursery, volume, place, options)
+            await trio.run_process(["umount", place])
+            await ended.wait()
+    assert not place.is_mount()
+
+
+async def test_an_error_of_the_device_is_told(
+        volume: MemoryVolume, place: Path, options: MountOptions,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(fd: int, buffers: list[memoryview]) -> int:
+        raise OSError(errno.EIO, "as asked")
+
+    async def failing_main(min_tasks: int, max_tasks: int) -> None:
+        raise ExceptionGroup("as pyfuse3 does", [OSError(errno.EIO, "as asked")])
+
+    monkeypatch.setattr(os, "readv", failing)
+    monkeypatch.setattr(pyfuse3, "main", failing_main)
+    with trio.fail_after(DEADLINE_S), pytest.raises(ExceptionGroup) as caught:
+        await serve(volume, str(place), options, ready=lambda: None)
+    assert caught.group_contains(OSError, match="as asked")
 
 
 async def test_a_read_only_mount(volume: MemoryVolume, place: Path,
