@@ -9,6 +9,7 @@ BLOCK_LEN = 4 * KIB
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
+NS_PER_US = 1_000
 
 
 def round_up(length: int, granule: int) -> int:

@@ -9,10 +9,8 @@ from typing import Any
 
 import trio
 
-from ecfs.base.limits import (
-    REQUEST_LEN_MAX,
-    REQUESTS_BETWEEN_YIELDS_MAX,
-)
+from ecfs.base.limits import REQUEST_LEN_MAX, REQUESTS_BETWEEN_YIELDS_MAX
+from ecfs.base.units import KIB
 from ecfs.driver.errnos import errno_of
 from ecfs.driver.fuse_protocol import (
     BODY_LEN_MIN,
@@ -22,12 +20,16 @@ from ecfs.driver.fuse_protocol import (
     PAGE_LEN,
     UNANSWERED,
 )
+from ecfs.driver.patience import Patience
 
 _log = logging.getLogger("ecfs.driver")
 
 # What the device says once there is no mount behind it: ENODEV when it is asked after the end, and
 # ECONNABORTED when the end came between a request's leaving the queue and its copy to the reader.
 CONNECTION_ENDED = frozenset({errno.ENODEV, errno.ECONNABORTED})
+
+BYTES_AS_A_REQUEST = 64 * KIB
+"""A long request keeps the loop for as long as some short ones."""
 
 Reply = bytes | bytearray | memoryview | None
 Answer = Reply | Coroutine[Any, Any, Reply]
@@ -57,8 +59,10 @@ class RequestLoop:
     There is one buffer: a handler has taken what it needs from it before it first waits.
     """
 
-    def __init__(self, fd: int, handlers: dict[int, Handler], *, tasks_count: int) -> None:
+    def __init__(self, fd: int, handlers: dict[int, Handler], patience: Patience, *,
+                 tasks_count: int) -> None:
         self._fd = fd
+        self._patience = patience
         self._tasks_count = tasks_count
         self._handlers = handlers
         self._buffer = bytearray(REQUEST_LEN_MAX + 2 * PAGE_LEN)
@@ -66,6 +70,7 @@ class RequestLoop:
         self._leader: int | None = None
         self._idle = trio.lowlevel.ParkingLot()
         self._ended = False
+        self._waiting_count = 0
 
     async def run(self) -> None:
         """Serve until the kernel ends the connection."""
@@ -92,16 +97,20 @@ class RequestLoop:
         handled_count = 0
         while self._leader == number:
             length = self._read()
+            if length is None and not self._waiting_count:
+                # Else the loop is needed, for what some handler waits for.
+                length = self._patience.ask(self._read)
             if length is None:
                 handled_count = 0
                 await trio.lowlevel.wait_readable(self._fd)
+                self._patience.woke()
                 continue
             if not length:
                 self._ended = True
                 self._idle.unpark_all()
                 return
             await self._handle(number, length)
-            handled_count += 1
+            handled_count += 1 + length // BYTES_AS_A_REQUEST
             if handled_count >= REQUESTS_BETWEEN_YIELDS_MAX:
                 handled_count = 0
                 await trio.lowlevel.checkpoint()
@@ -152,7 +161,11 @@ class RequestLoop:
                     reply = done.value
                 else:
                     self._step_down(number)
-                    reply = await _Begun(answer, trap)
+                    self._waiting_count += 1
+                    try:
+                        reply = await _Begun(answer, trap)
+                    finally:
+                        self._waiting_count -= 1
         except Exception as error:
             self._refuse(opcode, unique, errno_of(error, handler.__name__))
         else:

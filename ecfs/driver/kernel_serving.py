@@ -5,11 +5,13 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from ecfs.base.world import SystemClock
 from ecfs.driver.fuse_channel import mount, unmount
 from ecfs.driver.fuse_loop import RequestLoop
 from ecfs.driver.kernel import mounted_device
 from ecfs.driver.kernel_transport import KernelTransport
 from ecfs.driver.options import MountOptions
+from ecfs.driver.patience import Patience
 from ecfs.driver.volume_protocol import Mounted
 
 END_WAIT_S = 10.0
@@ -31,7 +33,8 @@ async def serve_kernel(mounted: Mounted, mountpoint: str, options: MountOptions,
             attribute_timeout_s=options.attribute_timeout_s,
             read_ahead_len=options.read_ahead_len, relatime=options.relatime,
             notify=lambda code, body: loop.notify(code, body))
-        loop = RequestLoop(fd, transport.handlers(),
+        patience = Patience(SystemClock(), cores_count=len(os.sched_getaffinity(0)))
+        loop = RequestLoop(fd, transport.handlers(), patience,
                            tasks_count=options.requests_at_once_max)
         serving = _Serving(loop)
         async with trio.open_nursery() as nursery:

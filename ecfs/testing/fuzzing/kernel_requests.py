@@ -29,6 +29,7 @@ from ecfs.driver.fuse_protocol import (
     Opcode,
 )
 from ecfs.driver.kernel_transport import KernelTransport
+from ecfs.driver.patience import Patience
 from ecfs.testing.fuzzing.target import FuzzTarget, expect
 from ecfs.testing.memory_volume import MemoryVolume
 
@@ -44,7 +45,7 @@ class _FedLoop(RequestLoop):
     """A loop whose device is a list of packets, and which keeps what it sends."""
 
     def __init__(self, handlers: dict[int, Handler], packets: list[bytes]) -> None:
-        super().__init__(-1, handlers, tasks_count=2)
+        super().__init__(-1, handlers, Patience(SystemClock(), cores_count=1), tasks_count=2)
         self._packets = packets
         self.sent: list[tuple[int, int, bytes]] = []
 
