@@ -15,6 +15,8 @@ from ecfs.targets import Buffer
 READ_AHEAD_LEN = 2 * STRIPE_PAYLOAD_MAX
 WHOLE_EXTENT_LEN = 256 * 1024
 STREAMS_MAX = 1024
+STREAM_READS_MIN = 2
+LONG_READ_LEN = 64 * 1024
 LOADS_MAX = 8
 
 Mender = Callable[[StripeRef, Sequence[ShardFault]], None]
@@ -34,17 +36,23 @@ class ExtentReader:
         self._cache_len = 0
         self._loads: dict[int, trio.Event] = {}
         self._ahead: OrderedDict[int, int] = OrderedDict()
-        self._stream_ends: OrderedDict[int, int] = OrderedDict()
+        self._streams: OrderedDict[int, tuple[int, int]] = OrderedDict()
         self.mend: Mender = lambda ref, faults: None
 
     def is_sequential(self, inode: int, offset: int, length: int) -> bool:
-        """Whether this read goes on where the last one of the file was, give or take a window."""
-        last = self._stream_ends.get(inode, 0)
-        self._stream_ends[inode] = offset + length
-        self._stream_ends.move_to_end(inode)
-        if len(self._stream_ends) > STREAMS_MAX:
-            self._stream_ends.popitem(last=False)
-        return last - STRIPE_PAYLOAD_MAX <= offset <= last + STRIPE_PAYLOAD_MAX
+        """Whether the file is being read from one end to the other, give or take a window.
+
+        The kernel's own read-ahead asks for much, and out of order; who asks for little must go on
+        where the last read was twice, lest a read here and there load whole stripes.
+        """
+        last, count = self._streams.get(inode, (0, 0))
+        near = last - STRIPE_PAYLOAD_MAX <= offset <= last + STRIPE_PAYLOAD_MAX
+        count = count + 1 if near else 0
+        self._streams[inode] = offset + length, count
+        self._streams.move_to_end(inode)
+        if len(self._streams) > STREAMS_MAX:
+            self._streams.popitem(last=False)
+        return near and (length >= LONG_READ_LEN or count >= STREAM_READS_MIN)
 
     async def read_piece(self, piece: MapPiece, low: int, high: int, *, whole: bool) -> Buffer:
         """Bytes [low, high) of a map piece, counted in the file. Damage when they are lost.

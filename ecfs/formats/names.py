@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 LABEL_PATTERN = re.compile(r"label\.([0-9a-f]{16})\.([0-9a-f]{16})")
 CLAIM_PATTERN = re.compile(r"claim\.([0-9a-f]{16})")
@@ -10,6 +11,7 @@ COMMITS_PATTERN = re.compile(r"commits\.([0-9a-f]{16})")
 COLUMN_PATTERN = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})\.col")
 FOLDER_PATTERN = re.compile(r"[0-9a-f]{2}")
 SEGMENTS_FOLDER = "segments"
+COLUMN_NAMES_KEPT_MAX = 1024
 
 
 def label_name(epoch: int, generation: int) -> str:
@@ -37,6 +39,7 @@ def column_folder(segment: int) -> str:
     return f"{SEGMENTS_FOLDER}/{segment & 0xFF:02x}"
 
 
+@lru_cache(maxsize=COLUMN_NAMES_KEPT_MAX)
 def column_name(epoch: int, segment: int) -> str:
     """`segments/<two hex digits>/<epoch>-<segment>.col`."""
     return f"{column_folder(segment)}/{epoch:016x}-{segment:016x}.col"

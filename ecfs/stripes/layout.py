@@ -47,24 +47,41 @@ class Layout:
         """
         if self.body_len <= 0:
             raise Bug("a body too short for any unit")
+        units, _, position = self._cut(start, length, 0, length)
+        return units, position
+
+    def _cut(self, start: int, length: int, low: int, high: int) -> tuple[list[Unit], int, int]:
+        """Of an extent: units that hold its bytes [low, high), where in it the first of them
+        begins, and the position after the last. Whole units before `low` are jumped over."""
         shard, offset = divmod(start, self.body_len)
-        units = []
-        while length:
+        units: list[Unit] = []
+        first = done = 0
+        while done < min(length, high):
+            left = length - done
             room = self.body_len - offset - AEAD_TAG_LEN
-            if room < min(length, BLOCK_LEN):
+            if room < min(left, BLOCK_LEN):
                 shard, offset = shard + 1, 0
-                if self.body_len - AEAD_TAG_LEN < min(length, BLOCK_LEN):
+                if self.body_len - AEAD_TAG_LEN < min(left, BLOCK_LEN):
                     raise Bug("a body too short for any unit")
                 continue
-            size = min(length, UNIT_LEN_MAX, room)
-            if size < length and size < UNIT_LEN_MAX:
-                size = round_down(size, BLOCK_LEN)
             if shard >= self.data:
                 raise Bug("an extent does not fit its stripe")
-            units.append(Unit(shard, offset, size))
+            size = min(left, UNIT_LEN_MAX, room)
+            if size == UNIT_LEN_MAX and done + size <= low:
+                count = min(left, low - done) // UNIT_LEN_MAX
+                count = min(count, (self.body_len - offset) // (UNIT_LEN_MAX + AEAD_TAG_LEN))
+                done += count * UNIT_LEN_MAX
+                offset += count * (UNIT_LEN_MAX + AEAD_TAG_LEN)
+                continue
+            if size < left and size < UNIT_LEN_MAX:
+                size = round_down(size, BLOCK_LEN)
+            if done + size > low:
+                if not units:
+                    first = done
+                units.append(Unit(shard, offset, size))
             offset += size + AEAD_TAG_LEN
-            length -= size
-        return units, shard * self.body_len + offset
+            done += size
+        return units, first, shard * self.body_len + offset
 
     def fits(self, lengths: Iterable[int]) -> bool:
         """Whether extents of these lengths, one after the other, fit."""
@@ -85,15 +102,11 @@ class Layout:
 
     def units_within(self, start: int, length: int, low: int, high: int) -> tuple[list[Unit], int]:
         """Units that hold bytes [low, high) of an extent, and how far into the first `low` lies."""
-        chosen: list[Unit] = []
-        skip = position = 0
-        for unit in self.units_of(start, length):
-            if position < high and position + unit.length > low:
-                if not chosen:
-                    skip = low - position
-                chosen.append(unit)
-            position += unit.length
-        return chosen, skip
+        try:
+            units, first, _ = self._cut(start, length, low, min(high, length))
+        except Bug as error:
+            raise Damage("an extent lies outside of its stripe") from error
+        return units, low - first if units else 0
 
 
 def sealed_len_estimate(lengths: Iterable[int]) -> int:

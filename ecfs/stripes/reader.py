@@ -64,7 +64,7 @@ class Examination:
     faults: list[ShardFault] = field(default_factory=list)
 
 
-Reply = bytes | TargetError
+Reply = Buffer | TargetError
 Steps = Generator[list[Fetch], list[Reply], Read]
 ExamineSteps = Generator[list[Fetch], list[Reply], Examination]
 
@@ -84,7 +84,7 @@ def read_steps(ref: StripeRef, opener: StripeOpener, code: Code, units: list[Uni
     parts: dict[int, Buffer] = {}
     for column, reply in zip(wanted, replies, strict=True):
         low, high = ranges[column]
-        if isinstance(reply, bytes) and len(reply) == high - low:
+        if not isinstance(reply, TargetError) and len(reply) == high - low:
             parts[column] = reply
         else:
             faults.append(_fault_of(column, reply))
@@ -122,7 +122,7 @@ def _read_ranges(ref: StripeRef, opener: StripeOpener, code: Code, units: list[U
             break
         replies = yield [_fetch(ref, column, low, high) for column in batch]
         for column, reply in zip(batch, replies, strict=True):
-            if isinstance(reply, bytes) and len(reply) == high - low:
+            if not isinstance(reply, TargetError) and len(reply) == high - low:
                 good[column] = reply
             else:
                 faults.append(_fault_of(column, reply))
@@ -184,7 +184,7 @@ def examine_steps(ref: StripeRef, opener: StripeOpener, usable: frozenset[int]) 
 
 def _agreed_header(opener: StripeOpener, records: dict[int, Reply]) -> bytes | None:
     for record in records.values():
-        if isinstance(record, bytes):
+        if not isinstance(record, TargetError):
             try:
                 return opener.checked_header(record)
             except Damage:

@@ -16,6 +16,7 @@ from ecfs.base.limits import (
 from ecfs.targets.allocation import Allocator
 from ecfs.targets.faults import check_offset, check_range, sync_in_doubt, target_error
 from ecfs.targets.folders import Folders
+from ecfs.targets.in_memory import lies_in_memory
 from ecfs.targets.names import (
     SET_ASIDE_MAX,
     SET_ASIDE_PREFIX,
@@ -36,6 +37,7 @@ _CREATE_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE
 _BUFFERS_PER_CALL_MAX = 1024
 """IOV_MAX of Linux."""
 _ST_BLOCK_LEN = 512
+_NOT_OFFERED = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
 
 class DirectoryTarget:
@@ -57,6 +59,8 @@ class DirectoryTarget:
         self._files = OpenFiles(root_fd, self.path, files_max=files_open_max)
         self._folders = Folders(self._files, self.path)
         self._allocator = Allocator()
+        self._reads_now = True
+        self._is_memory = lies_in_memory(root_fd)
 
     def device(self) -> int:
         """The number of the device it lies on."""
@@ -129,6 +133,25 @@ class DirectoryTarget:
                     break
                 data += more
             return data
+
+    def read_now(self, name: str, offset: int, length: int) -> Buffer | None:
+        """All of the `length` bytes, if the file is open and they are in the page cache."""
+        file = self._files.take_now(name) if self._reads_now else None
+        if file is None:
+            return None
+        data = bytearray(length)
+        try:
+            flags = 0 if self._is_memory else os.RWF_NOWAIT
+            if os.preadv(file.fd, [data], offset, flags) == length:
+                return data
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            # File systems that cannot promise not to wait, such as NFS and FUSE, say so each time.
+            self._reads_now = error.errno not in _NOT_OFFERED
+        finally:
+            self._files.give_back_now(file)
+        return None
 
     def write(self, name: str, offset: int, buffers: Sequence[Buffer]) -> None:
         """Write the buffers one after another at `offset`, all of them."""

@@ -63,6 +63,10 @@ class FaultyTarget:
             raise self._error(Fault.TIMEOUT, "read", name)
         return data if self.corrupt is None else self.corrupt(name, offset, data)
 
+    def read_now(self, name: str, offset: int, length: int) -> Buffer | None:
+        """Never: what is planned is for `read`."""
+        return None
+
     def write(self, name: str, offset: int, buffers: Sequence[Buffer]) -> None:
         """As `inner`, or as planned."""
         outcome = self._outcome("write", name, offset)

@@ -80,6 +80,10 @@ class AnyLane(Protocol):
         """When the job in progress began, on the monotonic clock; None if there is none."""
         ...
 
+    def is_late(self) -> bool:
+        """Whether the job in progress takes longer than one does on a target that is well."""
+        ...
+
     def close(self, timeout: float = 5.0) -> bool:
         """Finish the jobs already posted, take no more, and wait for the thread at most `timeout`
         seconds. False if it has not ended; it then stays behind and holds nothing up."""

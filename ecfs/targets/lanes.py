@@ -14,9 +14,11 @@ import trio
 
 from ecfs.base.errors import Bug, Fault, TargetError
 from ecfs.base.limits import LANE_QUEUE_LEN_MAX
-from ecfs.base.units import NS_PER_S
+from ecfs.base.units import NS_PER_MS, NS_PER_S
 from ecfs.base.world import Clock, Threads
 from ecfs.targets.jobs import AnyLane, Job, LoopWaiter
+
+LATE_NS = 20 * NS_PER_MS
 
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
@@ -67,6 +69,11 @@ class Lane:
     def busy_since_ns(self) -> int | None:
         """See AnyLane."""
         return self._since_ns if self._running is not None else None
+
+    def is_late(self) -> bool:
+        """See AnyLane."""
+        return self._running is not None and (
+            self._clock.monotonic_ns() - self._since_ns > LATE_NS)
 
     def close(self, timeout: float = 5.0) -> bool:
         """See AnyLane."""
@@ -169,6 +176,10 @@ class InlineLane:
     def busy_since_ns(self) -> int | None:
         """Never busy: a job is over before anybody can ask."""
         return None
+
+    def is_late(self) -> bool:
+        """Never."""
+        return False
 
     def close(self, timeout: float = 5.0) -> bool:
         """See AnyLane."""

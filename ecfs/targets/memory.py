@@ -190,6 +190,10 @@ class MemoryTarget:
         with self._open():
             return bytes(memoryview(self._file(name).live)[offset:offset + length])
 
+    def read_now(self, name: str, offset: int, length: int) -> Buffer | None:
+        """Never: as of a disk whose cache is cold."""
+        return None
+
     def write(self, name: str, offset: int, buffers: Sequence[Buffer]) -> None:
         """Write the buffers one after another at `offset`, all of them."""
         check_offset(offset)

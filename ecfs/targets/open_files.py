@@ -22,8 +22,8 @@ class OpenFile:
 
 
 class OpenFiles:
-    """Least recently used first out. One lock guards the books; no I/O happens under it but
-    close(2) of files without unsynced writes.
+    """Least recently used first out. One lock guards the books; no I/O happens under it, so that
+    the event loop may take it (`take_now`, `give_back_now`) though a target hangs.
 
     A dirty file leaves the cache only after an fdatasync: the kernel reports an error of its
     write-back to descriptors that were open then, and a failed sync makes the file *suspect*, for
@@ -38,6 +38,7 @@ class OpenFiles:
         self._files: OrderedDict[str, OpenFile] = OrderedDict()
         self._suspect: set[str] = set()
         self._all_suspect = False
+        self._closing: list[int] = []
         self.drop_count = 0
 
     def take_root(self) -> OpenFile:
@@ -58,6 +59,20 @@ class OpenFiles:
             file.user_count += 1
             return file
 
+    def take_now(self, name: str) -> OpenFile | None:
+        """The open file, to be given back by `give_back_now`; None if it is not open."""
+        with self._lock:
+            file = self._files.get(name)
+            if file is not None:
+                self._files.move_to_end(name)
+                file.user_count += 1
+            return file
+
+    def give_back_now(self, file: OpenFile) -> None:
+        """End of a use, without a close(2), which may wait: the next call that may wait does it."""
+        with self._lock:
+            self._end_use(file)
+
     def add(self, name: str, fd: int, *, writable: bool, drops_seen: int) -> OpenFile:
         """Take charge of a descriptor; the file returned is to be given back. If anything was
         dropped since `drops_seen`, the descriptor may be of an older file: it serves just once."""
@@ -72,6 +87,7 @@ class OpenFiles:
                 self._retire(present)
             self._files[name] = file
             evicted = self._evict()
+        self._close_unused()
         if evicted is not None:
             self._sync_evicted(*evicted)
         return file
@@ -79,9 +95,8 @@ class OpenFiles:
     def give_back(self, file: OpenFile) -> None:
         """End of a use."""
         with self._lock:
-            file.user_count -= 1
-            if file.retired and file.user_count == 0:
-                os.close(file.fd)
+            self._end_use(file)
+        self._close_unused()
 
     def drop(self, name: str) -> None:
         """Close the file, and forget that a sync of it failed."""
@@ -91,6 +106,7 @@ class OpenFiles:
             file = self._files.pop(name, None)
             if file is not None:
                 self._retire(file)
+        self._close_unused()
 
     def drop_descriptor(self, name: str) -> None:
         """Close the file, but go on suspecting it if it was."""
@@ -99,6 +115,7 @@ class OpenFiles:
             file = self._files.pop(name, None)
             if file is not None:
                 self._retire(file)
+        self._close_unused()
 
     def suspect(self, name: str) -> None:
         """Remember that a sync failed. Past TARGET_FILES_SUSPECT_MAX of them all are suspect."""
@@ -117,10 +134,9 @@ class OpenFiles:
                 self._retire(file)
             self._files.clear()
             if not self._root.retired:
-                self._root.user_count -= 1
                 self._root.retired = True
-                if self._root.user_count == 0:
-                    os.close(self._root.fd)
+                self._end_use(self._root)
+        self._close_unused()
 
     def _check_open(self) -> None:
         if self._root.retired:
@@ -152,4 +168,17 @@ class OpenFiles:
     def _retire(self, file: OpenFile) -> None:
         file.retired = True
         if file.user_count == 0:
-            os.close(file.fd)
+            self._closing.append(file.fd)
+
+    def _end_use(self, file: OpenFile) -> None:
+        file.user_count -= 1
+        if file.retired and file.user_count == 0:
+            self._closing.append(file.fd)
+
+    def _close_unused(self) -> None:
+        """Close what is retired and unused. Waits as close(2) does."""
+        while self._closing:
+            with self._lock:
+                unused, self._closing = self._closing, []
+            for fd in unused:
+                os.close(fd)

@@ -53,6 +53,11 @@ class Target(Protocol):
         damage calls `forget` first."""
         ...
 
+    def read_now(self, name: str, offset: int, length: int) -> Buffer | None:
+        """All of the `length` bytes, if the file is open and they are in memory; None where
+        anything would have to be waited for, or fails: then `read` tells. Never raises."""
+        ...
+
     def write(self, name: str, offset: int, buffers: Sequence[Buffer]) -> None:
         """Write the buffers one after another at `offset`, all of them; the file must exist and
         grows as needed. An error leaves any part of them written."""

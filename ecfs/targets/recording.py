@@ -89,6 +89,10 @@ class RecordingTarget:
         self._note("read", name, offset, length)
         return data
 
+    def read_now(self, name: str, offset: int, length: int) -> Buffer | None:
+        """Never: a call that is kept is a `read`."""
+        return None
+
     def write(self, name: str, offset: int, buffers: Sequence[Buffer]) -> None:
         """As `inner`."""
         length = sum(memoryview(buffer).nbytes for buffer in buffers)

@@ -180,6 +180,10 @@ class LoggedTarget:
         """As `inner`."""
         return self._open().read(name, offset, length)
 
+    def read_now(self, name: str, offset: int, length: int) -> Buffer | None:
+        """Never: as `inner`."""
+        return None
+
     def write(self, name: str, offset: int, buffers: Sequence[Buffer]) -> None:
         """As `inner`."""
         data = b"".join(buffers)

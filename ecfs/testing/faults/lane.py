@@ -102,6 +102,10 @@ class PatientLane:
         """See AnyLane."""
         return int(self._since_s * NS_PER_S) if self._is_stuck() else None
 
+    def is_late(self) -> bool:
+        """See AnyLane."""
+        return self._is_stuck()
+
     def close(self, timeout: float = 5.0) -> bool:
         """See AnyLane."""
         self._closed = True

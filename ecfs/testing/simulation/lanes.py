@@ -73,6 +73,10 @@ class SimulatedLane:
         """See AnyLane."""
         return self._since_ns if self._running is not None else None
 
+    def is_late(self) -> bool:
+        """See AnyLane."""
+        return self._running is not None
+
     def close(self, timeout: float = 5.0) -> bool:
         """See AnyLane. With a timeout the loop waits: what was posted is done now, but a hang."""
         self._closed = True

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import pytest
@@ -14,7 +15,7 @@ from ecfs.observe import EventKind
 from ecfs.sealing import UnitSealer
 from ecfs.stripes import Written, access
 from ecfs.stripes import sealed as sealed_module
-from ecfs.targets import InlineLane
+from ecfs.targets import InlineLane, MemoryTarget
 from tests.unit.stripes.simulated import World
 
 T = TypeVar("T")
@@ -61,6 +62,60 @@ def test_a_code_word_of_our_own_making_accuses_nobody(monkeypatch: pytest.Monkey
         assert await read_all(world, good) == EXTENTS
 
     trio.run(scenario)
+
+
+class Warm:
+    """Lets every target have its bytes in memory; counts what is read so, and otherwise."""
+
+    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_count = self.waited_count = 0
+        for memory in world.memories:
+            monkeypatch.setattr(memory, "read", partial(self._read, memory.read))
+        for target, memory in zip(world.targets, world.memories, strict=True):
+            monkeypatch.setattr(target, "read_now", partial(self._now, memory))
+
+    def _read(self, read: Callable[[str, int, int], bytes], name: str, offset: int,
+              length: int) -> bytes:
+        self.waited_count += 1
+        return read(name, offset, length)
+
+    def _now(self, memory: MemoryTarget, name: str, offset: int, length: int) -> bytes:
+        self.now_count += 1
+        data = memory.read(name, offset, length)
+        self.waited_count -= 1
+        return data
+
+
+async def test_what_is_in_memory_is_read_without_the_lanes(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(Geometry(4, 2), 6)
+    stripe = await durable(world)
+    warm = Warm(world, monkeypatch)
+    assert await read_all(world, stripe) == EXTENTS
+    assert (warm.now_count, warm.waited_count) == (5, 0)
+    units = stripe.ref.layout.units_of(stripe.starts[0], len(EXTENTS[0]))
+    assert bytes(world.store.read_sync(stripe.ref, units).data) == EXTENTS[0]
+    assert (warm.now_count, warm.waited_count) == (6, 0)
+    # A late target may hang; who only looks into its memory could hang with it.
+    lane = world.fleet[stripe.ref.segment.columns[units[0].shard]].lane
+    assert lane is not None
+    monkeypatch.setattr(lane, "is_late", lambda: True)
+    assert bytes(world.store.read_sync(stripe.ref, units).data) == EXTENTS[0]
+    assert warm.waited_count == 1
+
+
+async def test_what_is_in_memory_and_wrong_is_told_and_decoded_as_ever(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(Geometry(4, 2), 6)
+    stripe = await durable(world)
+    unit = stripe.ref.layout.units_of(stripe.starts[0], len(EXTENTS[0]))[0]
+    index = world.ids.index(stripe.ref.segment.columns[unit.shard])
+    world.memories[index].write(
+        column_name(3, stripe.ref.segment.id), stripe.ref.offset + stripe.ref.head_len,
+        [bytes(stripe.ref.body_len)])
+    Warm(world, monkeypatch)
+    assert await read_all(world, stripe) == EXTENTS
+    assert accused(world) > 0
 
 
 async def test_what_a_target_never_acknowledged_it_is_not_blamed_for() -> None:

@@ -250,6 +250,7 @@ def spoilt(reply: Reply, how: tuple[str, int], fetch: Fetch) -> Reply:
     what, number = how
     if isinstance(reply, TargetError) or what == "error":
         return GONE
+    reply = bytes(reply)
     if what == "flip":
         return flipped(reply, number % (8 * len(reply)))
     if what == "other":

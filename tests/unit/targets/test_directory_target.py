@@ -3,6 +3,7 @@ import os
 import shutil
 import socket
 import stat
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -338,6 +339,69 @@ def test_open_files_are_bounded_and_closed(folder: Path) -> None:
     assert open_count(folder) <= 8 + 1
     target.close()
     assert open_count(folder) == 0
+
+
+def reads_without_waiting(path: Path) -> bool:
+    with path.open("rb") as file:
+        try:
+            return os.preadv(file.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT) == 1
+        except OSError as error:
+            assert error.errno == errno.EOPNOTSUPP
+            return False
+
+
+@pytest.mark.parametrize("place", ["/dev/shm", "/var/tmp"])
+def test_what_is_open_and_in_memory_is_read_without_waiting(place: str) -> None:
+    """On a file system in memory, and on one with a disk, if it makes the promise."""
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        target = DirectoryTarget(folder)
+        target.create("a", b"0123456789")
+        target.forget("a")
+        assert target.read_now("a", 2, 3) is None, "it would have to be opened"
+        assert target.read("a", 0, 1) == b"0"
+        promised = place == "/dev/shm" or reads_without_waiting(Path(folder) / "a")
+        assert target.read_now("a", 2, 3) == (b"234" if promised else None)
+        assert target.read_now("a", 8, 3) is None, "it ends before"
+        assert target.read_now("a", 0, 10) == (b"0123456789" if promised else None)
+        assert target.read_now("b", 0, 1) is None
+        target.close()
+        assert target.read_now("a", 0, 1) is None
+        assert open_count(Path(folder)) == 0
+
+
+@pytest.mark.parametrize(("number", "asked_again"), [
+    (errno.EAGAIN, True), (errno.EIO, True), (errno.EOPNOTSUPP, False)])
+def test_what_would_wait_or_fails_is_left_to_a_read(
+        folder: Path, number: int, asked_again: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = DirectoryTarget(folder)
+    target.create("a", b"0123456789")
+    asked = []
+
+    def refusing(fd: int, buffers: list[bytearray], offset: int, flags: int) -> int:
+        asked.append(offset)
+        raise OSError(number, "as asked")
+
+    monkeypatch.setattr(os, "preadv", refusing)
+    assert target.read_now("a", 0, 3) is None
+    assert target.read_now("a", 1, 3) is None
+    assert asked == ([0, 1] if asked_again else [0])
+    assert target.read("a", 0, 3) == b"012"
+    target.close()
+    assert open_count(folder) == 0
+
+
+def test_a_file_dropped_while_it_is_read_now_is_closed_by_the_next_call(folder: Path) -> None:
+    target = DirectoryTarget(folder)
+    target.create("a", b"x")
+    file = target._files.take_now("a")
+    assert file is not None
+    target.forget("a")
+    assert open_count(folder) == 2
+    target._files.give_back_now(file)
+    assert open_count(folder) == 2, "closing may wait"
+    target.forget("b")
+    assert open_count(folder) == 1
+    target.close()
 
 
 def test_failures_leave_nothing_open(target: DirectoryTarget, folder: Path) -> None:

@@ -11,8 +11,10 @@ import trio
 import trio.testing
 
 from ecfs.base.errors import Bug, Fault, TargetError
+from ecfs.base.units import NS_PER_S
 from ecfs.base.world import SystemClock, SystemThreads
 from ecfs.targets import AnyLane, Lane, run_all
+from ecfs.targets.lanes import LATE_NS
 from ecfs.testing.target_contract import raises
 
 LONG_S = 1000.0
@@ -78,7 +80,11 @@ async def test_a_hanging_job_is_given_up(
     assert trio.current_time() == pytest.approx(LONG_S)
     since_ns = lane.busy_since_ns()
     assert since_ns is not None and since_ns <= SystemClock().monotonic_ns()
+    while not lane.is_late():
+        assert SystemClock().monotonic_ns() - since_ns < LATE_NS + NS_PER_S
+    assert SystemClock().monotonic_ns() - since_ns > LATE_NS
     hang.let_go(lane)
+    assert not lane.is_late()
 
 
 async def test_a_stuck_lane_fails_fast_until_it_returns(
