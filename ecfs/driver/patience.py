@@ -11,7 +11,7 @@ from collections.abc import Callable
 from ecfs.base.units import NS_PER_US
 from ecfs.base.world import Clock
 
-WINDOW_NS_MAX = 100 * NS_PER_US
+WINDOW_NS_MAX = 50 * NS_PER_US
 WINDOW_NS_MIN = 5 * NS_PER_US
 
 
