@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.bench_rows import ROWS, Goal
+from scripts.bench_goals import Goal
+from scripts.bench_rows import ROWS
 from scripts.bench_tree import file_lengths, members, write_tree
 
 
