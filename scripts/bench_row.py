@@ -10,11 +10,17 @@ from pathlib import Path
 
 from scripts.bench_goals import Goals
 from scripts.bench_stores import Store
+from scripts.bench_tree import make_repository, write_tree
 
 MIB = 1 << 20
 KIB = 1 << 10
 REQUEST_LEN = MIB
 BLOCK_LEN = 4 * KIB
+
+
+def tell(text: str) -> None:
+    """One line of progress, on standard error."""
+    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,8 @@ class Size:
     rewrite_len: int
     rewrite_count: int
     files_count: int
+    slow_len: int = 20 * 1024 * MIB
+    growing_counts: tuple[int, ...] = (10_000, 100_000, 1_000_000)
 
 
 FULL = Size(rounds=3, stream_len=1024 * MIB, small_requests_len=512 * MIB, mixed_len=512 * MIB,
@@ -51,15 +59,30 @@ QUICK = Size(rounds=1, stream_len=128 * MIB, small_requests_len=64 * MIB, mixed_
 class Bench:
     """What a group of rows works with.
 
-    `archive` is the tar of the tree, `repository` a bare git repository, `wanted` the names of the
-    rows that are asked for; `note_memory` hears of peaks.
+    `place` is a directory beside the stores, `wanted` the names of the rows that are asked for;
+    `note_memory` hears of peaks.
     """
 
     size: Size
-    archive: Path
-    repository: Path
+    place: Path
     wanted: frozenset[str]
     note_memory: Callable[[Store], None]
+
+    def archive(self) -> Path:
+        """The tar of the tree, made when it is first asked for."""
+        path = self.place / "tree.tar"
+        if not path.exists():
+            tell("making the tree")
+            write_tree(path, count=self.size.tree_count, total_len=self.size.tree_len)
+        return path
+
+    def repository(self) -> Path:
+        """A bare git repository, made when it is first asked for."""
+        path = self.place / "repository.git"
+        if not path.exists():
+            tell("making the repository")
+            make_repository(path, count=self.size.repository_count)
+        return path
 
 
 NO_GOALS = Goals()

@@ -44,9 +44,10 @@ def tree(store: Store, bench: Bench) -> Figures:
     cold. cp: `cp -a` of it beside itself, cold. rm: `rm -rf` of the first, cold.
     """
     place, copy = store.root / "untar", store.root / "copy"
+    archive = str(bench.archive())
     try:
         place.mkdir()
-        seconds, _ = timed("tar", "-xf", str(bench.archive), "-C", str(place))
+        seconds, _ = timed("tar", "-xf", archive, "-C", str(place))
         bench.note_memory(store)
         yield "untar", seconds
         if "ls" in bench.wanted:
@@ -74,9 +75,9 @@ def git(store: Store, bench: Bench) -> Figures:
     one that was not timed: the first has to look into files that are as young as git's index.
     """
     clone = store.root / "clone"
+    source = str(bench.repository())
     status = ("git", "-C", str(clone), "status", "--porcelain")
     try:
-        source = str(bench.repository)
         seconds, _ = timed("git", "clone", "-q", "--no-hardlinks", source, str(clone))
         bench.note_memory(store)
         yield "clone", seconds

@@ -37,9 +37,10 @@ def space_of_large_file(store: Store, bench: Bench) -> Figures:
 
 def space_of_tree(store: Store, bench: Bench) -> Figures:
     """Stored bytes for each byte of the tree in a new store, metadata included."""
+    archive = str(bench.archive())
 
     def fill() -> int:
-        subprocess.run(["tar", "-xf", str(bench.archive), "-C", str(store.root)], check=True)
+        subprocess.run(["tar", "-xf", archive, "-C", str(store.root)], check=True)
         return bench.size.tree_len
 
     yield "space-tree", _space(store, fill)

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,11 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scripts.bench_row import FULL, QUICK, Bench, Group, Row, Size
+from scripts.bench_row import FULL, QUICK, Bench, Group, Row, Size, tell
 from scripts.bench_rows import GROUPS, MEMORY_GOAL, QUICK_STORES, ROWS, STORES
 from scripts.bench_stores import Store
 from scripts.bench_table import Results, document, table
-from scripts.bench_tree import make_repository, write_tree
 
 TMPFS_LEN_GIB = 20
 
@@ -121,16 +121,19 @@ class Run:
                         break
             store.unmount()
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-            tell(f"{store.name} fails: {error}")
+            reason = str(_first(error))
+            tell(f"{store.name} fails: {reason}")
             for name in missing:
-                self._results.failures.setdefault(name, {})[store.name] = str(error)
+                self._results.failures.setdefault(name, {})[store.name] = reason
             store.remove()
             store.make()
 
 
-def tell(text: str) -> None:
-    """One line of progress, on standard error."""
-    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
+def _first(error: Exception) -> Exception:
+    """The error that others followed, while files were taken away."""
+    while isinstance(error.__context__, Exception):
+        error = error.__context__
+    return error
 
 
 def machine(size: Size, place: str, stores: list[type[Store]]) -> dict[str, Any]:
@@ -161,12 +164,8 @@ def measure(options: argparse.Namespace, rows: list[Row], kinds: list[type[Store
     """The whole run; takes everything away that it made."""
     results = Results(disk=options.disk is not None)
     with place_of_stores(options.disk) as top, ExitStack() as stack:
-        bench = Bench(size, top / "tree.tar", top / "repository.git",
-                      frozenset(row.name for row in rows),
+        bench = Bench(size, top, frozenset(row.name for row in rows),
                       lambda store: results.note_peak(store.name, store.peak_memory_len()))
-        tell("making the tree and the repository")
-        write_tree(bench.archive, count=size.tree_count, total_len=size.tree_len)
-        make_repository(bench.repository, count=size.repository_count)
         stores = [kind(top / kind.name) for kind in kinds]
         for store in stores:
             stack.callback(store.remove)
@@ -179,6 +178,8 @@ def measure(options: argparse.Namespace, rows: list[Row], kinds: list[type[Store
 
 def main() -> int:
     """Measures, prints, writes."""
+    # Stores are unmounted and taken away then as well.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     options = arguments()
     rows = chosen_rows(options.rows, quick=options.quick, large=options.large)
     kinds = chosen_stores(options.stores, quick=options.quick)

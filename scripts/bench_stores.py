@@ -88,10 +88,10 @@ class Store:
 
     def remove(self) -> None:
         """Unmounts it, by force if need be, and takes everything away."""
-        try:
+        with contextlib.suppress(RuntimeError, subprocess.SubprocessError):
             self.unmount()
-        except (RuntimeError, subprocess.SubprocessError):
-            subprocess.run(["umount", "--lazy", str(self.root)], check=False, capture_output=True)
+        # A mount whose process is dead does not even look like one.
+        subprocess.run(["umount", "--lazy", str(self.root)], check=False, capture_output=True)
         shutil.rmtree(self.top, ignore_errors=True)
 
     def stored_len(self) -> int:
@@ -190,13 +190,23 @@ class Ecfs(Store):
     name = "ecfs"
     transport = "raw"
 
+    def __init__(self, top: Path) -> None:
+        super().__init__(top)
+        # MB/s of each target of the next mounts, if they are to be slow.
+        self.rates: tuple[float, ...] = ()
+
     def _ecfs(self, *arguments: str) -> str:
         environ = {
             **os.environ,
             "XDG_STATE_HOME": str(self.top / "state"),
             "XDG_RUNTIME_DIR": str(self.top / "run"),
         }
-        return run(str(Path(sys.executable).parent / "ecfs"), *arguments, environ=environ)
+        return run(*self._program(), *arguments, environ=environ)
+
+    def _program(self) -> tuple[str, ...]:
+        if not self.rates:
+            return (str(Path(sys.executable).parent / "ecfs"),)
+        return (sys.executable, "-m", "scripts.slow_ecfs", ",".join(map(str, self.rates)))
 
     @property
     def targets(self) -> list[Path]:
