@@ -1,4 +1,4 @@
-"""A tree of files as a tar archive, the same bytes for the same seed.
+"""A tree of files as a tar archive and as a git repository, the same bytes for the same seed.
 
 Sizes follow a log-normal distribution, as those of source trees do: half of the files have less
 than 8 KiB, and a few have megabytes.
@@ -7,6 +7,7 @@ than 8 KiB, and a few have megabytes.
 import io
 import math
 import random
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ FILES_COUNT = 9_000
 CONTENT_LEN = 270_000_000
 FILES_PER_DIRECTORY = 15
 SIGMA = 1.6
+MEAN_LEN = 8_000
 FIXED_MTIME = 1_700_000_000
 
 
@@ -56,3 +58,23 @@ def write_tree(path: Path, *, count: int, total_len: int, seed: int = 1) -> None
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
         for info, content in members(count, total_len, seed):
             archive.addfile(info, io.BytesIO(content))
+
+
+def make_repository(path: Path, *, count: int, seed: int = 2) -> None:
+    """Makes a bare git repository with one commit of `count` files, packed."""
+    subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(path)], check=True)
+    with subprocess.Popen(
+        ["git", "-C", str(path), "fast-import", "--quiet"], stdin=subprocess.PIPE
+    ) as process:
+        if process.stdin is None:
+            raise RuntimeError("git has no standard input")
+        write = process.stdin.write
+        write(b"commit refs/heads/main\n")
+        write(b"committer Bench <bench@example.org> %d +0000\n" % FIXED_MTIME)
+        write(b"data 4\ntree\n")
+        for info, content in members(count, count * MEAN_LEN, seed):
+            if info.isfile():
+                write(b"M 100644 inline %s\ndata %d\n" % (info.name.encode(), len(content)))
+                write(content + b"\n")
+    if process.returncode != 0:
+        raise RuntimeError(f"git fast-import failed with {process.returncode}")

@@ -5,7 +5,7 @@ ECFS_TOP=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 ECFS_BIN=$ECFS_TOP/.venv/bin
 ECFS_PACKAGES_RUN=(fuse3 libfuse3-dev libisal2 pkg-config gcc libc6-dev)
 ECFS_PACKAGES_CHECK=(attr acl rsync sqlite3 git mandoc make spin)
-ECFS_PACKAGES_BENCH=(gocryptfs)
+ECFS_PACKAGES_BENCH=(gocryptfs securefs cryfs git)
 
 # say TEXT: one line on standard error.
 ecfs_say() {
