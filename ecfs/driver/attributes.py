@@ -1,12 +1,12 @@
 """What requests about attributes carry, there and back."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ecfs.namespace import Attributes
 
 
-@dataclass(frozen=True, slots=True)
-class Stat:
+class Stat(NamedTuple):
     """Attributes as a program sees them, pending content included.
 
     `blocks` in 512-byte units. `settled`: nothing is pending, so the kernel may keep it for long.

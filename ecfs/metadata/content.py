@@ -7,6 +7,7 @@ extents; its segment keeps the dead bytes until it is reclaimed.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ecfs.base.errors import Bug, Damage
 from ecfs.formats import SegmentEntry
@@ -26,8 +27,7 @@ class StripeRow:
     live: int
 
 
-@dataclass(frozen=True, slots=True)
-class MapPiece:
+class MapPiece(NamedTuple):
     """Bytes [offset, offset + length) of a file are bytes of an extent from `extent_offset` on.
 
     `stripe` is None for an extent whose bytes are in the database itself.
@@ -227,7 +227,7 @@ class ContentTables:
 
         All of it, or the first `limit` pieces; there are at most `high - low`.
         """
-        return [MapPiece(*row) for row in self._database.rows(
+        return [MapPiece._make(row) for row in self._database.rows(
             "SELECT m.offset, m.len, m.extent, m.extent_offset, e.stripe, e.start, e.len "
             "FROM maps m LEFT JOIN extents e ON e.id=m.extent WHERE m.inode=? AND m.offset<? "
             "AND m.offset>=ifnull((SELECT max(offset) FROM maps WHERE inode=? AND offset<=?), ?) "

@@ -4,9 +4,9 @@ Changes run inside `change()`, a savepoint of the open transaction: an error ins
 nothing else. `commit()` ends the transaction; what that makes durable is the VFS's affair.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
+from types import TracebackType
 from typing import Any
 
 import apsw
@@ -28,6 +28,22 @@ def _schema_made() -> list[Row]:
         return database._schema()
     finally:
         database.close()
+
+
+class Change:
+    """See `Database.change`. A class, not a generator: this is on the path of every system call."""
+
+    __slots__ = ("_database",)
+
+    def __init__(self, database: "Database") -> None:
+        self._database = database
+
+    def __enter__(self) -> None:
+        self._database.begin_change()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self._database.end_change(failed=kind is not None)
 
 
 class Database:
@@ -105,25 +121,28 @@ class Database:
         if self._connection.in_transaction:
             self._execute("COMMIT")
 
-    @contextmanager
-    def change(self) -> Iterator[None]:
+    def change(self) -> "Change":
         """Make several statements one step: all of them happen, or an exception undoes them."""
+        return Change(self)
+
+    def begin_change(self) -> None:
+        """The beginning of a change; `Change` calls it."""
         self.begin()
-        name = f"c{self._depth}"
-        self._execute("SAVEPOINT " + name)
+        self._execute(f"SAVEPOINT c{self._depth}")
         self._depth += 1
         self.change_count += 1
-        try:
-            yield
-        except BaseException:
-            self._depth -= 1
-            self.undo_count += 1
-            if self._connection.in_transaction:
-                self._execute("ROLLBACK TO " + name)
-                self._execute("RELEASE " + name)
-            raise
+
+    def end_change(self, *, failed: bool) -> None:
+        """The end of a change; `Change` calls it."""
         self._depth -= 1
-        self._execute("RELEASE " + name)
+        name = f"c{self._depth}"
+        if not failed:
+            self._execute("RELEASE " + name)
+            return
+        self.undo_count += 1
+        if self._connection.in_transaction:
+            self._execute("ROLLBACK TO " + name)
+            self._execute("RELEASE " + name)
 
     def step(self, statement: str, values: Row = ()) -> None:
         """A change of one statement: it needs no savepoint of its own."""

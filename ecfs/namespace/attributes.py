@@ -1,13 +1,12 @@
 """What stat(2) tells of an inode, but for the blocks that its content takes."""
 
 import stat
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ecfs.base.ids import InodeId
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(NamedTuple):
     """One inode. Sizes in bytes, times in nanoseconds since 1970 UTC, mode with its type bits."""
 
     inode: InodeId

@@ -2,7 +2,6 @@
 
 import errno
 import stat
-from dataclasses import replace
 
 from ecfs.base.errors import FsError
 from ecfs.base.ids import ROOT_INODE, InodeId
@@ -253,7 +252,7 @@ class Tree(TreeView):
 
     def record_access(self, inode: InodeId) -> None:
         """Somebody reads now: the access time, and nothing else."""
-        self._store(replace(self.attributes(inode), atime_ns=self._clock.wall_ns()))
+        self._store(self.attributes(inode)._replace(atime_ns=self._clock.wall_ns()))
 
     def record_content(self, inode: InodeId, *, size: int, mtime_ns: int | None,
                        ctime_ns: int | None) -> Attributes:

@@ -130,7 +130,7 @@ class OpenedStripe:
         if body is None:
             return None
         try:
-            return self.found.opener.open_unit(unit.index,
+            return self.found.opener.open_unit(unit.nonce,
                                                memoryview(body)[unit.offset : unit.end])
         except Damage:
             return None
@@ -236,7 +236,7 @@ class SegmentScan:
             sealed = b"" if file is None else file.read(
                 ref.offset + ref.head_len + unit.offset, unit.end - unit.offset)
             try:
-                parts.append(found.opener.open_unit(unit.index, sealed))
+                parts.append(found.opener.open_unit(unit.nonce, sealed))
             except Damage:
                 break
         if len(parts) != len(units):

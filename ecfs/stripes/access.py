@@ -155,7 +155,7 @@ class StripeAccess:
             if sealed is None:
                 return None
             try:
-                opener.open_unit_into(unit.index, sealed, view[at : at + unit.length])
+                opener.open_unit_into(unit.nonce, sealed, view[at : at + unit.length])
             except Damage:
                 return None
             at += unit.length

@@ -8,14 +8,14 @@ the extent's position and length alone say where all of its units are.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ecfs.base.errors import Bug, Damage
 from ecfs.base.limits import AEAD_TAG_LEN, UNIT_LEN_MAX
 from ecfs.base.units import BLOCK_LEN, round_down
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(NamedTuple):
     """One sealed piece: `length` plain bytes at `offset` of body `shard`."""
 
     shard: int
@@ -28,7 +28,7 @@ class Unit:
         return self.offset + self.length + AEAD_TAG_LEN
 
     @property
-    def index(self) -> int:
+    def nonce(self) -> int:
         """The nonce: unique in a stripe, since no two units begin at one place."""
         return self.shard << 32 | self.offset
 

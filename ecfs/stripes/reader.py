@@ -222,7 +222,7 @@ def _open_units(opener: StripeOpener, units: list[Unit], parts: dict[int, Buffer
         else:
             low = ranges[unit.shard][0]
             try:
-                opener.open_unit_into(unit.index,
+                opener.open_unit_into(unit.nonce,
                                       memoryview(part)[unit.offset - low : unit.end - low],
                                       view[at : at + unit.length])
             except Damage:

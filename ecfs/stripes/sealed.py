@@ -113,7 +113,7 @@ def seal_stripe(*, keys: SegmentKeys, pool_id: bytes, segment: SegmentEntry, off
         source, done = memoryview(part), 0
         for unit in units:
             at = unit.shard * body_len + unit.offset
-            sealer.seal_into(unit.index, binding, source[done : done + unit.length],
+            sealer.seal_into(unit.nonce, binding, source[done : done + unit.length],
                              view[at : at + unit.length + 16])
             done += unit.length
         position = after

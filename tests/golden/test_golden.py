@@ -76,7 +76,7 @@ def test_the_stripe_opens() -> None:
     for start, extent in zip(sealed.starts, objects.EXTENTS, strict=True):
         units = sealed.ref.layout.units_of(start, len(extent))
         assert extent == b"".join(
-            opener.open_unit(unit.index, bodies[unit.shard][unit.offset : unit.end])
+            opener.open_unit(unit.nonce, bodies[unit.shard][unit.offset : unit.end])
             for unit in units)
     head = unpack_head(opener.open_unit(1 << 64, header[8:72]))
     assert head == opener.head(records[0])

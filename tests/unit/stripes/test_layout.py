@@ -46,8 +46,8 @@ def test_units_fit_and_never_overlap(geometry: Geometry, lengths: list[int]) -> 
             assert unit.end == unit.offset + unit.length + AEAD_TAG_LEN <= body_len
             assert unit.offset >= ends[unit.shard]
             ends[unit.shard] = unit.end
-            assert unit.index not in indexes and unit.index < HEAD_INDEX
-            indexes.add(unit.index)
+            assert unit.nonce not in indexes and unit.nonce < HEAD_INDEX
+            indexes.add(unit.nonce)
         for unit in units[:-1]:
             assert unit.length % BLOCK_LEN == 0
 
