@@ -29,7 +29,12 @@ async def open_volume(paths: Iterable[str], secret: Secret, environment: Environ
     opened = await open_pool(paths, secret, environment, chosen)
     try:
         async with trio.open_nursery() as nursery:
-            volume = Volume(opened, chosen, nursery, mender)
+            try:
+                volume = Volume(opened, chosen, nursery, mender)
+            except BaseException:
+                # There is no volume to close.
+                opened.close()
+                raise
             try:
                 await begin(volume)
                 yield volume
