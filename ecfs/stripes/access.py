@@ -38,6 +38,7 @@ from ecfs.targets import AnyLane, Buffer, Target, run_all
 OPENERS_MAX = 1024
 READ_NOW_LEN_MAX = 256 * KIB
 GIVEN_BACK_COUNT_MAX = 4096
+HELD_COUNT_MAX = 1024
 T = TypeVar("T")
 
 
@@ -73,6 +74,7 @@ class StripeAccess:
         self.is_fenced: Callable[[Target], bool] = lambda target: False
         self.may_lack: Callable[[bytes, StripeRef], bool] = lambda target_id, ref: True
         self._given_back: OrderedDict[int, None] = OrderedDict()
+        self._held: dict[tuple[int, int, int], tuple[StripeRef, ShardFault]] | None = None
 
     def give_back(self, segments: Iterable[SegmentEntry]) -> None:
         """The columns of these segments are about to be removed: whoever reads in them now finds
@@ -81,6 +83,17 @@ class StripeAccess:
             self._given_back[segment.id] = None
         while len(self._given_back) > GIVEN_BACK_COUNT_MAX:
             self._given_back.popitem(last=False)
+
+    def hold_back(self) -> None:
+        """Keep shards that are missing from now on until `tell_held`: who may lack them stands in
+        what is being read. The first HELD_COUNT_MAX of them; more are told at once."""
+        self._held = {}
+
+    def tell_held(self) -> None:
+        """Note what was held back, each shard once, by what is known now; hold back no more."""
+        held, self._held = self._held, None
+        for ref, fault in (held or {}).values():
+            self.note(ref, [fault])
 
     def is_given_back(self, segment: SegmentEntry) -> bool:
         """Whether the columns of a segment were removed a while ago, or are being removed."""
@@ -256,10 +269,20 @@ class StripeAccess:
                 # Given back by who took over, or never acknowledged: its absence accuses nobody.
                 continue
             column = fault.column
+            if fault.missing and self._hold(ref, fault):
+                continue
             self.journal.record(Event(
                 _kind_of(fault), f"segment {ref.segment.id:x} offset {ref.offset:x} column "
                 f"{column}: {fault.reason}", target=ref.segment.columns[column],
                 segment=ref.segment.id, offset=ref.offset))
+
+    def _hold(self, ref: StripeRef, fault: ShardFault) -> bool:
+        """Whether it is told later, if at all."""
+        held, place = self._held, (ref.segment.id, ref.offset, fault.column)
+        if held is None or (len(held) >= HELD_COUNT_MAX and place not in held):
+            return False
+        held[place] = (ref, fault)
+        return True
 
 
 def _kind_of(fault: ShardFault) -> EventKind:

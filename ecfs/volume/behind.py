@@ -2,21 +2,22 @@
 
 from ecfs.formats import KIND_CONTENT
 from ecfs.metadata import ContentTables, Database
-from ecfs.observe import Event, EventKind, Journal
-from ecfs.stripes import Fleet, StripeRef
+from ecfs.observe import Event, EventKind
+from ecfs.stripes import Fleet, StripeAccess, StripeRef
 
 
-def find_behind(fleet: Fleet, tables: ContentTables, newest: tuple[int, int],
-                journal: Journal) -> None:
-    """Mark those whose labels are older than the `newest` (epoch, generation), or noted before."""
+def find_behind(store: StripeAccess, tables: ContentTables, newest: tuple[int, int]) -> None:
+    """Mark those whose labels are older than the `newest` (epoch, generation), or noted before;
+    what is missing from anybody else is told now, also what was met while the pool was loaded."""
     noted = tables.behind() | tables.missing_targets()
-    for member in fleet:
+    for member in store.fleet:
         if member.online and (
                 member.behind or member.generation < newest or member.id in noted):
             member.behind = True
-            journal.record(Event(
+            store.journal.record(Event(
                 EventKind.TARGET_STALE, f"target {member.name} ({member.path}) may lack what "
                 "was written without it and is compared in full", target=member.id))
+    store.tell_held()
 
 
 def note_behind(fleet: Fleet, tables: ContentTables, database: Database) -> bool:

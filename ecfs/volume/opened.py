@@ -77,6 +77,9 @@ class Opened:
 
     def release(self) -> None:
         """Let go of targets, lanes and the lock; the journal goes on."""
+        if self.store is not None:
+            # Where opening failed, nobody has found out who is behind: then it is all told.
+            self.store.tell_held()
         if self.database is not None:
             self.database.close()
         for member in self.fleet:

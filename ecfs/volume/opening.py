@@ -339,6 +339,8 @@ def _load(opened: Opened, chain: Chain) -> None:
                                          {entry.id: entry for entry in root.segments})
     store = opened.store = _store_of(opened)
     store.is_fenced = _fence_of(opened, chain)
+    # Who is noted as behind stands in what is read now; `find_behind` tells what was held back.
+    store.hold_back()
     store.next_segment = root.next_segment
     # What a crashed epoch wrote after its root must stay older than what this one writes.
     store.next_order = max(root.next_order, opened.epoch << ORDER_EPOCH_SHIFT)

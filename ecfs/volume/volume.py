@@ -174,7 +174,7 @@ class Volume:
     async def start(self) -> None:
         """Begin the epoch, if the pool may be written, and the background tasks."""
         opened, tables = self.opened, self.files.tables
-        find_behind(self.fleet, tables, (opened.label.epoch, opened.label.generation), self.journal)
+        find_behind(self.store, tables, (opened.label.epoch, opened.label.generation))
         if not opened.read_only:
             try:
                 await self._begin_epoch()

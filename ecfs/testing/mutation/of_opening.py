@@ -17,6 +17,7 @@ def _one(name: str) -> tuple[str, ...]:
 
 _LATER = ("tests/unit/volume/test_later_claims.py",)
 _LITTLE = ("tests/unit/volume/test_opening.py",)
+_LOADING = ("tests/unit/volume/test_loading_evidence.py",)
 _OPENING = "ecfs/volume/opening.py"
 _RECOVERING = "ecfs/volume/recovery.py"
 _LOCATING = "ecfs/volume/locate.py"
@@ -162,6 +163,22 @@ OPENING_MUTANTS = (
     Mutant("noted-target-not-behind", "ecfs/volume/behind.py",
            "member.behind or member.generation < newest or member.id in noted):",
            "member.behind or member.generation < newest):", _REJOIN),
+    Mutant("loading-accuses-who-was-noted", _OPENING, "    store.hold_back()\n", "", _LOADING),
+    Mutant("evidence-of-loading-never-told", "ecfs/volume/behind.py",
+           "    store.tell_held()\n", "    store.hold_back()\n", _LOADING),
+    Mutant("failed-opening-forgets-evidence", "ecfs/volume/opened.py",
+           "            self.store.tell_held()\n",
+           "            self.store.hold_back()\n", _LOADING),
+    Mutant("volume-that-cannot-be-is-not-closed", "ecfs/volume/entry.py",
+           "                opened.close()\n", "", _LOADING),
+    Mutant("read-once-though-a-holder-went", "ecfs/volume/entry.py",
+           "        if not _rests_on_what_went(volume.opened):\n", "        if volume.opened:\n",
+           _LITTLE),
+    Mutant("read-again-by-too-few", "ecfs/volume/entry.py",
+           "    enough = max(quorum.commit, quorum.recover)\n", "    enough = 1\n", _LITTLE),
+    Mutant("read-again-though-all-are-there", "ecfs/volume/entry.py",
+           "        not here & view.holders[found.commit.epoch, found.commit.seq] for",
+           "        here and found.commit for", _LITTLE),
     Mutant("claimed-target-rejoins", "ecfs/volume/rejoining.py",
            "        if fenced is not None:\n", "        if fenced is None and target is None:\n",
            ("tests/crash/test_claims.py::"

@@ -192,6 +192,46 @@ async def test_what_was_given_back_is_missed_by_nobody(monkeypatch: pytest.Monke
     assert world.journal.count(EventKind.SHARD_MISSING) == 3
 
 
+async def test_what_is_held_back_accuses_only_who_is_not_behind_in_the_end() -> None:
+    """Each shard once, however often it was missed; what is there and wrong is told at once."""
+    world = World(Geometry(3, 3), 6)
+    stripe = await durable(world)
+    name = column_name(3, stripe.ref.segment.id)
+    for number in (1, 2):
+        world.memories[number].remove(name)
+    world.memories[3].write(name, stripe.ref.offset, [b"x" * stripe.ref.record_len])
+    world.store.hold_back()
+    for _ in range(3):
+        await world.store.examine(stripe.ref)
+    assert world.journal.count(EventKind.SHARD_MISSING) == 0
+    assert world.journal.count(EventKind.SHARD_BAD) == 3
+    world.fleet[world.ids[2]].behind = True
+    world.store.tell_held()
+    told = [event for event in world.journal.recent(9) if event.kind is EventKind.SHARD_MISSING]
+    assert [event.target for event in told] == [world.ids[1]]
+    # From now on nothing is held back, and nothing is told twice.
+    world.store.tell_held()
+    assert world.journal.count(EventKind.SHARD_MISSING) == 1
+    await world.store.examine(stripe.ref)
+    assert world.journal.count(EventKind.SHARD_MISSING) == 2
+
+
+async def test_what_is_held_back_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is past the bound is told at once; nothing is lost."""
+    monkeypatch.setattr(access, "HELD_COUNT_MAX", 1)
+    world = World(Geometry(4, 2), 6)
+    stripe = await durable(world)
+    for number in (1, 2):
+        world.memories[number].remove(column_name(3, stripe.ref.segment.id))
+    world.store.hold_back()
+    for count in (1, 2):
+        await world.store.examine(stripe.ref)
+        assert world.journal.count(EventKind.SHARD_MISSING) == count
+    world.store.tell_held()
+    assert world.journal.count(EventKind.SHARD_MISSING) == 3
+    assert {event.target for event in world.journal.recent(9)} == {world.ids[1], world.ids[2]}
+
+
 async def test_past_the_parity_there_is_evidence_too() -> None:
     """Of a page that SQLite asked for as well, once for each shard, or left to who asks."""
     world = World(Geometry(2, 1), 3)

@@ -6,9 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from ecfs.base.errors import Fault, FsError, NotAPool, TargetError, TooFewReachable, Unreadable
+from ecfs.base.errors import (
+    Fault,
+    FsError,
+    NotAPool,
+    ReadOnly,
+    TargetError,
+    TooFewReachable,
+    Unreadable,
+)
 from ecfs.base.units import KIB
-from ecfs.formats import COMMITS_PATTERN
+from ecfs.formats import CLAIM_PATTERN, COMMITS_PATTERN, epochs_among
 from ecfs.observe import EventKind
 from ecfs.repair import replace_target
 from ecfs.stripes import Member
@@ -27,7 +35,8 @@ Settle = Callable[[Volume, RecordWriter, Member, Member], object]
 
 class Bench:
     """A 4+2 pool with one file. `refused`: (number of a target, method, what a name begins with)
-    of calls that fail with `fault`; `new` is a seventh target; `pulled` ones are not there."""
+    of calls that fail with `fault`; `fatal`: likewise, those with which a target goes for good;
+    `new` is a seventh target; `pulled` ones are not there."""
 
     def __init__(self, base: Path) -> None:
         self.disks = MemoryDisks()
@@ -35,6 +44,7 @@ class Bench:
         self.new = str(base / "new")
         self.places = (*self.ground.paths, self.new)
         self.refused: set[tuple[int, str, str]] = set()
+        self.fatal: set[tuple[int, str, str]] = set()
         self.fault = Fault.FULL
         self.pulled: set[str] = set()
 
@@ -42,10 +52,16 @@ class Bench:
         if path in self.pulled:
             raise TargetError(Fault.MISSING, f"{path} is not there")
 
+        def meets(calls: set[tuple[int, str, str]], method: str, name: str) -> bool:
+            return any(path == self.places[index] and method == called and name.startswith(begin)
+                       for index, called, begin in calls)
+
         def plan(number: int, method: str, name: str, offset: int) -> Outcome:
-            return self.fault if any(
-                path == self.places[index] and method == refused and name.startswith(begin)
-                for index, refused, begin in self.refused) else None
+            if meets(self.fatal, method, name):
+                self.pulled.add(path)
+            if path in self.pulled:
+                return Fault.IO
+            return self.fault if meets(self.refused, method, name) else None
 
         return FaultyTarget(self.disks.open(path), plan)
 
@@ -255,3 +271,59 @@ async def test_an_exchange_that_cannot_go_on_leaves_the_pool_to_be_read(
         assert {member.path for member in opened.volume.fleet} == set(bench.places) - {
             bench.ground.paths[2]}
         assert await opened.shell.read(b"file") == b"content" * 900
+
+
+async def crash_with_a_record_on(bench: Bench, holder: int) -> None:
+    """The last writer got its newest record to one member only."""
+    async with bench.ground.open_and_crash() as opened:
+        await opened.shell.write(b"file", b"acknowledged")
+        await opened.shell.fsync(b"file")
+        bench.refused = {(number, "write", "commits") for number in range(6) if number != holder}
+        await opened.shell.write(b"file", b"never known ")
+        with pytest.raises(ReadOnly):
+            await opened.shell.fsync(b"file")
+    bench.refused = set()
+
+
+def epochs_claimed(bench: Bench) -> list[int]:
+    names = bench.disks.targets[bench.ground.paths[0]].list_names()
+    return epochs_among(names, CLAIM_PATTERN)
+
+
+@pytest.mark.parametrize("call", [("create", "commits"), ("sync", "commits")])
+async def test_the_only_holder_of_the_newest_record_may_go_while_the_pool_is_opened(
+        bench: Bench, call: tuple[str, str]) -> None:
+    """Nobody has acknowledged it; the others are enough to know that, and to go on."""
+    await crash_with_a_record_on(bench, 5)
+    before = epochs_claimed(bench)[0]
+    bench.fatal = {(5, *call)}
+    async with bench.ground.open() as opened:
+        assert opened.volume.read_only == ""
+        assert epochs_claimed(bench)[0] == before + 2
+        assert (await opened.shell.read(b"file")).startswith(b"acknowledged")
+        await opened.shell.write(b"file", b"and more")
+        await opened.shell.fsync(b"file")
+    bench.fatal, bench.pulled = set(), set()
+    async with bench.ground.open() as opened:
+        assert opened.volume.read_only == ""
+        assert (await opened.shell.read(b"file")).startswith(b"and more")
+
+
+async def test_where_the_others_are_too_few_to_know_the_pool_is_only_read(bench: Bench) -> None:
+    """It may have been acknowledged by those that are away."""
+    await crash_with_a_record_on(bench, 5)
+    before = epochs_claimed(bench)[0]
+    bench.fatal, bench.pulled = {(5, "sync", "commits")}, set(bench.places[1:3])
+    async with bench.ground.open() as opened:
+        assert "too few targets" in opened.volume.read_only
+        assert epochs_claimed(bench)[0] == before + 1
+
+
+async def test_a_record_that_nobody_else_can_take_is_not_read_again_while_its_holder_is_there(
+        bench: Bench) -> None:
+    await crash_with_a_record_on(bench, 5)
+    before = epochs_claimed(bench)[0]
+    bench.refused = {(number, "write", "commits") for number in range(4)}
+    async with bench.ground.open() as opened:
+        assert "too few targets" in opened.volume.read_only
+        assert epochs_claimed(bench)[0] == before + 1
