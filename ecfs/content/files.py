@@ -6,7 +6,6 @@ not be seen.
 """
 
 import errno
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -21,6 +20,7 @@ from ecfs.base.limits import (
     STRIPE_PAYLOAD_MAX,
     WRITE_BACK_LEN_MAX,
 )
+from ecfs.base.units import round_up
 from ecfs.base.world import Clock
 from ecfs.content.blocks import ExtentReader, Mender
 from ecfs.content.flusher import Flusher, Move
@@ -34,7 +34,6 @@ from ecfs.targets import Buffer
 
 UNMAP_AT_ONCE = 1024
 MOVES_AT_ONCE = 256
-MAPPED_LENS_MAX = 4096
 SECTOR_LEN = 512
 READ_TRIES_MAX = 3
 COPY_LEN = 1 << 20
@@ -59,7 +58,6 @@ class Files:
         self._ranges = RangeEditor(database, self.tables, self.flusher, inodes, clock)
         self._reader = ExtentReader(self.tables, self.index, store, nursery, cache_len=cache_len)
         self.on_damage: Callable[[int], None] = lambda inode: None
-        self._mapped_lens: OrderedDict[int, tuple[int, int]] = OrderedDict()
 
     def set_mender(self, mend: Mender) -> None:
         """Where damage that reads meet is reported."""
@@ -85,17 +83,11 @@ class Files:
         """st_blocks: mapped and dirty bytes in units of 512; holes do not count."""
         if size == 0:
             return 0
-        version = self._database.change_count
-        known = self._mapped_lens.get(inode)
-        if known is None or known[0] != version:
-            known = (version, self.tables.mapped_len(inode))
-            self._mapped_lens[inode] = known
-            if len(self._mapped_lens) > MAPPED_LENS_MAX:
-                self._mapped_lens.popitem(last=False)
         state = self.flusher.states.get(inode)
         dirty = 0 if state is None else (
             state.runs.length + sum(piece.limit for piece in state.frozen))
-        return -(-min(known[1] + dirty, -(-size // SECTOR_LEN) * SECTOR_LEN) // SECTOR_LEN)
+        taken = self.tables.mapped_len(inode) + dirty
+        return -(-min(taken, round_up(size, SECTOR_LEN)) // SECTOR_LEN)
 
     def opened(self, inode: InodeId) -> int:
         """The error cursor of a new handle."""
@@ -261,7 +253,6 @@ class Files:
         if state is not None:
             self.flusher.forget(state)
         self.flusher.errors.pop(inode, None)
-        self._mapped_lens.pop(inode, None)
         with self._database.change():
             if not self.tables.unmap_some(inode, UNMAP_AT_ONCE):
                 self.tables.note_dying(inode)

@@ -5,13 +5,17 @@ the sum over a stripe's extents. An extent that nothing shows is deleted, and so
 extents; its segment keeps the dead bytes until it is reclaimed.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from ecfs.base.errors import Bug, Damage
+from ecfs.base.units import KIB
 from ecfs.formats import SegmentEntry
 from ecfs.metadata.database import Database
+
+MAPPED_LENS_MAX = 32 * KIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ class ContentTables:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._mapped_lens: OrderedDict[int, int] = OrderedDict()
+        self._undo_count = database.undo_count
 
     def history_hash(self, seq: int) -> bytes | None:
         """The hash of an acknowledged commit, None for one that the history does not hold."""
@@ -188,6 +194,7 @@ class ContentTables:
 
     def unmap_range(self, inode: int, low: int, high: int) -> None:
         """Bytes [low, high) of a file become a hole; extents that nothing shows are deleted."""
+        self.forget_mapped_len(inode)
         for offset, length, extent, extent_offset in self._database.rows(
                 "SELECT offset, len, extent, extent_offset FROM maps WHERE inode=? AND offset<? "
                 "AND offset>=ifnull((SELECT max(offset) FROM maps WHERE inode=? AND offset<=?), ?)",
@@ -235,9 +242,22 @@ class ContentTables:
             (inode, high, inode, low, low, low, limit))]
 
     def mapped_len(self, inode: int) -> int:
-        """Bytes of a file that are not holes."""
-        return int(self._database.value(
-            "SELECT ifnull(sum(len), 0) FROM maps WHERE inode=?", (inode,)))
+        """Bytes of a file that are not holes. Costs nothing while they stay the same."""
+        if self._undo_count != self._database.undo_count:
+            self._undo_count = self._database.undo_count
+            self._mapped_lens.clear()
+        known = self._mapped_lens.get(inode)
+        if known is None:
+            known = int(self._database.value(
+                "SELECT ifnull(sum(len), 0) FROM maps WHERE inode=?", (inode,)))
+            self._mapped_lens[inode] = known
+            if len(self._mapped_lens) > MAPPED_LENS_MAX:
+                self._mapped_lens.popitem(last=False)
+        return known
+
+    def forget_mapped_len(self, inode: int) -> None:
+        """The map of a file changes, or has changed."""
+        self._mapped_lens.pop(inode, None)
 
     def add_inline(self, extent: int, data: bytes, *, inode: int, offset: int, order: int = 0,
                    birth: int) -> None:

@@ -1,15 +1,21 @@
 """Every SQL statement of the tree: inodes, entries, xattrs, orphans. No POSIX rules here."""
 
 from ecfs.base.ids import InodeId
+from ecfs.base.units import KIB
 from ecfs.metadata.database import Database, Row
 
 _INODE_COLUMNS = "id,mode,nlink,uid,gid,rdev,size,atime_ns,mtime_ns,ctime_ns,btime_ns"
+
+BARE_COUNT_MAX = 32 * KIB
 
 
 class TreeTables:
     """The rows of the tree. Wrap what belongs together in `Database.change()`."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
+        self._bare: set[InodeId] = set()
+        self._undo_count = database.undo_count
         self._one = database.one
         self._run = database.run
         self._step = database.step
@@ -34,7 +40,9 @@ class TreeTables:
             "INSERT INTO inodes(parent,mode,nlink,uid,gid,rdev,size,atime_ns,mtime_ns,ctime_ns,"
             "btime_ns,symlink) VALUES(?,?,?,?,?,?,?,?,?,?,?,?)",
             (parent, mode, nlink, uid, gid, rdev, size, now_ns, now_ns, now_ns, now_ns, symlink))
-        return InodeId(self._last_row_id())
+        inode = InodeId(self._last_row_id())
+        self._note_bare(inode)
+        return inode
 
     def update_inode(self, inode: InodeId, *, mode: int, uid: int, gid: int, size: int,
                      atime_ns: int, mtime_ns: int, ctime_ns: int) -> None:
@@ -54,7 +62,8 @@ class TreeTables:
 
     def delete_inode(self, inode: InodeId) -> None:
         """Remove an inode with its xattrs and its place among the orphans."""
-        self._run("DELETE FROM xattrs WHERE inode=?", (inode,))
+        if not self._is_bare(inode):
+            self._run("DELETE FROM xattrs WHERE inode=?", (inode,))
         self._run("DELETE FROM orphans WHERE inode=?", (inode,))
         self._run("DELETE FROM inodes WHERE id=?", (inode,))
 
@@ -81,6 +90,12 @@ class TreeTables:
         """The inode behind a name, or None."""
         row = self._one("SELECT inode FROM entries WHERE parent=? AND name=?", (parent, name))
         return InodeId(row[0]) if row else None
+
+    def entry_row(self, parent: InodeId, name: bytes) -> Row | None:
+        """The row of the inode behind a name, as of `inode_row`; None without name or inode."""
+        return self._one(
+            f"SELECT {_INODE_COLUMNS} FROM inodes WHERE id="
+            "(SELECT inode FROM entries WHERE parent=? AND name=?)", (parent, name))
 
     def insert_entry(self, parent: InodeId, name: bytes, inode: InodeId) -> None:
         """Add a name that is not there."""
@@ -129,12 +144,32 @@ class TreeTables:
                 self._rows("SELECT inode FROM orphans ORDER BY inode LIMIT ?", (limit,))]
 
     def xattr(self, inode: InodeId, name: bytes) -> bytes | None:
-        """The value of an extended attribute, or None."""
+        """The value of an extended attribute, or None. Costs nothing for an inode without any."""
+        if self._is_bare(inode):
+            return None
         row = self._one("SELECT value FROM xattrs WHERE inode=? AND name=?", (inode, name))
-        return row[0] if row else None
+        if row is not None:
+            value: bytes = row[0]
+            return value
+        if self._one("SELECT 1 FROM xattrs WHERE inode=? LIMIT 1", (inode,)) is None:
+            self._note_bare(inode)
+        return None
+
+    def _is_bare(self, inode: InodeId) -> bool:
+        if self._undo_count != self._database.undo_count:
+            self._undo_count = self._database.undo_count
+            self._bare.clear()
+        return inode in self._bare
+
+    def _note_bare(self, inode: InodeId) -> None:
+        """Remember that an inode has no extended attribute, which most are asked for often."""
+        if len(self._bare) >= BARE_COUNT_MAX:
+            self._bare.clear()
+        self._bare.add(inode)
 
     def put_xattr(self, inode: InodeId, name: bytes, value: bytes) -> None:
         """Set an extended attribute."""
+        self._bare.discard(inode)
         self._run("INSERT INTO xattrs VALUES(?,?,?) ON CONFLICT DO UPDATE SET value=excluded.value",
                   (inode, name, value))
 

@@ -28,11 +28,13 @@ class TreeView:
 
     def lookup(self, parent: InodeId, name: bytes) -> Attributes:
         """The inode behind a name; `.` and `..` work too. ENOENT, ENOTDIR, ENAMETOOLONG."""
-        inode = self._tables.entry(parent, name)
-        if inode is None:
+        row = self._tables.entry_row(parent, name)
+        if row is None:
             return self._lookup_special(parent, name)
-        self._cache.put_name(inode, parent, name)
-        return self.attributes(inode)
+        found = Attributes._make(row)
+        self._cache.put(found)
+        self._cache.put_name(found.inode, parent, name)
+        return found
 
     def attributes(self, inode: InodeId) -> Attributes:
         """What the database says of an inode. ENOENT."""
