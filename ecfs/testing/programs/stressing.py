@@ -97,7 +97,7 @@ def fio(stage: Stage) -> None:
             run("fio", f"--name={pattern}", f"--directory={stage.mounted}", f"--rw={pattern}",
                 f"--size={16 * stage.scale}m", "--bsrange=512-128k", "--bs_unaligned=0",
                 "--blockalign=512", "--verify=crc32c", "--do_verify=1", "--verify_fatal=1",
-                "--numjobs=2", "--minimal", "--unlink=1", *extra)
+                "--numjobs=2", "--minimal", "--unlink=1", "--verify_state_save=0", *extra)
 
 
 STRESSORS = (
