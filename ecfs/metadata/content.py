@@ -216,10 +216,13 @@ class ContentTables:
     def unmap_some(self, inode: int, rows_max: int) -> bool:
         """Drop up to `rows_max` map rows of a file that is gone; True when none are left."""
         rows = self._database.rows(
-            "SELECT offset, len FROM maps WHERE inode=? ORDER BY offset DESC LIMIT ?",
+            "SELECT offset, len, extent FROM maps WHERE inode=? ORDER BY offset DESC LIMIT ?",
             (inode, rows_max))
-        for offset, length in rows:
-            self.unmap_range(inode, offset, offset + length)
+        if rows:
+            self.forget_mapped_len(inode)
+            self._database.run("DELETE FROM maps WHERE inode=? AND offset>=?", (inode, rows[-1][0]))
+        for _, length, extent in rows:
+            self._reduce_extent(extent, length)
         return len(rows) < rows_max
 
     def tail_offset(self, inode: int, low: int, rows_max: int) -> int | None:
@@ -286,26 +289,29 @@ class ContentTables:
         return int(self._database.value("SELECT ifnull(sum(length(data)), 0) FROM inline"))
 
     def _reduce_extent(self, extent: int, length: int) -> None:
-        row = self._database.one("SELECT stripe, live FROM extents WHERE id=?", (extent,))
-        if row is None:
-            raise Damage(f"a file names extent {extent}, which is not in the metadata")
-        stripe, live = row
-        if live < length:
-            raise Bug(f"extent {extent} would have negative live bytes")
-        if live == length:
-            self._database.run("DELETE FROM extents WHERE id=?", (extent,))
+        gone = self._database.rows("DELETE FROM extents WHERE id=? AND live=? RETURNING stripe",
+                                   (extent, length))
+        if gone:
+            stripe = gone[0][0]
             if stripe is None:
                 self._database.run("DELETE FROM inline WHERE extent=?", (extent,))
         else:
-            self._database.run("UPDATE extents SET live=live-? WHERE id=?", (length, extent))
+            left = self._database.rows(
+                "UPDATE extents SET live=live-? WHERE id=? RETURNING stripe, live",
+                (length, extent))
+            if not left:
+                raise Damage(f"a file names extent {extent}, which is not in the metadata")
+            stripe, live = left[0]
+            if live < 0:
+                raise Bug(f"extent {extent} would have negative live bytes")
         if stripe is not None:
             self._reduce_stripe(stripe, length)
 
     def _reduce_stripe(self, stripe: int, length: int) -> None:
-        self._database.run("UPDATE stripes SET live=live-? WHERE id=?", (length, stripe))
-        self._database.run("DELETE FROM stripes WHERE id=? AND live<=0", (stripe,))
-        if self._database.changed_rows():
-            self._database.run("DELETE FROM missed WHERE stripe=?", (stripe,))
+        left = self._database.rows("UPDATE stripes SET live=live-? WHERE id=? RETURNING live",
+                                   (length, stripe))
+        if left and left[0][0] <= 0:
+            self.drop_stripe(stripe)
 
     def give_up(self, stripe: int, length: int) -> None:
         """So many live bytes of a stripe are shown by no file after all."""
