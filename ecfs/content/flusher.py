@@ -34,7 +34,7 @@ from ecfs.metadata import ContentTables, Database
 from ecfs.stripes import StripeStore, Written
 from ecfs.targets import Buffer
 
-APPENDS_AT_ONCE = 3
+APPENDS_AT_ONCE = 6
 TRIES_PER_ROUND = 4
 START_LEN = 32 << 20
 NOTE_LEN = 80
