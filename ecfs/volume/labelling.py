@@ -70,7 +70,11 @@ class Labeller:
         return replace(entry, path=path) if fits else entry
 
     def _write_one(self, target: Target, data: bytes) -> None:
-        """Runs in the target's lane. The label before is kept until the next one."""
-        target.replace(label_name(self.label.epoch, self.label.generation), data)
-        for _, _, name in labels_among(target.list_names())[LABELS_KEPT:]:
+        """Runs in the target's lane. The label before is kept until the next one. What has the name
+        of a later one is a later writer's, or junk: it neither goes nor takes the place of ours."""
+        ours = (self.label.epoch, self.label.generation)
+        target.replace(label_name(*ours), data)
+        names = [name for epoch, generation, name in labels_among(target.list_names())
+                 if (epoch, generation) <= ours]
+        for name in names[LABELS_KEPT:]:
             target.remove(name)

@@ -60,11 +60,25 @@ async def test_labels_are_put_right_and_what_hides_them_goes(bench: Bench) -> No
         assert volume.journal.count(EventKind.LABEL_BAD) == 4
         for number in range(6):
             names = bench.labels(number)
-            assert 1 <= len(names) <= 2 and label_name(1 << 60, 1) not in names
+            assert len(names) == 2 and label_name(1 << 60, 1) not in names
             label = decode_label(bench.disk(number).read(names[0], 0, 1 << 17)).label
             assert label.target_id == volume.fleet[label.target_id].id
             assert bench.ground.paths[number] == volume.fleet[label.target_id].path
         assert await mend_labels(volume) == (0, 0)
+
+
+async def test_junk_under_names_of_later_labels_takes_no_place_of_ours(bench: Bench) -> None:
+    """However much of it there is: neither at a checkpoint nor where labels are mended."""
+    junk = [label_name((1 << 60) + number, 1) for number in range(3)]
+    async with bench.ground.open() as opening:
+        for name in junk:
+            bench.disk(2).create(name, b"junk")
+        for _ in range(2):
+            await opening.volume.checkpoint()
+            assert bench.labels(2) == [*reversed(junk), *bench.labels(0)]
+            assert len(bench.labels(0)) == 2
+        assert await mend_labels(opening.volume) == (1, 1)
+        assert bench.labels(2) == bench.labels(0) and len(bench.labels(0)) == 2
 
 
 @pytest.mark.parametrize("fault", [Fault.UNSAFE, Fault.IO])
