@@ -143,6 +143,8 @@ class Flusher:
     async def _round(self) -> bool:
         """One round; whether another should follow at once."""
         async with self.round_lock:
+            # As for a commit: the database may be closed by now.
+            await trio.lowlevel.checkpoint_if_cancelled()
             requests, self._requests = self._requests, []
             pieces = self._take(requests)
             error: EcfsError | None = None

@@ -60,19 +60,22 @@ async def discover(store: StripeStore, segment: SegmentEntry, offset: int,
     """The dead stripe at an address, from whichever target still has its header.
 
     Nothing binds the tags of a dead stripe but the shards themselves: of headers that differ it is
-    the one by which most shards are right, so that a rotten tag accuses only who holds it.
+    the one by which most shards are right, and of two such the one that more targets hold, so that
+    a rotten tag accuses only who holds it. Where that tells nothing either, nothing is known.
     """
-    found = [ref for header in Counter(await record_headers(store, segment, offset))
+    carried = Counter(await record_headers(store, segment, offset))
+    found = [(ref, count) for header, count in carried.items()
              if (ref := ref_from_header(store, segment, offset, kind, header)) is not None]
     if len(found) < 2:
-        return found[0] if found else None
-    counts = []
-    for ref in found:
+        return found[0][0] if found else None
+    ranks = []
+    for ref, count in found:
         try:
-            counts.append(len((await store.examine(ref, note=False)).bodies))
+            ranks.append((len((await store.examine(ref, note=False)).bodies), count))
         except Unreadable:
-            counts.append(0)
-    return found[counts.index(max(counts))] if any(counts) else None
+            ranks.append((0, count))
+    best = max(ranks)
+    return found[ranks.index(best)][0] if best[0] and ranks.count(best) == 1 else None
 
 
 async def walk(store: StripeStore, segment: SegmentEntry, kind: int,

@@ -84,6 +84,8 @@ class Committer:
         self._requested += 1
         ticket = self._requested
         async with self.lock:
+            # Who gets the lock from a commit that failed at the end finds the database closed.
+            await trio.lowlevel.checkpoint_if_cancelled()
             if self._finished >= ticket and self.failure is None:
                 return
             covered = self._requested

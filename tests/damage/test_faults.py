@@ -31,6 +31,9 @@ ONCE_WRONG = [
     # A rotten tag in the header of a dead stripe accused those who held it right.
     "2+1@3 t0/shard14/flip-last-tag",
     "2+1@3 t0/shard1/offset & t1/shard1/flip-own-tag",
+    # With another shard gone as many shards were right by the rotten header as by the true one.
+    "2+1@3 t0/shard5/ones & t1/shard5/flip-last-tag",
+    "2+1@3 t0/shard1/flip-last-tag & t2/shard1/cut2",
 ]
 
 
@@ -65,6 +68,16 @@ def test_once_wrong(catalogue: Catalogue, case: str) -> None:
 @pytest.mark.parametrize("fault", CALLS_ONCE_WRONG, ids=lambda fault: fault.id)
 def test_calls_once_wrong(site: Site, fault: CallFault) -> None:
     outcome = run_call_case(site, fault)
+    assert outcome.verdict is not None
+    assert outcome.verdict.problems == []
+
+
+@pytest.mark.parametrize("fault", [CallFault(0, 216, "hang"), CallFault(0, 227, "hang")],
+                         ids=lambda fault: fault.id)
+def test_an_end_that_fails_while_others_wait_for_the_commit(fault: CallFault) -> None:
+    """Who came next to the lock asked the database, which was closed by then."""
+    with quick_keys(), scratch_folder() as base:
+        outcome = run_call_case(build_site(SHAPE_OF["1+1@2"], 1, base / "1+1@2"), fault)
     assert outcome.verdict is not None
     assert outcome.verdict.problems == []
 
