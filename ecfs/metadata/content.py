@@ -251,9 +251,8 @@ class ContentTables:
             self._mapped_lens.clear()
         known = self._mapped_lens.get(inode)
         if known is None:
-            known = int(self._database.value(
+            known = self._mapped_lens[inode] = int(self._database.value(
                 "SELECT ifnull(sum(len), 0) FROM maps WHERE inode=?", (inode,)))
-            self._mapped_lens[inode] = known
             if len(self._mapped_lens) > MAPPED_LENS_MAX:
                 self._mapped_lens.popitem(last=False)
         return known

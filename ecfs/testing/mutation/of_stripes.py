@@ -164,4 +164,13 @@ STRIPE_MUTANTS = (
     Mutant("mending-queue-unbounded", "ecfs/repair/mending.py",
            "if len(self._waiting) >= MENDING_QUEUE_LEN_MAX:", "if len(self._waiting) < 0:",
            _MENDING),
+    Mutant("late-target-read-in-place", "ecfs/stripes/access.py",
+           "or member.lane is None or member.lane.is_late()):", "or member.lane is None):", _STORE),
+    Mutant("unopened-bytes-handed-out", "ecfs/stripes/access.py",
+           "            except Damage:\n                return None\n",
+           "            except Damage:\n                pass\n", _STORE),
+    Mutant("header-of-fewer-targets", "ecfs/repair/walking.py",
+           "ranks.append((len((await store.examine(ref, note=False)).bodies), count))",
+           "ranks.append((len((await store.examine(ref, note=False)).bodies), -count))",
+           ("tests/damage/test_faults.py",)),
 )
