@@ -101,6 +101,7 @@ class Checkpointer:
         async with self.lock:
             await before()
             async with self._committer.lock:
+                await trio.lowlevel.checkpoint_if_cancelled()  # see `Committer.commit`
                 self._committer.note_history()
                 await self._committer.commit_locked()
                 base = self._committer.tip

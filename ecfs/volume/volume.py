@@ -290,9 +290,9 @@ class Volume:
     # -- checkpoints and space ---------------------------------------------------------------
 
     async def checkpoint(self, *, clean: bool = False) -> None:
-        """Write a checkpoint, then labels, then give back what neither it nor the one before needs.
-        """
+        """Write a checkpoint, then labels; give back what neither it nor the last one needs."""
         async with self._checkpoint_lock:
+            await trio.lowlevel.checkpoint_if_cancelled()  # see `Committer.commit`
             # Before new labels hide who had old ones; and again for the checkpoint's own shards.
             note_behind(self.fleet, self.files.tables, self.database)
             await self._checkpoint(clean=clean)
