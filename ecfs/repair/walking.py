@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 
-from ecfs.base.errors import Damage, TargetError, Unreadable
+from ecfs.base.errors import Damage, TargetError
 from ecfs.base.limits import COLUMN_HEADER_LEN, TARGET_DEADLINE_S
 from ecfs.base.units import BLOCK_LEN
 from ecfs.formats import (
@@ -59,23 +59,34 @@ async def discover(store: StripeStore, segment: SegmentEntry, offset: int,
                    kind: int) -> StripeRef | None:
     """The dead stripe at an address, from whichever target still has its header.
 
-    Nothing binds the tags of a dead stripe but the shards themselves: of headers that differ it is
-    the one by which most shards are right, and of two such the one that more targets hold, so that
-    a rotten tag accuses only who holds it. Where that tells nothing either, nothing is known.
+    Nothing binds the tags of a dead stripe but the shards themselves: where headers differ, right
+    is one whose every tag fits, those of shards that are bad or away too, once they were made anew
+    from the others. How many shards are right by a header does not tell: a rotten tag of a shard
+    that is bad as well costs none. Where no header is right, or two of equal standing are,
+    nothing is known, so that nobody is accused.
     """
-    carried = Counter(await record_headers(store, segment, offset))
-    found = [(ref, count) for header, count in carried.items()
+    found = [ref for header in Counter(await record_headers(store, segment, offset))
              if (ref := ref_from_header(store, segment, offset, kind, header)) is not None]
     if len(found) < 2:
-        return found[0][0] if found else None
-    ranks = []
-    for ref, count in found:
-        try:
-            ranks.append((len((await store.examine(ref, note=False)).bodies), count))
-        except Unreadable:
-            ranks.append((0, count))
-    best = max(ranks)
-    return found[ranks.index(best)][0] if best[0] and ranks.count(best) == 1 else None
+        return found[0] if found else None
+    counts = [await _count_right(store, ref) for ref in found]
+    most = max(counts)
+    return found[counts.index(most)] if most and counts.count(most) == 1 else None
+
+
+async def _count_right(store: StripeStore, ref: StripeRef) -> int:
+    """How many shards are right by a header all of whose tags fit the stripe; else 0."""
+    try:
+        examination = await store.examine(ref, note=False)
+        bodies, opener = examination.bodies, store.opener(ref)
+        lacking = [column for column in range(ref.geometry.shards) if column not in bodies]
+        made = store.code(ref.geometry).reconstruct(bodies, lacking, ref.body_len) if (
+            lacking) else {}
+        for column, body in made.items():
+            opener.checked_body(column, examination.header + bytes(body), examination.header)
+    except Damage:
+        return 0
+    return len(bodies)
 
 
 async def walk(store: StripeStore, segment: SegmentEntry, kind: int,

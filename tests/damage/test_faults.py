@@ -34,6 +34,7 @@ ONCE_WRONG = [
     # With another shard gone as many shards were right by the rotten header as by the true one.
     "2+1@3 t0/shard5/ones & t1/shard5/flip-last-tag",
     "2+1@3 t0/shard1/flip-last-tag & t2/shard1/cut2",
+    "2+1@3 t0/shard14/flip-last-tag & t2/shard14/zero",
 ]
 
 

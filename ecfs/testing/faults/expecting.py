@@ -158,9 +158,6 @@ def _judge_stripe(site: Site, disks: Disks, number: int, bad: set[int],
     if beyond:
         result.beyond.add(number)
     if not stripe.live:
-        if len(gone) > 1 and len(stripe.targets) - len(gone) < 2:
-            # No digest is left of a dead stripe, and one header stands against another.
-            result.beyond.add(number)
         return
     if beyond and is_metadata(stripe):
         result.may_fail = f"metadata stripe {number} lost {len(gone)} shards"

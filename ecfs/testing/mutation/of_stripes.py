@@ -169,8 +169,7 @@ STRIPE_MUTANTS = (
     Mutant("unopened-bytes-handed-out", "ecfs/stripes/access.py",
            "            except Damage:\n                return None\n",
            "            except Damage:\n                pass\n", _STORE),
-    Mutant("header-of-fewer-targets", "ecfs/repair/walking.py",
-           "ranks.append((len((await store.examine(ref, note=False)).bodies), count))",
-           "ranks.append((len((await store.examine(ref, note=False)).bodies), -count))",
+    Mutant("tags-of-lacking-shards-believed", "ecfs/repair/walking.py",
+           "        for column, body in made.items():", "        for column, body in ():",
            ("tests/damage/test_faults.py",)),
 )
