@@ -183,3 +183,23 @@ def together(works: Sequence[Callable[[], object]]) -> float:
     if any(statuses):
         raise RuntimeError("one of the processes failed")
     return seconds
+
+
+def calls_per_second(call: Callable[[str], object], paths: list[str]) -> float:
+    """Calls a second, one after the other."""
+    started = time.perf_counter()
+    for path in paths:
+        call(path)
+    return len(paths) / (time.perf_counter() - started)
+
+
+def create_file(path: str) -> None:
+    """A new file, closed at once."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+
+
+def read_block(path: str) -> None:
+    """Opens a file, reads its first 4 KiB, closes it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    os.read(descriptor, BLOCK_LEN)
+    os.close(descriptor)

@@ -14,6 +14,9 @@ from scripts.bench_row import (
     Figures,
     Group,
     Row,
+    calls_per_second,
+    create_file,
+    read_block,
     read_stream,
     tell,
     write_stream,
@@ -132,20 +135,7 @@ def _cold_rate(store: Store, call: Callable[[str], object], paths: list[str]) ->
     store.turn_cold()
     for folder in {os.path.dirname(path) for path in paths}:
         os.stat(folder)
-    started = time.perf_counter()
-    for path in paths:
-        call(path)
-    return len(paths) / (time.perf_counter() - started)
-
-
-def _create(path: str) -> None:
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
-
-
-def _read(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    os.read(descriptor, BLOCK_LEN)
-    os.close(descriptor)
+    return calls_per_second(call, paths)
 
 
 def _rates(store: Store, top: Path, count: int) -> dict[str, float]:
@@ -169,8 +159,8 @@ def _rates(store: Store, top: Path, count: int) -> dict[str, float]:
     made = paths(every, CREATES_PER_DIRECTORY, ".new")
     rates = {
         "lookup": _cold_rate(store, os.stat, found),
-        "read": _cold_rate(store, _read, read),
-        "create": _cold_rate(store, _create, made),
+        "read": _cold_rate(store, read_block, read),
+        "create": _cold_rate(store, create_file, made),
     }
     for path in made:
         os.unlink(path)

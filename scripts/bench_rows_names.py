@@ -2,27 +2,23 @@
 
 import os
 import shutil
-import time
-from collections.abc import Callable
 
 from scripts.bench_goals import BEST_PEER, at_least, both
-from scripts.bench_row import BLOCK_LEN, Bench, Figures, Group, Row, scaled
+from scripts.bench_row import (
+    BLOCK_LEN,
+    Bench,
+    Figures,
+    Group,
+    Row,
+    calls_per_second,
+    create_file,
+    read_block,
+    scaled,
+)
 from scripts.bench_stores import Store
 
 FILES_PER_DIRECTORY = 500
 CONTENT = os.urandom(BLOCK_LEN)
-
-
-def _rate(call: Callable[[str], object], paths: list[str]) -> float:
-    """Calls a second."""
-    started = time.perf_counter()
-    for path in paths:
-        call(path)
-    return len(paths) / (time.perf_counter() - started)
-
-
-def _create(path: str) -> None:
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
 
 
 def _create_4k(path: str) -> None:
@@ -33,12 +29,6 @@ def _create_4k(path: str) -> None:
 
 def _open(path: str) -> None:
     os.close(os.open(path, os.O_RDONLY))
-
-
-def _open_read(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    os.read(descriptor, BLOCK_LEN)
-    os.close(descriptor)
 
 
 def names(store: Store, bench: Bench) -> Figures:
@@ -61,21 +51,21 @@ def names(store: Store, bench: Bench) -> Figures:
         for folder in folders:
             folder.mkdir(parents=True)
         if "mkdir" in bench.wanted:
-            yield "mkdir", _rate(os.mkdir, paths("directory"))
+            yield "mkdir", calls_per_second(os.mkdir, paths("directory"))
         if "create" in bench.wanted:
-            yield "create", _rate(_create, paths("empty"))
+            yield "create", calls_per_second(create_file, paths("empty"))
         files = paths("file")
-        yield "create-4k", _rate(_create_4k, files)
+        yield "create-4k", calls_per_second(_create_4k, files)
         store.turn_cold()
-        yield "stat", _rate(os.stat, files)
+        yield "stat", calls_per_second(os.stat, files)
         if "open" in bench.wanted:
-            yield "open", _rate(_open, files)
+            yield "open", calls_per_second(_open, files)
         if "open-read" in bench.wanted:
             store.turn_cold()
-            yield "open-read", _rate(_open_read, files)
+            yield "open-read", calls_per_second(read_block, files)
         renamed = dict(zip(files, paths("renamed"), strict=True))
-        yield "rename", _rate(lambda path: os.rename(path, renamed[path]), files)
-        yield "unlink", _rate(os.unlink, list(renamed.values()))
+        yield "rename", calls_per_second(lambda path: os.rename(path, renamed[path]), files)
+        yield "unlink", calls_per_second(os.unlink, list(renamed.values()))
         bench.note_memory(store)
     finally:
         shutil.rmtree(top)

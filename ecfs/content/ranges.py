@@ -70,7 +70,7 @@ class RangeEditor:
                 low = max(offset, piece.offset)
                 high = min(offset + length, piece.offset + piece.length)
                 self._sharing.share(piece, low, high, target, to + low - offset)
-                self._tables.forget_mapped_len(target)
+            self._tables.forget_mapped_len(target)
             self._inodes.settle(target, size=max(self._inodes.size_of(target), to + length),
                                 mtime_ns=now_ns, ctime_ns=now_ns)
         return length

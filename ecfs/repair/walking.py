@@ -4,7 +4,6 @@ A dead stripe has no row any more, but its bytes are part of the column until th
 is known by its own record header, believed because its sealed head opens.
 """
 
-from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 
@@ -65,7 +64,7 @@ async def discover(store: StripeStore, segment: SegmentEntry, offset: int,
     that is bad as well costs none. Where no header is right, or two of equal standing are,
     nothing is known, so that nobody is accused.
     """
-    found = [ref for header in Counter(await record_headers(store, segment, offset))
+    found = [ref for header in dict.fromkeys(await record_headers(store, segment, offset))
              if (ref := ref_from_header(store, segment, offset, kind, header)) is not None]
     if len(found) < 2:
         return found[0] if found else None

@@ -167,11 +167,13 @@ class OpenFiles:
 
     def _retire(self, file: OpenFile) -> None:
         file.retired = True
-        if file.user_count == 0:
-            self._closing.append(file.fd)
+        self._note_unused(file)
 
     def _end_use(self, file: OpenFile) -> None:
         file.user_count -= 1
+        self._note_unused(file)
+
+    def _note_unused(self, file: OpenFile) -> None:
         if file.retired and file.user_count == 0:
             self._closing.append(file.fd)
 
