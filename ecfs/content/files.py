@@ -164,8 +164,7 @@ class Files:
             raise next(iter(flusher.rows.stuck.values()))
         while flusher.waiting_len >= self._write_back_len:
             flusher.wake()
-            async with flusher.room:
-                await flusher.room.wait()
+            await flusher.room.park()
             if flusher.failing is not None and flusher.waiting_len >= self._write_back_len:
                 raise flusher.failing
         state = self._state(inode)

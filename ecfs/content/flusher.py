@@ -24,6 +24,7 @@ from ecfs.base.limits import (
     STRIPE_PAYLOAD_MAX,
     UNSYNCED_RAW_LEN_MAX,
 )
+from ecfs.base.locks import Held
 from ecfs.base.units import NS_PER_S
 from ecfs.base.world import Clock
 from ecfs.content.entering import RowEntry
@@ -81,7 +82,7 @@ class Flusher:
         self._requests: list[_Request] = []
         self._wake = trio.Event()
         self._retry: list[Piece] = []
-        self.room = trio.Condition()
+        self.room = trio.lowlevel.ParkingLot()
         self.round_lock = trio.Lock()
         self.start_len = START_LEN
         self.rows = RowEntry(database, tables, index, store, inodes, self.states,
@@ -126,8 +127,12 @@ class Flusher:
             return
         request = _Request(inode, inline)
         self._requests.append(request)
-        self._wake.set()
-        await request.done.wait()
+        if self.round_lock.locked():
+            self._wake.set()
+            await request.done.wait()
+        elif await self._round():
+            # The task of its own is not needed for what nobody else is in the middle of.
+            self._wake.set()
         if request.error is not None:
             raise request.error
 
@@ -142,7 +147,7 @@ class Flusher:
 
     async def _round(self) -> bool:
         """One round; whether another should follow at once."""
-        async with self.round_lock:
+        async with Held(self.round_lock):
             # As for a commit: the database may be closed by now.
             await trio.lowlevel.checkpoint_if_cancelled()
             requests, self._requests = self._requests, []
@@ -162,8 +167,7 @@ class Flusher:
                 request.error = error or self._stuck_error(request.inode)
                 request.done.set()
             self._note_stuck()
-        async with self.room:
-            self.room.notify_all()
+        self.room.unpark_all()
         if error is not None:
             self._note_errors(error)
             return bool(self._requests)

@@ -16,14 +16,13 @@ from ecfs.metadata.checking import (
 )
 from ecfs.metadata.content import ContentTables, ExtentRow, MapPiece, StripeRow
 from ecfs.metadata.database import Database
+from ecfs.metadata.deltas import decode_delta, encode_delta
 from ecfs.metadata.pages import (
     CHUNK_LEN,
     CHUNK_PLACES,
     Batch,
     PageMap,
     PageStore,
-    decode_delta,
-    encode_delta,
 )
 from ecfs.metadata.sharing import SharingTables
 from ecfs.metadata.tree import TreeTables

@@ -10,12 +10,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import zstandard
-
 from ecfs.base.errors import Damage
 from ecfs.base.limits import PAGE_CACHE_LEN_MAX
 from ecfs.base.units import BLOCK_LEN
 from ecfs.formats import PageDelta
+from ecfs.metadata.deltas import decode_delta, encode_delta
 
 CHUNK_PLACES = 4096
 CHUNK_LEN = CHUNK_PLACES * 8
@@ -216,31 +215,3 @@ class PageStore:
                 self.remember(page, data)
             elif page in self._clean:
                 self._clean.pop(page)
-
-
-def encode_delta(page: int, before: bytes | None, after: bytes) -> PageDelta:
-    """The step from one version of a page to the next; without one, the page by itself."""
-    if before is None:
-        return PageDelta(page, False, zstandard.ZstdCompressor(level=1).compress(after))
-    dictionary = zstandard.ZstdCompressionDict(before, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
-    compressor = zstandard.ZstdCompressor(level=1, dict_data=dictionary)
-    return PageDelta(page, True, compressor.compress(after))
-
-
-def decode_delta(delta: PageDelta, before: bytes | None) -> bytes:
-    """The page after the step; Damage unless it is exactly one page long."""
-    try:
-        if before is None:
-            decompressor = zstandard.ZstdDecompressor()
-        else:
-            dictionary = zstandard.ZstdCompressionDict(
-                before, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
-            decompressor = zstandard.ZstdDecompressor(dict_data=dictionary)
-        if zstandard.frame_content_size(delta.data) != BLOCK_LEN:
-            raise Damage(f"delta of page {delta.page} has a wrong length")
-        after = decompressor.decompress(delta.data, max_output_size=BLOCK_LEN)
-    except zstandard.ZstdError as error:
-        raise Damage(f"delta of page {delta.page} does not apply: {error}") from error
-    if len(after) != BLOCK_LEN:
-        raise Damage(f"delta of page {delta.page} has a wrong length")
-    return after

@@ -7,7 +7,7 @@ from enum import StrEnum
 from ecfs.base.errors import Fault, TargetError
 from ecfs.base.limits import RESERVE_LEN_MIN
 from ecfs.observe import Event, EventKind, Journal
-from ecfs.targets import AnyLane, Target
+from ecfs.targets import AnyLane, Target, Together
 
 PACKED_LEN = RESERVE_LEN_MIN // 4
 FAULT_KINDS = {Fault.UNSAFE: EventKind.TARGET_UNSAFE_FILE, Fault.TIMEOUT: EventKind.TARGET_SLOW}
@@ -57,11 +57,14 @@ class Member:
 
 
 class Fleet:
-    """All members of a pool by id. Changed by the event loop only."""
+    """All members of a pool by id. Changed by the event loop only. `together`: a thread for what is
+    short and done on all of them, if there is one."""
 
-    def __init__(self, members: Iterable[Member], journal: Journal) -> None:
+    def __init__(self, members: Iterable[Member], journal: Journal,
+                 together: Together | None = None) -> None:
         self._members = {member.id: member for member in members}
         self._journal = journal
+        self.together = together
         self.on_change: list[Callable[[Member], None]] = []
 
     def __iter__(self) -> Iterator[Member]:

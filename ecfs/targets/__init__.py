@@ -13,9 +13,10 @@ from ecfs.targets.memory import MemoryTarget
 from ecfs.targets.names import check_name
 from ecfs.targets.protocol import Buffer, Space, Target
 from ecfs.targets.recording import Call, RecordingTarget
+from ecfs.targets.together import SyncSteps, Together, run_steps
 
 __all__ = [
     "AnyLane", "Buffer", "Call", "DirectoryTarget", "FaultyTarget", "InlineLane", "Job", "Lane",
-    "LoopWaiter", "MemoryTarget", "Outcome", "RecordingTarget", "Space", "Target", "check_name",
-    "run_all",
+    "LoopWaiter", "MemoryTarget", "Outcome", "RecordingTarget", "Space", "SyncSteps", "Target",
+    "Together", "check_name", "run_all", "run_steps",
 ]

@@ -18,18 +18,16 @@ from ecfs.targets.faults import check_offset, check_range, sync_in_doubt, target
 from ecfs.targets.folders import Folders
 from ecfs.targets.in_memory import lies_in_memory
 from ecfs.targets.names import (
-    SET_ASIDE_MAX,
-    SET_ASIDE_PREFIX,
     TEMPORARY_PREFIX,
     check_folder,
     check_name,
-    is_file_name,
     is_plain,
     is_temporary,
     split_name,
 )
 from ecfs.targets.open_files import OpenFile, OpenFiles
 from ecfs.targets.protocol import Buffer, Space
+from ecfs.targets.removing import remove_entry
 
 _ROOT_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -70,15 +68,16 @@ class DirectoryTarget:
     def list_names(self, folder: str = "") -> list[str]:
         """Plain names of all that lies in a folder, sorted."""
         check_folder(folder)
-        with self._reporting(folder):
+        try:
             try:
-                names = [entry.name for entry in self._folders.names(folder, self._listing_max)
-                         if not is_temporary(entry.name)]
+                names = self._folders.list_names(folder, self._listing_max)
             except FileNotFoundError:
                 names = []
             # A directory that was removed meanwhile must not pass for an empty one.
-            with self._folders.open(""):
-                return sorted(names)
+            self._folders.check_alive()
+        except OSError as error:
+            raise target_error(error, self.path, folder) from error
+        return sorted(name for name in names if not is_temporary(name))
 
     def create(self, name: str, data: Buffer, *, sync: bool = True) -> None:
         """Make a file that did not exist, and its folders."""
@@ -162,18 +161,19 @@ class DirectoryTarget:
 
     def sync(self, name: str) -> None:
         """Make what was written to the file durable."""
+        sync = self.begin_sync(name)
+        failure = None
+        try:
+            os.fdatasync(sync.fd)
+        except OSError as error:
+            failure = error
+        sync.end(failure)
+
+    def begin_sync(self, name: str) -> "BegunSync":
+        """A sync of which the caller does the middle: fdatasync of its descriptor, then `end`."""
         if self._files.is_suspect(name):
             raise sync_in_doubt(self.path, name)
-        with _Use(self, name) as file:
-            file.dirty = False
-            try:
-                os.fdatasync(file.fd)
-            except OSError:
-                self._files.suspect(name)
-                raise
-            self._check_file(os.fstat(file.fd), name)
-        if self._files.is_suspect(name):
-            raise sync_in_doubt(self.path, name)
+        return BegunSync(self, name)
 
     def size(self, name: str) -> int:
         """Length of the file in bytes."""
@@ -205,7 +205,7 @@ class DirectoryTarget:
         with self._reporting(name, writing=True):
             try:
                 with self._folders.open(folder) as folder_fd:
-                    _remove(base, folder_fd)
+                    remove_entry(base, folder_fd)
             except FileNotFoundError:
                 pass
         self._files.drop(name)
@@ -338,6 +338,41 @@ class _Use:
                 error, self._target.path, self._name, writing=self._writing) from error
 
 
+class BegunSync:
+    """A file that is being synced; it stays open until `end`."""
+
+    __slots__ = ("_file", "_name", "_target")
+
+    def __init__(self, target: DirectoryTarget, name: str) -> None:
+        self._target = target
+        self._name = name
+        try:
+            self._file = target._open(name, writing=False)
+        except OSError as error:
+            raise target_error(error, target.path, name) from error
+        self._file.dirty = False
+
+    @property
+    def fd(self) -> int:
+        """What is to be synced."""
+        return self._file.fd
+
+    def end(self, failure: OSError | None) -> None:
+        """What fdatasync came to. Raises TargetError unless the file is durable."""
+        target, name = self._target, self._name
+        try:
+            if failure is not None:
+                target._files.suspect(name)
+                raise failure
+            target._check_file(os.fstat(self.fd), name)
+        except OSError as error:
+            raise target_error(error, target.path, name) from error
+        finally:
+            target._files.give_back(self._file)
+        if target._files.is_suspect(name):
+            raise sync_in_doubt(target.path, name)
+
+
 def _write_all(fd: int, offset: int, buffers: Sequence[Buffer]) -> None:
     left = [view for buffer in buffers if (view := memoryview(buffer).cast("B")).nbytes]
     while left:
@@ -352,30 +387,6 @@ def _write_all(fd: int, offset: int, buffers: Sequence[Buffer]) -> None:
         left = left[done:]
         if written:
             left[0] = left[0][written:]
-
-
-def _remove(base: str, folder_fd: int) -> None:
-    try:
-        os.unlink(base, dir_fd=folder_fd)
-    except IsADirectoryError as error:
-        try:
-            os.rmdir(base, dir_fd=folder_fd)
-        except OSError as refused:
-            if refused.errno != errno.ENOTEMPTY or not is_file_name(base):
-                raise error from None
-            _set_aside(base, folder_fd)
-
-
-def _set_aside(base: str, folder_fd: int) -> None:
-    """Rename a folder that has something in it: nobody knows whose that is."""
-    for number in range(SET_ASIDE_MAX):
-        free = f"{SET_ASIDE_PREFIX}{number}.{base}"
-        try:
-            os.stat(free, dir_fd=folder_fd, follow_symlinks=False)
-        except FileNotFoundError:
-            os.rename(base, free, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
-            return
-    raise IsADirectoryError(errno.EISDIR, f"{SET_ASIDE_MAX} folders lie beside it already", base)
 
 
 def _blocks_of(entry: os.DirEntry[str]) -> int:

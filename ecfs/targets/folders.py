@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 from ecfs.base.errors import Fault, TargetError
 from ecfs.targets.faults import sync_in_doubt
@@ -62,6 +63,34 @@ class Folders:
         """Allow syncs of the folder again after one has failed."""
         self._suspect.discard(folder)
 
+    def list_names(self, folder: str, names_max: int) -> list[str]:
+        """The names in a folder, at most `names_max`; one more is Fault.UNSAFE."""
+        if folder:
+            return [entry.name for entry in self.names(folder, names_max)]
+        # Each commit lists every target: this is `names` written out, in a third of its time.
+        root = self._files.take_root()
+        try:
+            self._check_alive(root.fd)
+            scan_fd = os.open(".", _FOLDER_FLAGS, dir_fd=root.fd)
+            try:
+                with os.scandir(scan_fd) as entries:
+                    names = [entry.name for entry in islice(entries, names_max + 1)]
+            finally:
+                os.close(scan_fd)
+        finally:
+            self._files.give_back(root)
+        if len(names) > names_max:
+            raise self._too_many(folder, names_max)
+        return names
+
+    def check_alive(self) -> None:
+        """Fault.MISSING if the directory itself was removed."""
+        root = self._files.take_root()
+        try:
+            self._check_alive(root.fd)
+        finally:
+            self._files.give_back(root)
+
     def names(self, folder: str, names_max: int) -> Iterator[os.DirEntry[str]]:
         """The entries of a folder, at most `names_max`; one more is Fault.UNSAFE."""
         with self.open(folder) as fd:
@@ -71,12 +100,13 @@ class Folders:
                 with os.scandir(scan_fd) as entries:
                     for count, entry in enumerate(entries):
                         if count >= names_max:
-                            raise TargetError(
-                                Fault.UNSAFE,
-                                f"{self._path}/{folder}: more than {names_max} entries")
+                            raise self._too_many(folder, names_max)
                         yield entry
             finally:
                 os.close(scan_fd)
+
+    def _too_many(self, folder: str, names_max: int) -> TargetError:
+        return TargetError(Fault.UNSAFE, f"{self._path}/{folder}: more than {names_max} entries")
 
     def _make(self, part: str, parent_fd: int, walked: str) -> None:
         try:

@@ -1,7 +1,8 @@
 """A memory volume, mounted: `python -m ecfs.testing.memory_mount MOUNTPOINT WORD...`.
 
 The words: `writeback`, `relatime`, `null` (contents are thrown away), `pyfuse3` (that transport),
-`user=UID` (served by that user, who mounts through fusermount3, for nobody else).
+`syncs-fail` (fsync is EIO), `user=UID` (served by that user, who mounts through fusermount3, for
+nobody else).
 Prints `ready` when it answers, ends when it is unmounted or stdin is closed.
 """
 
@@ -20,6 +21,7 @@ from ecfs.testing.memory_volume import MemoryVolume
 async def mount(mountpoint: str, words: list[str]) -> None:
     """Serve a fresh memory volume until unmounted or stdin ends."""
     volume = MemoryVolume(SystemClock(), keep="null" not in words)
+    volume.syncs_fail = "syncs-fail" in words
     uids = [int(word.removeprefix("user=")) for word in words if word.startswith("user=")]
     if uids:
         volume.tree.set_attributes(ROOT_INODE, uid=uids[0], gid=uids[0])

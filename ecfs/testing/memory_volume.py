@@ -216,6 +216,7 @@ class MemoryVolume:
         self.files = MemoryFiles(self.tree, clock, keep=keep)
         self.read_only = False
         self.full = False
+        self.syncs_fail = False
         self.fsync_count = 0
         self._total_len = total_len
 
@@ -234,6 +235,8 @@ class MemoryVolume:
     async def fsync(self, inode: InodeId | None) -> None:
         """Flush one file or all, then commit."""
         self.fsync_count += 1
+        if self.syncs_fail:
+            raise FsError(errno.EIO)
         if inode is None:
             self.files.flush_all()
         else:

@@ -95,7 +95,8 @@ class Ground:
     def environment(self) -> Environment:
         """The outside world of this pool."""
         real = Environment.system(self.state_dir, self.run_dir)
-        return replace(real, open_lane=InlineLane, open_target=lambda path: self.open_target(path),
+        return replace(real, open_lane=InlineLane, open_together=lambda: None,
+                       open_target=lambda path: self.open_target(path),
                        clock=self.clock or real.clock, host=self.host or real.host)
 
     async def create(self) -> PoolMade:

@@ -12,15 +12,17 @@ import trio
 
 from ecfs.base.errors import EcfsError, Fenced
 from ecfs.base.limits import COMMIT_RECORD_LEN_MAX, HISTORY_COMMITS_MAX
+from ecfs.base.locks import Held
 from ecfs.base.units import KIB
 from ecfs.base.world import Clock, Entropy
 from ecfs.formats import BoxKeys, Commit, PageDelta, Root, encode_commit, record_hash
 from ecfs.metadata import Batch, Database, PageStore
 from ecfs.observe import AuditHead
-from ecfs.volume.records import RecordWriter
+from ecfs.volume.appending import RecordWriter
 
 DELTAS_PER_RECORD_LEN = COMMIT_RECORD_LEN_MAX - 256 * KIB
 DELTA_OVERHEAD_LEN = 16
+UNNOTED_COUNT_MAX = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class Committer:
         self._made = tip
         self._queue: deque[_Encoded] = deque()
         self._unnoted = list(unnoted)
+        self._noted_count = 0
         self.lock = trio.Lock()
         self._requested = 0
         self._finished = 0
@@ -83,7 +86,7 @@ class Committer:
         """All changes made before this call are durable on return. ReadOnly, Fenced."""
         self._requested += 1
         ticket = self._requested
-        async with self.lock:
+        async with Held(self.lock):
             # Who gets the lock from a commit that failed at the end finds the database closed.
             await trio.lowlevel.checkpoint_if_cancelled()
             if self._finished >= ticket and self.failure is None:
@@ -106,23 +109,29 @@ class Committer:
     def freeze(self) -> None:
         """End the transaction, if it has changes, and make its records. Needs `lock`."""
         if self._database.in_transaction:
-            self.note_history()
+            if len(self._unnoted) >= UNNOTED_COUNT_MAX:
+                self.note_history()
+            noted, self._noted_count = self._noted_count, 0
             self.changes_at_commit = self._database.change_count
             self._database.commit()
-            self._unnoted.clear()
+            del self._unnoted[:noted]
         for batch in self._pages.take_frozen():
             for group, more in _split(batch):
                 self._encode(self._commit(batch.page_count, tuple(group), more=more))
 
     def note_history(self) -> None:
         """Put the hashes of all records made so far into the history, so that an anchor that names
-        one of them is known when the record itself is gone. Needs `lock`."""
+        one of them is known when the record itself is gone. Needs `lock`.
+
+        Before each checkpoint, for only then do records go; those after it are found by reading.
+        """
         if self._unnoted:
             with self._database.change():
                 self._database.run_many("INSERT OR IGNORE INTO history VALUES(?,?)",
                                         [(tip.seq, tip.hash) for tip in self._unnoted])
                 self._database.run("DELETE FROM history WHERE seq<=?",
                                    (self._made.seq - HISTORY_COMMITS_MAX,))
+            self._noted_count = len(self._unnoted)
 
     async def send_root(self, root: Root, *, clean: bool) -> Tip:
         """Append a checkpoint's record and wait until it is acknowledged. Needs `lock`."""

@@ -14,7 +14,7 @@ from ecfs.base.world import Clock, Entropy, SystemClock, SystemEntropy, SystemTh
 from ecfs.erasure import Geometry
 from ecfs.keys import KdfParameters, SlotKind
 from ecfs.observe import AUDIT_LOG_NAME, AuditLog, Journal
-from ecfs.targets import AnyLane, DirectoryTarget, Lane, Target
+from ecfs.targets import AnyLane, DirectoryTarget, Lane, Target, Together
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,8 @@ def _first_line(path: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The outside world of a volume. `open_target` raises TargetError where nothing is."""
+    """The outside world of a volume. `open_target` raises TargetError where nothing is.
+    `open_together`: a thread for what is short and done on all targets, where that is worth it."""
 
     clock: Clock
     entropy: Entropy
@@ -66,13 +67,15 @@ class Environment:
     open_target: Callable[[str], Target]
     open_lane: Callable[[str], AnyLane]
     host: Host
+    open_together: Callable[[], Together | None] = lambda: None
 
     @classmethod
     def system(cls, state_dir: Path, run_dir: Path) -> "Environment":
         """The real world."""
         clock = SystemClock()
-        return cls(clock, SystemEntropy(), state_dir, run_dir, DirectoryTarget,
-                   partial(Lane, threads=SystemThreads(), clock=clock), Host.this())
+        open_lane = partial(Lane, threads=SystemThreads(), clock=clock)
+        return cls(clock, SystemEntropy(), state_dir, run_dir, DirectoryTarget, open_lane,
+                   Host.this(), partial(Together.open, open_lane))
 
     def journal(self) -> Journal:
         """A journal that keeps its evidence in the state directory."""

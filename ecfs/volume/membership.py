@@ -19,8 +19,8 @@ from ecfs.observe import Event, EventKind
 from ecfs.stripes import Member
 from ecfs.targets import Target
 from ecfs.volume.adopting import note_exchange
+from ecfs.volume.appending import RecordWriter
 from ecfs.volume.mending import mend_records
-from ecfs.volume.records import RecordWriter
 from ecfs.volume.volume import Volume
 
 

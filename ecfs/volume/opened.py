@@ -87,4 +87,6 @@ class Opened:
                 member.lane.close(timeout=1.0)
             if member.target is not None:
                 member.target.close()
+        if self.fleet.together is not None:
+            self.fleet.together.close()
         self.lock.release()

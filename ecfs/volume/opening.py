@@ -118,7 +118,7 @@ def _fleet(located: Located, environment: Environment, journal: Journal) -> Flee
         else:
             member.reason = located.absent.get(entry.id, "")
         members.append(member)
-    return Fleet(members, journal)
+    return Fleet(members, journal, environment.open_together())
 
 
 async def _open(opened: Opened, options: OpenOptions, writable: bool) -> None:

@@ -23,6 +23,7 @@ from ecfs.namespace import Tree
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member, MemberState, ShardFault, StripeRef, StripeStore
 from ecfs.volume.anchor import Anchor
+from ecfs.volume.appending import RecordWriter
 from ecfs.volume.auditing import evidence_now, note_unwritable
 from ecfs.volume.behind import find_behind, may_lack, note_behind
 from ecfs.volume.checkpointing import Checkpointer
@@ -34,7 +35,6 @@ from ecfs.volume.inodes import Inodes
 from ecfs.volume.labelling import Labeller
 from ecfs.volume.logmending import LogMender
 from ecfs.volume.opened import Opened
-from ecfs.volume.records import RecordWriter
 from ecfs.volume.rejoining import Rejoiner
 from ecfs.volume.space import SpaceMeter, VolumeSpace
 from ecfs.volume.status import PoolStatus, TargetStatus, advise

@@ -26,5 +26,5 @@ def keys() -> Iterator[pytest.MonkeyPatch]:
     """Keys are stretched once, and record files reserve little room, for they are copied often."""
     with pytest.MonkeyPatch.context() as patch:
         remember_keys(patch)
-        patch.setattr("ecfs.volume.records.COMMIT_PREALLOCATE_LEN", 64 * KIB)
+        patch.setattr("ecfs.volume.appending.COMMIT_PREALLOCATE_LEN", 64 * KIB)
         yield patch

@@ -51,15 +51,14 @@ from ecfs.stripes import Fleet, Member, MemberState
 from ecfs.targets import Buffer, DirectoryTarget, InlineLane, MemoryTarget, Target
 from ecfs.testing.fuzzing.material import EPOCH, FixedEntropy, box_keys, golden, label_mac
 from ecfs.volume import Environment, Host, Secret, unlock
+from ecfs.volume.appending import CLAIMS_CHECKED_MAX, RecordWriter
 from ecfs.volume.locate import LABELS_TRIED_MAX, Sighting, look_at
 from ecfs.volume.opening import EPOCH_JUMP_MAX
 from ecfs.volume.records import (
-    CLAIMS_CHECKED_MAX,
     EPOCHS_READ_MAX,
     SCAN_CHUNK_LEN,
     SCAN_KEPT_LEN_MAX,
     SCAN_LEN_MAX,
-    RecordWriter,
     read_log,
 )
 from tests.unit.stripes.simulated import TrioClock

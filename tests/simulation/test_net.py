@@ -12,7 +12,7 @@ from ecfs.stripes import StripeStore
 from ecfs.targets import Target
 from ecfs.testing.simulation.plans import Contest, Plan, draw, draw_contest
 from ecfs.testing.simulation.running import run_plan
-from ecfs.volume.records import RecordWriter
+from ecfs.volume.appending import RecordWriter
 
 WORLDS_MAX = 60
 

@@ -10,9 +10,9 @@ from ecfs.formats import KIND_METADATA, column_name, commits_name
 from ecfs.stripes import StripeStore
 from ecfs.targets import Target
 from ecfs.testing.shell import Shell
+from ecfs.volume.appending import RecordWriter
 from ecfs.volume.housekeeping import remove_columns
 from ecfs.volume.logmending import LogMender
-from ecfs.volume.records import RecordWriter
 from ecfs.volume.tending import Tender
 from ecfs.volume.volume import Volume
 

@@ -257,7 +257,7 @@ def kept_in_memory() -> Iterator[None]:
     level = logger.level
     with pytest.MonkeyPatch.context() as patch:
         remember_keys(patch)
-        patch.setattr("ecfs.volume.records.COMMIT_PREALLOCATE_LEN", COMMITS_LEN)
+        patch.setattr("ecfs.volume.appending.COMMIT_PREALLOCATE_LEN", COMMITS_LEN)
         patch.setattr("ecfs.volume.opening.AnchorFile", _MemoryAnchor)
         for room in ("opening", "creating"):
             patch.setattr(f"ecfs.volume.{room}.PathMemory", _NoMemory)

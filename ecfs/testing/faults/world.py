@@ -61,7 +61,7 @@ def quick_keys() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         remember_keys(patch)
         patch.setattr("ecfs.formats.envelope._parity", lru_cache(1024)(envelope._parity))
-        patch.setattr("ecfs.volume.records.COMMIT_PREALLOCATE_LEN", 16 * KIB)
+        patch.setattr("ecfs.volume.appending.COMMIT_PREALLOCATE_LEN", 16 * KIB)
         yield
 
 

@@ -23,7 +23,7 @@ _RECOVERING = "ecfs/volume/recovery.py"
 _LOCATING = "ecfs/volume/locate.py"
 
 OPENING_MUTANTS = (
-    Mutant("claim-of-our-epoch-taken-for-a-later-one", "ecfs/volume/records.py",
+    Mutant("claim-of-our-epoch-taken-for-a-later-one", "ecfs/volume/appending.py",
            "return self.check_claims(target, since=self._epoch + 1)",
            "return self.check_claims(target)", _LATER),
     Mutant("claimed-after-by-our-own-claim", "ecfs/volume/claiming.py",

@@ -8,6 +8,7 @@ _STORE = ("tests/unit/stripes/test_access.py", "tests/unit/stripes/test_fleet.py
 _MENDING = ("tests/unit/repair/test_mending.py",)
 _DIRECTORY = ("tests/unit/targets/test_durability.py",
               "tests/unit/targets/test_suspect_files.py")
+_TOGETHER = ("tests/unit/targets/test_together.py",)
 _SYNC_FAILED = ("            if isinstance(result, TargetError):\n"
                 "                self._unsyncable.add((target_id, name))\n"
                 '                self._abandon(name, "a sync failed")\n')
@@ -130,12 +131,22 @@ STRIPE_MUTANTS = (
            "            self._files.drop(name)\n            self._folders.sync(folder)",
            "            self._files.drop(name)", _DIRECTORY),
     Mutant("target-sync-does-nothing", "ecfs/targets/directory.py",
-           "            try:\n                os.fdatasync(file.fd)\n            except OSError:",
-           "            try:\n                pass\n            except OSError:", _DIRECTORY),
+           "            os.fdatasync(sync.fd)\n", "            pass\n", _DIRECTORY),
     Mutant("second-fsync-believed", "ecfs/targets/directory.py",
-           "            except OSError:\n                self._files.suspect(name)\n"
-           "                raise", "            except OSError:\n                raise",
-           _DIRECTORY),
+           "                target._files.suspect(name)\n                raise failure",
+           "                raise failure", _DIRECTORY),
+    Mutant("sync-of-many-does-nothing", "ecfs/targets/kernel_aio.py",
+           "number, 0, 0, _FDSYNC, 0, fd,", "number, 0, 0, 0, 0, fd,", _TOGETHER),
+    Mutant("failed-sync-of-many-unseen", "ecfs/targets/kernel_aio.py",
+           "                if result < 0:\n", "                if result > 0:\n", _TOGETHER),
+    Mutant("refused-syncs-left-out", "ecfs/targets/kernel_aio.py",
+           "        for number in range(begun, len(fds)):\n",
+           "        for number in range(0):\n", _TOGETHER),
+    Mutant("failed-sync-together-believed", "ecfs/targets/together.py",
+           "                outcome[number] = error\n        return",
+           "                pass\n        return", _TOGETHER),
+    Mutant("hanging-thread-asked-again", "ecfs/targets/together.py",
+           "            self._apart_count = ROUNDS_APART\n", "            pass\n", _TOGETHER),
     Mutant("links-followed", "ecfs/targets/directory.py",
            "_SAFE = os.O_NOFOLLOW | os.O_NONBLOCK", "_SAFE = os.O_NONBLOCK", _DIRECTORY,
            (("self._check_file(os.stat(base, dir_fd=folder_fd, follow_symlinks=False), name)",

@@ -105,7 +105,7 @@ def quick_world() -> Iterator[None]:
     with ExitStack() as stack:
         for name, value in (("volume.opening.PageVfs", make_vfs),
                             ("keys.slots._stretch", _stretched),
-                            ("volume.records.COMMIT_PREALLOCATE_LEN", _RECORD_ROOM_LEN)):
+                            ("volume.appending.COMMIT_PREALLOCATE_LEN", _RECORD_ROOM_LEN)):
             stack.enter_context(mock.patch(f"ecfs.{name}", value))
         yield
 

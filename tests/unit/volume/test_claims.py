@@ -11,8 +11,8 @@ from ecfs.erasure import Geometry
 from ecfs.formats import Commit, claim_name, commits_name, decode_claim, encode_commit
 from ecfs.observe import EventKind
 from ecfs.volume import Host
+from ecfs.volume.appending import RecordWriter
 from ecfs.volume.claiming import Claimer, Heart, box_keys
-from ecfs.volume.records import RecordWriter
 from tests.unit.stripes.simulated import POOL_ID, CountedEntropy, SlowLane, TrioClock, World
 
 QUORUM = 4

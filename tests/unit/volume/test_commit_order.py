@@ -7,7 +7,7 @@ import pytest
 import trio
 import trio.testing
 
-from ecfs.base.errors import EcfsError, Fenced, ReadOnly
+from ecfs.base.errors import Damage, EcfsError, Fenced, ReadOnly
 from ecfs.base.units import BLOCK_LEN
 from ecfs.formats import NO_PARENT, BoxKeys, Commit, decode_commit, record_hash
 from ecfs.metadata import Database, PageStore, PageVfs
@@ -207,18 +207,50 @@ async def test_the_history_knows_every_record_and_is_bounded(
             made.change("s", number)
             await made.committer.commit()
             hashes[made.committer.tip.seq] = made.committer.tip.hash
-        made.change("s", 100)
+        made.committer.note_history()
         await made.committer.commit()
         known = {row[0]: row[1] for row in made.database.rows("SELECT seq, hash FROM history")}
         newest = max(hashes)
         assert known == {seq: hashes[seq] for seq in range(newest - 4, newest + 1)}
 
 
+async def test_records_are_noted_at_the_latest_when_many_are_not(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committing, "UNNOTED_COUNT_MAX", 4)
+    async with desk() as made:
+        counts = []
+        for number in range(9):
+            made.change("s", number)
+            await made.committer.commit()
+            counts.append((made.database.value("SELECT count(*) FROM history"),
+                           len(made.committer._unnoted)))
+        # The first record was there before.
+        assert counts[2:8] == [(0, 4), (4, 1), (4, 2), (4, 3), (4, 4), (8, 1)]
+
+
+async def test_what_was_noted_in_vain_is_noted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transaction that fails takes its history with it."""
+    async with desk() as made:
+        made.change("s", 1)
+        await made.committer.commit()
+        made.committer.note_history()
+        with monkeypatch.context() as patched:
+            def refuse() -> None:
+                raise Damage("a page is lost")
+
+            patched.setattr(made.database, "commit", refuse)
+            with pytest.raises(Damage):
+                await made.committer.commit()
+        made.committer.note_history()
+        await made.committer.commit()
+        assert made.database.value("SELECT count(*) FROM history") == 2
+
+
 async def test_records_that_were_adopted_join_the_history() -> None:
     async with desk() as made:
         adopted = [Tip(40 + number, bytes([number]) * 32, 0, 0) for number in range(3)]
         made.committer._unnoted.extend(adopted)
-        made.change("s")
+        made.committer.note_history()
         await made.committer.commit()
         known = {row[0]: row[1] for row in made.database.rows(
             "SELECT seq, hash FROM history WHERE seq >= 40")}

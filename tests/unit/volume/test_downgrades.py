@@ -118,7 +118,7 @@ async def test_an_anchor_before_every_acknowledgement(
     """With -o anchor=always no acknowledged commit can be taken back unnoticed, not even the
     newest."""
     remember_keys(monkeypatch)
-    monkeypatch.setattr("ecfs.volume.records.COMMIT_PREALLOCATE_LEN", 64 * KIB)
+    monkeypatch.setattr("ecfs.volume.appending.COMMIT_PREALLOCATE_LEN", 64 * KIB)
     disks = MemoryDisks()
     ground = memory_ground(tmp_path / "pool", disks)
     await ground.create()

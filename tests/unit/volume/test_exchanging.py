@@ -10,7 +10,7 @@ from ecfs.metadata import Database
 from ecfs.repair import replace_target
 from ecfs.testing.quick import remember_keys
 from ecfs.volume import OpenOptions, adopting, exchange_member, membership
-from ecfs.volume.records import RecordWriter
+from ecfs.volume.appending import RecordWriter
 from tests.crash.world import MemoryDisks, memory_ground
 from tests.unit.volume.test_opening import Bench, Died
 
@@ -19,7 +19,7 @@ from tests.unit.volume.test_opening import Bench, Died
 async def exchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """A pool with one file, and a place for a seventh target."""
     remember_keys(monkeypatch)
-    monkeypatch.setattr("ecfs.volume.records.COMMIT_PREALLOCATE_LEN", 64 * KIB)
+    monkeypatch.setattr("ecfs.volume.appending.COMMIT_PREALLOCATE_LEN", 64 * KIB)
     made = Bench(tmp_path / "pool")
     await made.make()
     return made
@@ -29,7 +29,7 @@ async def test_old_and_new_members_both_count_until_the_checkpoint_says_who(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A crash before it leaves the old ones, after it the new ones: both must find every record."""
     remember_keys(monkeypatch)
-    monkeypatch.setattr("ecfs.volume.records.COMMIT_PREALLOCATE_LEN", 64 * KIB)
+    monkeypatch.setattr("ecfs.volume.appending.COMMIT_PREALLOCATE_LEN", 64 * KIB)
     ground = memory_ground(tmp_path / "pool", MemoryDisks())
     await ground.create()
     groups: list[int] = []

@@ -12,9 +12,9 @@ from ecfs.observe import EventKind
 from ecfs.targets import Target
 from ecfs.testing.quick import remember_keys
 from ecfs.volume import OpenOptions
+from ecfs.volume.appending import CLAIMS_CHECKED_MAX, RecordWriter
 from ecfs.volume.claiming import CLAIMS_LOOKED_AT_MAX, box_keys, is_claimed_after
 from ecfs.volume.recordfiles import CLAIMS_CLEANED_MAX, junk_claims
-from ecfs.volume.records import CLAIMS_CHECKED_MAX, RecordWriter
 from tests.crash.world import MemoryDisks, memory_ground
 from tests.unit.stripes.simulated import POOL_ID, World
 
@@ -147,7 +147,7 @@ async def test_who_may_have_given_back_what_is_missing(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer with a later claim; for who only reads, also one that has not ended cleanly."""
     remember_keys(monkeypatch)
-    monkeypatch.setattr("ecfs.volume.records.COMMIT_PREALLOCATE_LEN", 64 * KIB)
+    monkeypatch.setattr("ecfs.volume.appending.COMMIT_PREALLOCATE_LEN", 64 * KIB)
     disks = MemoryDisks()
     ground = memory_ground(tmp_path / "pool", disks)
     await ground.create()

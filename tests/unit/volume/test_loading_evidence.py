@@ -32,7 +32,7 @@ class Died(Exception):
 async def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
     """A pool of 2+1 with one file."""
     remember_keys(monkeypatch)
-    monkeypatch.setattr("ecfs.volume.records.COMMIT_PREALLOCATE_LEN", 64 * KIB)
+    monkeypatch.setattr("ecfs.volume.appending.COMMIT_PREALLOCATE_LEN", 64 * KIB)
     made = Ground(tmp_path / "pool", geometry=Geometry(2, 1), targets_count=3)
     await made.create()
     async with made.open() as opened:

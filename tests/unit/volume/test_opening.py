@@ -23,9 +23,10 @@ from ecfs.stripes import Member
 from ecfs.targets import FaultyTarget, Outcome, Target
 from ecfs.testing.quick import remember_keys
 from ecfs.volume import OpenOptions, PoolOrder, Volume, membership, opening
+from ecfs.volume.appending import RecordWriter
 from ecfs.volume.creating import lay_out
 from ecfs.volume.opened import Opened
-from ecfs.volume.records import LogView, RecordWriter
+from ecfs.volume.records import LogView
 from tests.crash.world import MemoryDisks, memory_ground
 from tests.unit.volume.simulated import FOUR_AND_TWO, KDF, SECRET, Pool, get, put
 
@@ -88,7 +89,7 @@ class Died(Exception):
 @pytest.fixture
 async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     remember_keys(monkeypatch)
-    monkeypatch.setattr("ecfs.volume.records.COMMIT_PREALLOCATE_LEN", 64 * KIB)
+    monkeypatch.setattr("ecfs.volume.appending.COMMIT_PREALLOCATE_LEN", 64 * KIB)
     made = Bench(tmp_path / "pool")
     await made.make()
     return made

@@ -11,8 +11,8 @@ from ecfs.erasure import Geometry
 from ecfs.formats import Commit, claim_name, commits_name, encode_commit
 from ecfs.targets import FaultyTarget, Outcome, Target
 from ecfs.testing.quick import remember_keys
+from ecfs.volume.appending import RecordWriter
 from ecfs.volume.claiming import box_keys
-from ecfs.volume.records import RecordWriter
 from tests.crash.world import MemoryDisks, memory_ground, some_bytes
 from tests.unit.stripes.simulated import POOL_ID, World
 from tests.unit.volume.test_claims import QUORUM, claimer_of
@@ -299,7 +299,7 @@ async def test_reading_after_the_claim_needs_exactly_its_quorum(
         writable: bool) -> None:
     """4+2 on six: four members that took the claim and were read after it, whoever they are."""
     remember_keys(monkeypatch)
-    monkeypatch.setattr("ecfs.volume.records.COMMIT_PREALLOCATE_LEN", 64 * KIB)
+    monkeypatch.setattr("ecfs.volume.appending.COMMIT_PREALLOCATE_LEN", 64 * KIB)
     disks = MemoryDisks()
     ground = memory_ground(tmp_path / "pool", disks)
     await ground.create()
@@ -327,7 +327,7 @@ async def test_ids_of_segments_and_places_in_the_order_are_used_once(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A crash comes before any checkpoint names them; the next epoch goes on above them."""
     remember_keys(monkeypatch)
-    monkeypatch.setattr("ecfs.volume.records.COMMIT_PREALLOCATE_LEN", 64 * KIB)
+    monkeypatch.setattr("ecfs.volume.appending.COMMIT_PREALLOCATE_LEN", 64 * KIB)
     disks = MemoryDisks()
     ground = memory_ground(tmp_path / "pool", disks)
     await ground.create()

@@ -62,7 +62,7 @@ class Bench:
 @pytest.fixture
 async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     remember_keys(monkeypatch)
-    monkeypatch.setattr("ecfs.volume.records.COMMIT_PREALLOCATE_LEN", 64 * KIB)
+    monkeypatch.setattr("ecfs.volume.appending.COMMIT_PREALLOCATE_LEN", 64 * KIB)
     made = Bench(tmp_path / "pool")
     await made.ground.create()
     return made

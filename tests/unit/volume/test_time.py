@@ -30,7 +30,7 @@ class Backwards(TrioClock):
 @pytest.fixture
 async def disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MemoryDisks:
     remember_keys(monkeypatch)
-    monkeypatch.setattr("ecfs.volume.records.COMMIT_PREALLOCATE_LEN", 64 * KIB)
+    monkeypatch.setattr("ecfs.volume.appending.COMMIT_PREALLOCATE_LEN", 64 * KIB)
     made = MemoryDisks()
     await ground_of(tmp_path, made).create()
     return made
