@@ -78,13 +78,17 @@ class RowEntry:
         if not live:
             return
         stripe_id = self._add_stripe(stripe, live)
+        ends: dict[int, int] = {}
         for piece, start in zip(group, stripe.starts, strict=True):
             if not piece.limit:
                 continue
             if not apart:
-                self._enter_piece(piece, stripe_id, start)
+                self._enter_map(piece, stripe_id, start)
+                ends[piece.inode] = max(ends.get(piece.inode, 0), piece.end)
             elif not self._apart(piece, self._enter_piece, piece, stripe_id, start):
                 self._tables.give_up(stripe_id, piece.limit)
+        for inode, end in ends.items():
+            self._enter_size(inode, end)
 
     def _apart(self, piece: Piece, enter: Callable[..., None], *args: object) -> bool:
         """Enter one piece; False when it is left out."""
@@ -109,23 +113,27 @@ class RowEntry:
         return stripe_id
 
     def _enter_piece(self, piece: Piece, stripe_id: int, start: int) -> None:
+        self._enter_map(piece, stripe_id, start)
+        self._enter_size(piece.inode, piece.end)
+
+    def _enter_map(self, piece: Piece, stripe_id: int, start: int) -> None:
         extent, self._next_extent = self._next_extent, self._next_extent + 1
         self._tables.add_extent(ExtentRow(extent, stripe_id, start, len(piece.data), piece.limit),
                                 birth=self._birth())
         self._tables.map_range(piece.inode, piece.offset, piece.limit, extent)
-        self._enter_size(piece)
 
     def _enter_inline(self, piece: Piece) -> None:
         extent, self._next_extent = self._next_extent, self._next_extent + 1
         self._tables.add_inline(
             extent, bytes(piece.data[: piece.limit]), inode=piece.inode, offset=piece.offset,
             order=self._store.take_order(), birth=self._birth())
-        self._enter_size(piece)
+        self._enter_size(piece.inode, piece.end)
 
-    def _enter_size(self, piece: Piece) -> None:
-        inode = InodeId(piece.inode)
-        state = self._states[piece.inode]
-        size = max(self._inodes.size_of(inode), piece.end)
+    def _enter_size(self, number: int, end: int) -> None:
+        """The file reaches at least to `end`: bytes before it are in the map."""
+        inode = InodeId(number)
+        state = self._states[number]
+        size = max(self._inodes.size_of(inode), end)
         self._inodes.settle(inode, size=size, mtime_ns=state.mtime_ns, ctime_ns=state.ctime_ns)
 
     def enter_segment(self, stripe: Written) -> SegmentEntry:

@@ -7,7 +7,6 @@ not be seen.
 
 import errno
 from collections.abc import Callable
-from dataclasses import replace
 
 import trio
 
@@ -325,5 +324,5 @@ class Files:
                 self._reader.mend(ref, result.faults)
             note = notes.get(extent.start, self.flusher.note(0, 0))
             moves.append(Move(extent.id, result.data,
-                              replace(note, order=note.order or head.order)))
+                              note._replace(order=note.order or head.order)))
         return moves

@@ -9,7 +9,8 @@ import errno
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cache
 
 import trio
 
@@ -253,7 +254,7 @@ class Flusher:
         for _ in range(TRIES_PER_ROUND):
             if not self._retry:
                 return
-            failure = await self._try_write(pack(self._retry, self._name_len))
+            failure = await self._try_write(pack(self._retry, cache(self._name_len)))
             if isinstance(failure, NoSpace):
                 break
         if self._retry and failure is not None:
@@ -290,7 +291,7 @@ class Flusher:
     async def move(self, moves: list[Move]) -> None:
         """Write extents anew, in one stripe, and let them lie there. AppendRefused, NoSpace."""
         def directory_of(starts: tuple[int, ...]) -> bytes:
-            return encode_directory([replace(move.note, start=start, length=len(move.data))
+            return encode_directory([move.note._replace(start=start, length=len(move.data))
                                      for start, move in zip(starts, moves, strict=True)])
 
         async with self.round_lock:
@@ -319,27 +320,33 @@ class Flusher:
         return len(self._inodes.note_of(InodeId(inode)).name)
 
     async def _append(self, group: list[Piece]) -> Written:
-        notes = [self.note(piece.inode, piece.offset, size=state.size if (
-            state := self.states.get(piece.inode)) else 0) for piece in group]
+        notes: dict[int, ExtentNote] = {}
+        for piece in group:
+            if piece.inode not in notes:
+                state = self.states.get(piece.inode)
+                notes[piece.inode] = self.note(piece.inode, 0, size=state.size if state else 0)
 
         def directory_of(starts: tuple[int, ...]) -> bytes:
             return encode_directory([
-                replace(note, start=start, length=len(piece.data))
-                for start, note, piece in zip(starts, notes, group, strict=True)])
+                notes[piece.inode]._replace(
+                    start=start, length=len(piece.data), offset=piece.offset)
+                for start, piece in zip(starts, group, strict=True)])
 
         return await self._store.append(KIND_CONTENT, [piece.data for piece in group],
                                         directory_of)
 
     def _settle(self, pieces: list[Piece]) -> None:
         """Rows are in: the pieces are no longer needed, but for those that were left out."""
+        by_inode: dict[int, list[Piece]] = {}
         for piece in pieces:
-            state = self.states.get(piece.inode)
-            if state is None or piece not in state.frozen or piece.inode in self.rows.stuck:
+            by_inode.setdefault(piece.inode, []).append(piece)
+        for inode, settled in by_inode.items():
+            state = self.states.get(inode)
+            if state is None or inode in self.rows.stuck:
                 continue
-            self.dirty_len -= len(piece.data)
-            state.frozen.remove(piece)
+            self.dirty_len -= sum(len(piece.data) for piece in state.settle(settled))
             if state.settled:
-                del self.states[piece.inode]
+                del self.states[inode]
             elif not state.frozen:
                 state.since_ns = self._clock.monotonic_ns()
 

@@ -88,6 +88,17 @@ class FileState:
         self.frozen += pieces
         return pieces
 
+    def settle(self, pieces: list[Piece]) -> list[Piece]:
+        """Let go of pieces that have reached the database; those that were here."""
+        if self.frozen[: len(pieces)] == pieces:
+            # In order, as they were taken: no search for each of thousands.
+            del self.frozen[: len(pieces)]
+            return pieces
+        gone = set(map(id, pieces))
+        found = [piece for piece in self.frozen if id(piece) in gone]
+        self.frozen = [piece for piece in self.frozen if id(piece) not in gone]
+        return found
+
     def cut(self, size: int) -> int:
         """The file ends at `size` now; by how much the dirty bytes that count shrank."""
         for piece in self.frozen:

@@ -6,16 +6,14 @@ count bytes; `order` is 0 for an extent that is as old as its stripe, else the o
 that it was moved from. The directory of a metadata stripe is empty.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ecfs.base.errors import Damage
 from ecfs.base.limits import EXTENTS_PER_STRIPE_MAX
 from ecfs.formats.packing import NUMBER_MAX, pack, unpack
 
 
-@dataclass(frozen=True, slots=True)
-class ExtentNote:
+class ExtentNote(NamedTuple):
     """One extent and its file. `start` is a position in the stripe; lengths in bytes."""
 
     start: int
@@ -32,8 +30,7 @@ class ExtentNote:
 
 def encode_directory(notes: list[ExtentNote]) -> bytes:
     """Bytes to be sealed with the stripe."""
-    return pack([[note.start, note.length, note.inode, note.offset, note.size, note.parent,
-                  note.name, note.mode, note.mtime_ns, note.order] for note in notes])
+    return pack(notes)
 
 
 def decode_directory(data: bytes) -> list[ExtentNote]:

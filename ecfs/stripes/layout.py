@@ -47,6 +47,11 @@ class Layout:
         """
         if self.body_len <= 0:
             raise Bug("a body too short for any unit")
+        if 0 < length <= UNIT_LEN_MAX:
+            # What most extents are: one unit, where the one before it ends.
+            shard, offset = divmod(start, self.body_len)
+            if shard < self.data and offset + length + AEAD_TAG_LEN <= self.body_len:
+                return [Unit(shard, offset, length)], start + length + AEAD_TAG_LEN
         units, _, position = self._cut(start, length, 0, length)
         return units, position
 

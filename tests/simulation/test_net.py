@@ -7,18 +7,13 @@ from unittest import mock
 
 import pytest
 
-from ecfs.formats import commits_name
 from ecfs.stripes import StripeStore
-from ecfs.targets import Target
+from ecfs.testing.crashes.mutants import run_unsynced
 from ecfs.testing.simulation.plans import Contest, Plan, draw, draw_contest
 from ecfs.testing.simulation.running import run_plan
 from ecfs.volume.appending import RecordWriter
 
 WORLDS_MAX = 60
-
-
-def _write_unsynced(writer: Any, target: Target, offset: int, record: bytes) -> None:
-    target.write(commits_name(writer._epoch), offset, [record])
 
 
 async def _forget_unsynced(store: Any) -> None:
@@ -30,14 +25,14 @@ def _same_salt(*args: object, **named: object) -> bytes:
 
 
 @pytest.mark.parametrize(("left_out", "change", "draw_one"), [
-    ("sync of a record", lambda: mock.patch.object(RecordWriter, "_write", _write_unsynced), draw),
+    ("sync of a record", lambda: mock.patch("ecfs.volume.appending.run_steps", run_unsynced), draw),
     ("sync of stripes", lambda: mock.patch.object(StripeStore, "_sync_files", _forget_unsynced),
      draw),
     ("second look at the claims",
      lambda: mock.patch.object(RecordWriter, "check_claims", lambda writer, target: None),
      draw_contest),
     ("look at the place of a record",
-     lambda: mock.patch("ecfs.volume.records.other_record", lambda *args: False), draw_contest),
+     lambda: mock.patch("ecfs.volume.appending.other_record", lambda *args: False), draw_contest),
     ("fresh salts", lambda: mock.patch("ecfs.stripes.sealed.stripe_salt", _same_salt), draw),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_a_step_that_is_left_out_is_noticed(

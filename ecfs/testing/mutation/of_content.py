@@ -83,7 +83,7 @@ CONTENT_MUTANTS = (
     Mutant("inline-overtakes-a-retry", _FLUSHER,
            "if request.inline} - waiting", "if request.inline}", _MODEL),
     Mutant("size-before-its-bytes", _ENTERING,
-           "        size = max(self._inodes.size_of(inode), piece.end)\n",
+           "        size = max(self._inodes.size_of(inode), end)\n",
            "        size = max(self._inodes.size_of(inode), state.size)\n", _ORDER),
     Mutant("rows-forget-who-missed-them", _ENTERING,
            "        self._tables.add_missed(stripe_id, stripe.missed)\n", "", _ORDER),
