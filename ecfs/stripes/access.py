@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from ecfs.base.errors import Damage, Fault, TargetError
 from ecfs.base.limits import TARGET_DEADLINE_S
-from ecfs.base.units import KIB
 from ecfs.erasure import Code, Geometry
 from ecfs.formats import (
     ColumnHeader,
@@ -30,13 +29,13 @@ from ecfs.stripes.reader import (
     ShardFault,
     StripeLost,
     examine_steps,
+    ranges_of,
     read_steps,
 )
 from ecfs.stripes.sealed import StripeOpener, StripeRef
 from ecfs.targets import AnyLane, Buffer, Target, run_all
 
 OPENERS_MAX = 1024
-READ_NOW_LEN_MAX = 256 * KIB
 GIVEN_BACK_COUNT_MAX = 4096
 HELD_COUNT_MAX = 1024
 T = TypeVar("T")
@@ -147,28 +146,33 @@ class StripeAccess:
         return result
 
     def _read_now(self, ref: StripeRef, units: list[Unit]) -> Buffer | None:
-        """What is little, in memory and authentic, without a trip through the lanes; else None.
+        """What is in memory and authentic, without a trip through the lanes; else None.
 
         Not from a target that is late with something: it may hang, and then so may this thread.
         What does not open is read again by whoever reports it.
         """
-        length = sum(unit.length for unit in units)
-        if length > READ_NOW_LEN_MAX:
-            return None
         name = column_name(ref.segment.epoch, ref.segment.id)
         begin = ref.offset + ref.head_len
-        opener, data, at = self.opener(ref), bytearray(length), 0
-        view = memoryview(data)
-        for unit in units:
-            member = self.fleet.get(ref.segment.columns[unit.shard])
+        # All of them first: what is not in memory is found out before anything is opened in vain.
+        ranges = ranges_of(units)
+        parts: dict[int, memoryview] = {}
+        for shard, (low, high) in ranges.items():
+            member = self.fleet.get(ref.segment.columns[shard])
             if (member is None or not member.online or member.target is None
                     or member.lane is None or member.lane.is_late()):
                 return None
-            sealed = member.target.read_now(name, begin + unit.offset, unit.end - unit.offset)
+            sealed = member.target.read_now(name, begin + low, high - low)
             if sealed is None:
                 return None
+            parts[shard] = memoryview(sealed)
+        opener, data, at = self.opener(ref), bytearray(sum(unit.length for unit in units)), 0
+        view = memoryview(data)
+        for unit in units:
+            low = ranges[unit.shard][0]
             try:
-                opener.open_unit_into(unit.nonce, sealed, view[at : at + unit.length])
+                opener.open_unit_into(unit.nonce, parts[unit.shard][unit.offset - low :
+                                                                    unit.end - low],
+                                      view[at : at + unit.length])
             except Damage:
                 return None
             at += unit.length

@@ -77,7 +77,7 @@ def read_steps(ref: StripeRef, opener: StripeOpener, code: Code, units: list[Uni
     that are away, the same range of k others; then whole records with their tags. Unreadable when
     fewer than k shards are good: then as StripeLost, with the evidence.
     """
-    ranges = _ranges(units)
+    ranges = ranges_of(units)
     wanted = [column for column in ranges if column in usable]
     replies = yield [_fetch(ref, column, *ranges[column]) for column in wanted]
     faults: list[ShardFault] = []
@@ -196,7 +196,8 @@ def _fetch(ref: StripeRef, column: int, low: int, high: int) -> Fetch:
     return Fetch(column, ref.offset + ref.head_len + low, high - low)
 
 
-def _ranges(units: list[Unit]) -> dict[int, tuple[int, int]]:
+def ranges_of(units: list[Unit]) -> dict[int, tuple[int, int]]:
+    """For each shard the range of its body that holds its units."""
     spans: dict[int, tuple[int, int]] = {}
     for unit in units:
         low, high = spans.get(unit.shard, (unit.offset, unit.end))
