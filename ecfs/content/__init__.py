@@ -7,6 +7,7 @@ and not when a commit happens.
 from ecfs.content.blocks import Mender
 from ecfs.content.files import Files
 from ecfs.content.index import StripeIndex
+from ecfs.content.lateness import note_behind
 from ecfs.content.state import FileNote, InodeTable
 
-__all__ = ["FileNote", "Files", "InodeTable", "Mender", "StripeIndex"]
+__all__ = ["FileNote", "Files", "InodeTable", "Mender", "StripeIndex", "note_behind"]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from ecfs.base.errors import Damage
 from ecfs.base.ids import InodeId
 from ecfs.content.index import StripeIndex
+from ecfs.content.lateness import note_behind
 from ecfs.content.state import FileState, InodeTable, Piece
 from ecfs.formats import SegmentEntry
 from ecfs.metadata import ContentTables, Database, ExtentRow, StripeRow
@@ -68,9 +69,15 @@ class RowEntry:
                 self._tables.drop_stripe(stripe_id)
 
     def _enter_segments(self, stripes: Iterable[Written]) -> None:
-        """By themselves: what comes after may be rolled back, and memory knows segments too."""
+        """By themselves: what comes after may be rolled back, and memory knows segments too.
+
+        With who is behind: `missed` goes with a stripe's row, which may be gone before this is
+        committed, while its shards are compared for as long as the segment is there.
+        """
         for stripe in stripes:
+            self._store.fleet.note_missed(stripe.missed)
             with self._database.change():
+                note_behind(self._store.fleet, self._tables, self._database)
                 self.enter_segment(stripe)
 
     def _enter_stripe(self, group: list[Piece], stripe: Written, *, apart: bool) -> None:
@@ -109,7 +116,6 @@ class RowEntry:
         self._tables.add_stripe(StripeRow(stripe_id, entry.id, ref.offset, ref.body_len, ref.salt,
                                           ref.digest, live))
         self._tables.add_missed(stripe_id, stripe.missed)
-        self._store.fleet.note_missed(stripe.missed)
         return stripe_id
 
     def _enter_piece(self, piece: Piece, stripe_id: int, start: int) -> None:

@@ -19,7 +19,7 @@ from ecfs.formats import (
 from ecfs.keys import MasterKey
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.sealing import keyed_hash
-from ecfs.stripes.fleet import FAULT_KINDS, Fleet
+from ecfs.stripes.fleet import FAULT_KINDS, Fleet, MemberState
 from ecfs.stripes.layout import Unit
 from ecfs.stripes.reader import (
     Examination,
@@ -27,6 +27,7 @@ from ecfs.stripes.reader import (
     Read,
     Reply,
     ShardFault,
+    Steps,
     StripeLost,
     examine_steps,
     ranges_of,
@@ -136,14 +137,31 @@ class StripeAccess:
         found = self._read_now(ref, units)
         if found is not None:
             return Read(found)
+        usable = self.usable(ref)
         try:
-            result = await self._drive(ref, read_steps(
-                ref, self.opener(ref), self.code(ref.geometry), units, self.usable(ref)))
+            result = await self._drive(ref, self._read_steps(ref, units, usable))
         except StripeLost as lost:
             self.note(ref, lost.faults)
-            raise
+            wider = self._with_away(ref)
+            if wider <= usable:
+                raise
+            data = (await self._drive(ref, self._read_steps(ref, units, wider))).data
+            return Read(data, lost.faults)
         self.note(ref, result.faults)
         return result
+
+    def _read_steps(self, ref: StripeRef, units: list[Unit], columns: frozenset[int]) -> Steps:
+        return read_steps(ref, self.opener(ref), self.code(ref.geometry), units, columns)
+
+    def _with_away(self, ref: StripeRef) -> frozenset[int]:
+        """Columns to ask before a stripe is lost: also those whose target is away, but has not
+        been let go of. One that refused a write, or was late, may still show what it holds. Nothing
+        is held against it: it was said to be away."""
+        return self.usable(ref) | frozenset(
+            column for column, target_id in enumerate(ref.segment.columns)
+            if (member := self.fleet.get(target_id)) is not None
+            and member.state is MemberState.AWAY and member.target is not None
+            and member.lane is not None)
 
     def _read_now(self, ref: StripeRef, units: list[Unit]) -> Buffer | None:
         """What is in memory and authentic, without a trip through the lanes; else None.
@@ -203,18 +221,27 @@ class StripeAccess:
         found = self._read_now(ref, units)
         if found is not None:
             return Read(found)
-        steps = read_steps(ref, self.opener(ref), self.code(ref.geometry), units, self.usable(ref))
+        usable = self.usable(ref)
+        try:
+            result = self._drive_sync(ref, self._read_steps(ref, units, usable))
+        except StripeLost as lost:
+            self.note(ref, lost.faults)
+            wider = self._with_away(ref)
+            if wider <= usable:
+                raise
+            data = self._drive_sync(ref, self._read_steps(ref, units, wider)).data
+            return Read(data, lost.faults)
+        self.note(ref, result.faults)
+        return result
+
+    def _drive_sync(self, ref: StripeRef, steps: Steps) -> Read:
         try:
             fetches = next(steps)
             while True:
                 fetches = steps.send([self._fetch_sync(ref, fetch) for fetch in fetches])
         except StopIteration as stop:
-            result: Read = stop.value
-        except StripeLost as lost:
-            self.note(ref, lost.faults)
-            raise
-        self.note(ref, result.faults)
-        return result
+            value: Read = stop.value
+            return value
 
     def _fetch_sync(self, ref: StripeRef, fetch: Fetch) -> Reply:
         segment = ref.segment

@@ -1,9 +1,9 @@
 """Targets that may lack what was written without them: who they are, and what they are held to."""
 
 from ecfs.formats import KIND_CONTENT
-from ecfs.metadata import ContentTables, Database
+from ecfs.metadata import ContentTables
 from ecfs.observe import Event, EventKind
-from ecfs.stripes import Fleet, StripeAccess, StripeRef
+from ecfs.stripes import StripeAccess, StripeRef
 
 
 def find_behind(store: StripeAccess, tables: ContentTables, newest: tuple[int, int]) -> None:
@@ -18,17 +18,6 @@ def find_behind(store: StripeAccess, tables: ContentTables, newest: tuple[int, i
                 EventKind.TARGET_STALE, f"target {member.name} ({member.path}) may lack what "
                 "was written without it and is compared in full", target=member.id))
     store.tell_held()
-
-
-def note_behind(fleet: Fleet, tables: ContentTables, database: Database) -> bool:
-    """Remember who has to catch up, so that an interrupted resilver goes on at the next mount;
-    whether there was anything to note. In the open transaction."""
-    lacking = {member.id for member in fleet if member.behind} - tables.behind()
-    if lacking:
-        with database.change():
-            for target_id in sorted(lacking):
-                tables.set_behind(target_id, behind=True)
-    return bool(lacking)
 
 
 def may_lack(tables: ContentTables, target_id: bytes, ref: StripeRef) -> bool:

@@ -13,8 +13,8 @@ from ecfs.base.limits import (
     STRIPE_PAYLOAD_MAX,
 )
 from ecfs.base.units import MIB, NS_PER_S
+from ecfs.content import note_behind
 from ecfs.formats import column_name
-from ecfs.volume.behind import note_behind
 from ecfs.volume.claiming import Heart, box_keys
 from ecfs.volume.housekeeping import remove_columns
 from ecfs.volume.volume import Volume

@@ -17,7 +17,7 @@ from ecfs.base.errors import AppendRefused, Bug, Damage, EcfsError, Fenced, NoSp
 from ecfs.base.ids import InodeId
 from ecfs.base.limits import DAMAGED_PATHS_MAX, TRANSACTION_PAGES_MAX
 from ecfs.base.units import NS_PER_S
-from ecfs.content import Files
+from ecfs.content import Files, note_behind
 from ecfs.formats import CheckpointPointer, SegmentEntry, column_name
 from ecfs.namespace import Tree
 from ecfs.observe import Event, EventKind, Journal
@@ -25,7 +25,7 @@ from ecfs.stripes import Fleet, Member, MemberState, ShardFault, StripeRef, Stri
 from ecfs.volume.anchor import Anchor
 from ecfs.volume.appending import RecordWriter
 from ecfs.volume.auditing import evidence_now, note_unwritable
-from ecfs.volume.behind import find_behind, may_lack, note_behind
+from ecfs.volume.behind import find_behind, may_lack
 from ecfs.volume.checkpointing import Checkpointer
 from ecfs.volume.claiming import box_keys
 from ecfs.volume.committing import Committer, Tip

@@ -10,7 +10,7 @@ from ecfs.base.errors import Fault
 from ecfs.targets import AnyLane
 from ecfs.testing.lane_contract import LaneContract
 from ecfs.testing.simulation.determinism import SimulatedClock, source_of
-from ecfs.testing.simulation.lanes import SimulatedLane
+from ecfs.testing.simulation.lanes import SimulatedLane, Traffic
 from ecfs.testing.target_contract import raises
 
 
@@ -81,3 +81,25 @@ async def test_what_a_dead_process_had_posted_is_never_done() -> None:
     await trio.sleep(5)
     assert done == []
     assert lane.ended
+
+
+async def test_while_one_target_blocks_the_loop_the_others_answer() -> None:
+    """As threads do: who waited for a target that is well must not hear that it was late."""
+    traffic, clock = Traffic(), SimulatedClock()
+    well = SimulatedLane("well", clock, lambda: 4.0, traffic=traffic)
+    hung = SimulatedLane("hung", clock, lambda: math.inf, traffic=traffic)
+    done: list[float] = []
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(partial(
+                well.run, lambda: done.append(trio.current_time()), deadline_s=10))
+        await trio.sleep(1)
+        began = trio.current_time() - 1
+        with raises(Fault.TIMEOUT):
+            hung.run_sync(done.clear, deadline_s=10)
+        assert trio.current_time() - began == pytest.approx(11)
+        assert [moment - began for moment in done] == pytest.approx([4, 8])
+        nursery.cancel_scope.cancel()
+    assert well.busy_since_ns() == pytest.approx((began + 8) * 1e9)
+    await trio.sleep(2)
+    assert [moment - began for moment in done] == pytest.approx([4, 8, 12])

@@ -17,7 +17,7 @@ from ecfs.targets import AnyLane, InlineLane, Outcome, Target
 from ecfs.testing.pools import SECRET, Opening, until_cut_off
 from ecfs.testing.simulation.determinism import SeededEntropy, SimulatedClock
 from ecfs.testing.simulation.disks import Disk, Way
-from ecfs.testing.simulation.lanes import SimulatedLane
+from ecfs.testing.simulation.lanes import SimulatedLane, Traffic
 from ecfs.testing.simulation.trace import Trace
 from ecfs.volume import Environment, Host, OpenOptions
 from ecfs.volume.opening import open_pool
@@ -101,6 +101,7 @@ class Machine:
     heart_hidden: bool = False
     ways: list[Way] = field(default_factory=list)
     lanes: list[SimulatedLane] = field(default_factory=list)
+    traffic: Traffic = field(default_factory=Traffic)
 
     @property
     def state_dir(self) -> Path:
@@ -212,7 +213,7 @@ class Machine:
                 return mean_s
             return DELAY_MIN_S + self.source.expovariate(1 / mean_s)
 
-        lane = SimulatedLane(name, self.clock, delay_s)
+        lane = SimulatedLane(name, self.clock, delay_s, traffic=self.traffic)
         for lanes in (self.lanes, disk.lanes):
             lanes[:] = [*(old for old in lanes if not old.ended), lane]
         return lane

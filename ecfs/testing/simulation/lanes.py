@@ -26,12 +26,16 @@ class SimulatedLane:
     """An AnyLane whose jobs take the time that `delay_s` says before they are done.
 
     A job is one step: nothing of other lanes happens within it. Where no time passes it is done at
-    once, in the caller. `kill` ends the lane as the death of its process does.
+    once, in the caller. `kill` ends the lane as the death of its process does. `traffic`: the lanes
+    that go on while a caller of this one blocks the loop.
     """
 
     def __init__(self, name: str, clock: Clock, delay_s: Delay = lambda: 0.0, *,
+                 traffic: "Traffic | None" = None,
                  queue_len_max: int = LANE_QUEUE_LEN_MAX) -> None:
         self.name = name
+        self._traffic = traffic or Traffic()
+        self._traffic.join(self)
         self._clock = clock
         self._delay_s = delay_s
         self._queue_len_max = queue_len_max
@@ -39,6 +43,7 @@ class SimulatedLane:
         self._room_notes: deque[Callable[[], None]] = deque()
         self._running: Job | None = None
         self._since_ns = 0
+        self._due_s = math.inf
         self._scope: trio.CancelScope | None = None
         self._hangs = False
         self._closed = False
@@ -55,7 +60,7 @@ class SimulatedLane:
     def run_sync(self, function: Callable[[*Args], T], *args: *Args,
                  deadline_s: float) -> T:
         """See AnyLane. The loop is blocked meanwhile: jobs before this one are done now, and the
-        time jumps."""
+        time jumps, in which the other lanes do what their threads would."""
         if self._closed:
             raise TargetError(Fault.AWAY, f"{self.name}: the lane was closed")
         self._catch_up()
@@ -63,10 +68,10 @@ class SimulatedLane:
         delay_s = math.inf if stuck else self._delay_s()
         if delay_s > deadline_s:
             if not self._is_stuck() and self._in_loop():
-                mock_clock().jump(deadline_s)
+                self._traffic.go_on(deadline_s)
             raise TargetError(Fault.TIMEOUT, f"{self.name}: no answer within {deadline_s:g} s")
         if delay_s and self._in_loop():
-            mock_clock().jump(delay_s)
+            self._traffic.go_on(delay_s)
         return function(*args)
 
     def busy_since_ns(self) -> int | None:
@@ -114,7 +119,7 @@ class SimulatedLane:
             delay_s = self._delay_s()
             if delay_s:
                 self._begin(job, delay_s)
-                trio.lowlevel.spawn_system_task(self._work, job, delay_s, name=f"lane {self.name}")
+                self._start(job)
             else:
                 job.execute()
                 job.on_done()
@@ -138,22 +143,38 @@ class SimulatedLane:
         self._running = job
         self._hangs = not math.isfinite(delay_s)
         self._since_ns = self._clock.monotonic_ns()
+        self._due_s = trio.current_time() + delay_s if self._in_loop() else 0.0
 
-    async def _work(self, job: Job, delay_s: float) -> None:
+    def _start(self, job: Job) -> None:
+        trio.lowlevel.spawn_system_task(self._work, job, name=f"lane {self.name}")
+
+    async def _work(self, job: Job) -> None:
         while True:
-            with trio.CancelScope() as self._scope:
-                await trio.sleep(delay_s)
+            with trio.CancelScope() as scope:
+                self._scope = scope
+                await trio.sleep_until(self._due_s)
             if self._running is not job:
-                # Somebody who could not wait has done it, and all that was posted after it.
+                # Somebody who could not wait has done it, or the loop was blocked meanwhile.
                 return
             self._scope = None
             following = self._finish(self._delay_s)
             if following is None:
                 return
-            job, delay_s = following
+            job = following
 
-    def _finish(self, draw: Delay) -> tuple[Job, float] | None:
-        """End the job in progress and begin the next one: it, and the time that it takes."""
+    @property
+    def due_s(self) -> float:
+        """When the job in progress is done, in trio's time; infinity: no job, or it hangs."""
+        return self._due_s if self._running is not None else math.inf
+
+    def finish_in_thread(self) -> None:
+        """The job in progress is done now, though the loop is blocked; the next one begins."""
+        following = self._finish(self._delay_s)
+        if following is not None:
+            self._start(following)
+
+    def _finish(self, draw: Delay) -> Job | None:
+        """End the job in progress and begin the next one, which is returned."""
         job, self._running = self._running, None
         if job is not None:
             job.execute()
@@ -162,9 +183,8 @@ class SimulatedLane:
             following = self._queue.popleft()
             self.pass_on_room()
             if not following.abandoned:
-                delay_s = draw()
-                self._begin(following, delay_s)
-                return following, delay_s
+                self._begin(following, draw())
+                return following
         return None
 
     def _catch_up(self) -> None:
@@ -183,3 +203,26 @@ class SimulatedLane:
     @staticmethod
     def _in_loop() -> bool:
         return trio.lowlevel.in_trio_run()
+
+
+class Traffic:
+    """All lanes of a world. Their threads go on while somebody blocks the loop: a target that is
+    well has answered when the loop comes back, however long another one kept it."""
+
+    def __init__(self) -> None:
+        self._lanes: list[SimulatedLane] = []
+
+    def join(self, lane: SimulatedLane) -> None:
+        """One more lane; those that have ended leave."""
+        self._lanes = [*(old for old in self._lanes if not old.ended), lane]
+
+    def go_on(self, delay_s: float) -> None:
+        """Let time pass while the loop is blocked; jobs end in the order of their times."""
+        end_s = trio.current_time() + delay_s
+        while True:
+            lane = min(self._lanes, key=lambda one: one.due_s)
+            if lane.due_s > end_s:
+                break
+            mock_clock().jump(max(0.0, lane.due_s - trio.current_time()))
+            lane.finish_in_thread()
+        mock_clock().jump(max(0.0, end_s - trio.current_time()))

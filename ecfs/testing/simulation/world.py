@@ -9,6 +9,7 @@ from ecfs.testing.simulation.disks import Disk
 from ecfs.testing.simulation.finding import Failure
 from ecfs.testing.simulation.hosts import Machine
 from ecfs.testing.simulation.judging import LOST_KINDS, check_event
+from ecfs.testing.simulation.lanes import Traffic
 from ecfs.testing.simulation.ledger import SealLedger
 from ecfs.testing.simulation.lies import make_lie
 from ecfs.testing.simulation.plans import Contest, Plan
@@ -29,6 +30,7 @@ class World:
         self.ids: dict[bytes, str] = {}
         self.failure: Failure | None = None
         self.lenient = False
+        self.traffic = Traffic()
         self.disks: dict[str, Disk] = {}
         for number in range(1, plan.targets_count + 1):
             path = f"/simulated/target{number}"
@@ -40,7 +42,8 @@ class World:
         Two of one name are the same machine, twice."""
         return Machine(name, self.base / (folder or name), self.disks if disks is None else disks,
                        self.trace, SeededEntropy((self.plan.seed, name)),
-                       source_of("machine", self.plan.seed, name), self.judge)
+                       source_of("machine", self.plan.seed, name), self.judge,
+                       traffic=self.traffic)
 
     def judge(self, machine: Machine, event: Event) -> None:
         """Look at an event; the first that must not be is the world's failure."""

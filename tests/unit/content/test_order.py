@@ -99,6 +99,25 @@ async def test_who_missed_a_stripe_is_a_row(clock: MockClock) -> None:
         assert world.files.tables.missed_len(world.world.ids[1]) > 0
 
 
+async def test_who_missed_a_stripe_has_to_catch_up_though_nothing_shows_it(
+        clock: MockClock) -> None:
+    """Its row is gone before the commit that lengthens the segment; its shards are compared as
+    long as that is there, and the one that is missing must accuse nobody."""
+    async with files_world(Geometry(2, 2), 4) as world:
+        lacking = world.world.ids[1]
+        await world.files.write(A, 0, b"first" * 5000)
+        await world.files.flush(A)
+        assert world.files.tables.behind() == set()
+        world.world.fail_one(1, Fault.IO, "write")
+        await world.files.write(B, 0, b"again" * 5000)
+        await world.files.flush(B)
+        await world.files.truncate(B, 0)
+        while world.files.reap():
+            pass
+        assert world.files.tables.missing_targets() == set()
+        assert world.files.tables.behind() == {lacking}
+
+
 async def test_who_missed_a_moved_stripe_is_a_row(clock: MockClock) -> None:
     async with files_world(Geometry(2, 2), 4) as world:
         await world.files.write(A, 0, b"inline" * 100)

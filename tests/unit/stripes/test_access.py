@@ -302,6 +302,44 @@ async def test_a_page_is_read_though_a_target_goes_meanwhile() -> None:
         assert world.store.read_sync(stripe.ref, units).data == EXTENTS[1]
 
 
+async def test_before_a_stripe_is_lost_those_that_are_away_are_asked() -> None:
+    """Disks that refused a write, or were late, are away, and show what they hold all the same."""
+    world = World(Geometry(2, 1), 3)
+    stripe = await durable(world)
+    units = stripe.ref.layout.units_of(stripe.starts[1], len(EXTENTS[1]))
+    for index in range(3):
+        world.fail_one(index, Fault.READ_ONLY, "write", "create")
+    with pytest.raises(AppendRefused):
+        await durable(world)
+    assert not world.fleet.online()
+    assert await read_all(world, stripe) == EXTENTS
+    assert world.store.read_sync(stripe.ref, units).data == EXTENTS[1]
+    told = len(world.journal.recent(1000))
+    world.fail_all(Fault.IO)
+    with pytest.raises(Unreadable, match="0 good shards of 3"):
+        await read_all(world, stripe)
+    with pytest.raises(Unreadable, match="0 good shards of 3"):
+        world.store.read_sync(stripe.ref, units)
+    # Who is away and does not answer was told of when it went.
+    assert len(world.journal.recent(1000)) == told and not accused(world)
+
+
+async def test_who_is_there_is_asked_first() -> None:
+    """An away target costs its deadline, so none is asked while the others are enough."""
+    world = World(Geometry(2, 1), 3)
+    stripe = await durable(world)
+    gone = stripe.ref.segment.columns[0]
+    world.fleet.mark_away(gone, "late")
+    asked: list[str] = []
+
+    def plan(method: str, name: str, offset: int) -> None:
+        asked.append(method)
+
+    world.fail[world.ids.index(gone)] = plan
+    assert await read_all(world, stripe) == EXTENTS
+    assert not asked
+
+
 async def test_a_target_that_was_replaced_meanwhile_has_missed_the_stripe() -> None:
     """Between append and sync its member left the fleet: nobody can sync there any more."""
     world = World(Geometry(4, 2), 6)

@@ -173,6 +173,22 @@ async def run_append(lane: Lane, done: list[int]) -> None:
     await lane.run(done.append, 1, deadline_s=LONG_S)
 
 
+async def test_what_was_done_while_the_loop_was_blocked_counts(
+        lane: Lane, hang: Hang, mock_clock: trio.testing.MockClock) -> None:
+    """SQLite waits for a hanging target past everybody's deadline: the others were not late."""
+    async def block() -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        assert hang.began.wait(30)
+        hang.let_go(lane)
+        mock_clock.jump(2 * LONG_S)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(block)
+        assert await lane.run(hang, deadline_s=LONG_S) == "late"
+    assert trio.current_time() >= 2 * LONG_S
+    assert await lane.run(lambda: "next", deadline_s=LONG_S) == "next"
+
+
 async def test_run_all_does_not_wait_for_the_late(
         lane: Lane, other: Lane, hang: Hang, mock_clock: trio.testing.MockClock) -> None:
     functions: list[Callable[[], str]] = [hang, lambda: "in time"]
