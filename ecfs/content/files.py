@@ -6,7 +6,7 @@ not be seen.
 """
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -87,6 +87,10 @@ class Files:
             state.runs.length + sum(piece.limit for piece in state.frozen))
         taken = self.tables.mapped_len(inode) + dirty
         return -(-min(taken, round_up(size, SECTOR_LEN)) // SECTOR_LEN)
+
+    def load(self, inodes: Sequence[InodeId]) -> None:
+        """Have in memory what `blocks` of these needs."""
+        self.tables.mapped_lens.load(inodes)
 
     def opened(self, inode: InodeId) -> int:
         """The error cursor of a new handle."""

@@ -25,10 +25,11 @@ class FileHandle:
 
 @dataclass(slots=True)
 class DirectoryHandle:
-    """An open directory, with what it held when reading it began."""
+    """An open directory, with what it held when reading it began, at `version` of the tree."""
 
     inode: InodeId
     listing: Listing | None = None
+    version: tuple[int, int] = (-1, -1)
 
 
 class HandleTable:

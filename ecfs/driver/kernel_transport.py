@@ -16,6 +16,7 @@ from ecfs.driver.fuse_loop import Answer, Handler, Reply, Request
 from ecfs.driver.fuse_protocol import Feature, Opcode, SetAttr
 from ecfs.driver.fuse_replies import dirent, fields, sized, statx
 from ecfs.driver.kernel_ranges import KernelRanges
+from ecfs.driver.listing import DOTS
 from ecfs.driver.requests import Requests
 from ecfs.driver.volume_protocol import Mounted
 
@@ -24,7 +25,6 @@ _log = logging.getLogger("ecfs.driver")
 UNSETTLED_TIMEOUT_S = 1.0
 SYMLINK_MODE = stat.S_IFLNK | 0o777
 BACKGROUND_MAX = 32
-DOTS = (b".", b"..")
 ACCESS_MODE = 3
 
 Waiting = Coroutine[Any, Any, Reply]

@@ -8,6 +8,8 @@ from zlib import crc32
 
 from ecfs.base.ids import InodeId
 
+DOTS = (b".", b"..")
+
 # Tell the names apart that one inode has in one directory; inodes have the 44 bits above.
 _NAME_BITS = 19
 

@@ -13,13 +13,13 @@ from ecfs.base.ids import InodeId
 from ecfs.base.units import BLOCK_LEN
 from ecfs.driver.attributes import Change, Stat
 from ecfs.driver.errnos import errno_of
+from ecfs.driver.listing import DOTS
 from ecfs.driver.requests import Requests
 from ecfs.driver.volume_protocol import Mounted
 
 UNSETTLED_TIMEOUT_S = 1.0
 BLOCK_HINT_LEN = 32 * BLOCK_LEN
 SYMLINK_MODE = stat.S_IFLNK | 0o777
-DOTS = (b".", b"..")
 _ACL_PREFIX = b"system.posix_acl_"
 
 _Arguments = ParamSpec("_Arguments")

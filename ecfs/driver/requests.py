@@ -11,6 +11,7 @@ from ecfs.base.ids import ROOT_INODE, InodeId
 from ecfs.base.limits import FILE_LEN_MAX
 from ecfs.driver.access_times import AccessTimes
 from ecfs.driver.attributes import Change, Stat
+from ecfs.driver.entries import live_entries
 from ecfs.driver.handles import DirectoryHandle, FileHandle, HandleTable
 from ecfs.driver.listing import Listing
 from ecfs.driver.lookups import LookupCounts
@@ -271,13 +272,8 @@ class Requests:
         """
         handle = self._handles.directory(fh)
         listing = self._listing(handle, start)
-        for cookie, name, _, _ in listing.after(start):
-            try:
-                attributes = self._tree.lookup(handle.inode, name)
-            except FsError as error:
-                if error.errno != errno.ENOENT:
-                    raise
-                continue
+        for cookie, name, attributes in live_entries(
+                self._tree, self._files, handle, listing.after(start)):
             yield name, self._seen(attributes), cookie
 
     def plain_entries(self, fh: int, start: int) -> Iterator[tuple[bytes, InodeId, int, int]]:
@@ -323,6 +319,7 @@ class Requests:
             inode = handle.inode
             if self._access is not None:
                 self._access.note(inode)
+            handle.version = self._tree.version
             handle.listing = Listing(inode, self._tree.parent_of(inode),
                                      self._tree.list_directory(inode))
         return handle.listing

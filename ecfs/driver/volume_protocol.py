@@ -1,5 +1,6 @@
 """What the driver needs of a volume: `ecfs.volume` has the real one, `ecfs.testing` a small one."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from ecfs.base.ids import InodeId
@@ -55,6 +56,10 @@ class Files(Protocol):
 
         Without it each utimens(2), so each file of an untar, would have to flush its content.
         """
+        ...
+
+    def load(self, inodes: Sequence[InodeId]) -> None:
+        """`pending` and `blocks` of these will be asked for: read what they need at once."""
         ...
 
     async def read(self, inode: InodeId, offset: int, length: int) -> Buffer:

@@ -5,17 +5,14 @@ the sum over a stripe's extents. An extent that nothing shows is deleted, and so
 extents; its segment keeps the dead bytes until it is reclaimed.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from ecfs.base.errors import Bug, Damage
-from ecfs.base.units import KIB
 from ecfs.formats import SegmentEntry
 from ecfs.metadata.database import Database
-
-MAPPED_LENS_MAX = 32 * KIB
+from ecfs.metadata.mapped import MappedLens
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +59,7 @@ class ContentTables:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._mapped_lens: OrderedDict[int, int] = OrderedDict()
-        self._undo_count = database.undo_count
+        self.mapped_lens = MappedLens(database)
 
     def history_hash(self, seq: int) -> bytes | None:
         """The hash of an acknowledged commit, None for one that the history does not hold."""
@@ -245,21 +241,12 @@ class ContentTables:
             (inode, high, inode, low, low, low, limit))]
 
     def mapped_len(self, inode: int) -> int:
-        """Bytes of a file that are not holes. Costs nothing while they stay the same."""
-        if self._undo_count != self._database.undo_count:
-            self._undo_count = self._database.undo_count
-            self._mapped_lens.clear()
-        known = self._mapped_lens.get(inode)
-        if known is None:
-            known = self._mapped_lens[inode] = int(self._database.value(
-                "SELECT ifnull(sum(len), 0) FROM maps WHERE inode=?", (inode,)))
-            if len(self._mapped_lens) > MAPPED_LENS_MAX:
-                self._mapped_lens.popitem(last=False)
-        return known
+        """Bytes of a file that are not holes."""
+        return self.mapped_lens.of(inode)
 
     def forget_mapped_len(self, inode: int) -> None:
         """The map of a file changes, or has changed."""
-        self._mapped_lens.pop(inode, None)
+        self.mapped_lens.forget(inode)
 
     def add_inline(self, extent: int, data: bytes, *, inode: int, offset: int, order: int = 0,
                    birth: int) -> None:

@@ -1,5 +1,7 @@
 """Every SQL statement of the tree: inodes, entries, xattrs, orphans. No POSIX rules here."""
 
+from collections.abc import Sequence
+
 from ecfs.base.ids import InodeId
 from ecfs.base.units import KIB
 from ecfs.metadata.database import Database, Row
@@ -7,6 +9,7 @@ from ecfs.metadata.database import Database, Row
 _INODE_COLUMNS = "id,mode,nlink,uid,gid,rdev,size,atime_ns,mtime_ns,ctime_ns,btime_ns"
 
 BARE_COUNT_MAX = 32 * KIB
+INODES_AT_ONCE = 64
 
 
 class TreeTables:
@@ -26,6 +29,28 @@ class TreeTables:
     def inode_row(self, inode: InodeId) -> Row | None:
         """`(id, mode, nlink, uid, gid, rdev, size, atime, mtime, ctime, btime)`, times in ns."""
         return self._one(f"SELECT {_INODE_COLUMNS} FROM inodes WHERE id=?", (inode,))
+
+    def inode_rows(self, inodes: Sequence[InodeId]) -> list[Row]:
+        """Rows as of `inode_row`, of those that exist, in no order."""
+        return self._rows_of(f"SELECT {_INODE_COLUMNS} FROM inodes WHERE id", inodes)
+
+    def find_bare(self, inodes: Sequence[InodeId]) -> None:
+        """Find out which of these have no extended attribute; that is remembered."""
+        with_xattrs = {row[0] for row in self._rows_of(
+            "SELECT DISTINCT inode FROM xattrs WHERE inode", inodes)}
+        for inode in inodes:
+            if inode not in with_xattrs:
+                self._note_bare(inode)
+
+    def _rows_of(self, statement: str, inodes: Sequence[InodeId]) -> list[Row]:
+        """All rows of a statement that ends with what is an inode's number."""
+        found: list[Row] = []
+        for begin in range(0, len(inodes), INODES_AT_ONCE):
+            some = inodes[begin : begin + INODES_AT_ONCE]
+            # Always as many places, so that the statement is compiled once.
+            found += self._rows(f"{statement} IN ({','.join('?' * INODES_AT_ONCE)})",
+                                (*some, *[0] * (INODES_AT_ONCE - len(some))))
+        return found
 
     def insert_root(self, inode: InodeId, mode: int, uid: int, gid: int, now_ns: int) -> None:
         """Add the root directory under a given number; it is its own parent."""

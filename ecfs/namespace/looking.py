@@ -2,6 +2,7 @@
 
 import errno
 import stat
+from collections.abc import Sequence
 
 from ecfs.base.errors import Bug, FsError
 from ecfs.base.ids import InodeId
@@ -46,6 +47,24 @@ class TreeView:
             found = Attributes(*row)
             self._cache.put(found)
         return found
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Changes with every change of anything; as long as it stays, what was read stays true."""
+        return self._database.change_count, self._database.undo_count
+
+    def load(self, inodes: Sequence[InodeId]) -> None:
+        """Have the attributes of these in memory, at a fraction of what one each would cost."""
+        wanted = [inode for inode in inodes if self._cache.get(inode) is None]
+        for row in self._tables.inode_rows(wanted):
+            self._cache.put(Attributes._make(row))
+        # Who lists a directory asks each of its files for an ACL.
+        self._tables.find_bare(wanted)
+
+    def named(self, parent: InodeId, name: bytes, inode: InodeId) -> Attributes:
+        """As `lookup`, of a name that is known to mean that inode."""
+        self._cache.put_name(inode, parent, name)
+        return self.attributes(inode)
 
     def now_ns(self) -> int:
         """The time that a change made now would carry."""

@@ -5,7 +5,7 @@ behind; a limit of space can be set; failures of background writes can be inject
 """
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ecfs.base.errors import FsError, NoSpace, ReadOnly
@@ -72,6 +72,9 @@ class MemoryFiles:
         """Blocks that were written to, in units of 512 bytes."""
         last_len = -(-size // SECTOR_LEN)
         return min(len(self._blocks.get(inode, ())) * (BLOCK_LEN // SECTOR_LEN), last_len)
+
+    def load(self, inodes: Sequence[InodeId]) -> None:
+        """All of it is in memory."""
 
     def times_were_set(self, inode: InodeId) -> None:
         """The tree's times are right."""
