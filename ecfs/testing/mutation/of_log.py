@@ -13,6 +13,7 @@ _TAKEN = ("tests/unit/volume/test_checkpointer.py",)
 _CHECKPOINTS = ("tests/unit/volume/test_checkpoints.py",)
 _EXCHANGE = ("tests/crash/test_exchange.py",)
 _RECORDS = "ecfs/volume/records.py"
+_SCAN = "ecfs/volume/recordscan.py"
 _CLAIMING = "ecfs/volume/claiming.py"
 
 LOG_MUTANTS = (
@@ -66,7 +67,13 @@ LOG_MUTANTS = (
            "self.missed = ()", _CLAIMS),
     Mutant("record-over-the-one-before", _RECORDS,
            "self.offset = offset + len(record)", "self.offset = offset", _CLAIMS),
-    Mutant("records-behind-a-bad-one-unseen", _RECORDS,
+    Mutant("records-in-a-bad-one-unseen", _SCAN,
+           "            step = _header_inside(data)\n", "            step = len(data)\n", _LOG),
+    Mutant("good-records-in-a-bad-one-are-bad", _RECORDS,
+           "                left.pop((member, epoch, at), None)\n", "                pass\n", _LOG),
+    Mutant("records-in-records-unbounded", _SCAN,
+           "            twice_len += length - step\n", "", ("tests/fuzzing/test_costs.py",)),
+    Mutant("records-behind-a-bad-one-unseen", _SCAN,
            "        except Damage:\n            scan.bad.append((epoch, at))\n"
            "            at += BLOCK_LEN\n            continue",
            "        except Damage:\n            scan.bad.append((epoch, at))\n            break",
