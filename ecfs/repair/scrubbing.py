@@ -16,7 +16,7 @@ from ecfs.repair.progress import Progress, ProgressTaker
 from ecfs.repair.walking import segments_of, walk
 from ecfs.stripes import StripeRef, run_jobs
 from ecfs.targets import Target
-from ecfs.volume import Volume, mend_labels, mend_records
+from ecfs.volume import Volume, find_bad, mend_labels, mend_records
 
 _log = logging.getLogger("ecfs.repair")
 
@@ -81,7 +81,9 @@ class _Scrubber:
                         await self._scrub_stripe(ref, is_live)
                     self._say()
             await self._scrub_lengths(entry)
-        if not volume.read_only:
+        if volume.read_only:
+            report.bad_count += await find_bad(volume)
+        else:
             for bad, mended in (await mend_records(volume), await mend_labels(volume)):
                 report.bad_count += bad
                 report.mended_count += mended

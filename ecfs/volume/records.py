@@ -125,9 +125,11 @@ def _settle_place(view: LogView, key: tuple[int, int], members_at: dict[int, set
     view.holders[key] = members_at.pop(offset)
     epoch, end = key[0], offset + found.length
     view.ends[epoch] = max(view.ends.get(epoch, 0), end)
+    # A copy that a holder has elsewhere is bad as well, unless it is that one which may be good.
+    most = all(len(members) < len(view.holders[key]) for members in members_at.values())
     view.bad += [(member, epoch, at) for begin, members in members_at.items()
                  for at in range(begin, begin + found.length, BLOCK_LEN)
-                 for member in members - view.holders[key]]
+                 for member in (members if most else members - view.holders[key])]
 
 
 async def _open_box_of(view: LogView, keys: BoxKeys, member: Member,

@@ -566,6 +566,19 @@ async def test_a_record_lies_where_the_one_before_it_ends(members: Members) -> N
         assert members.file(number)[: 5 * BLOCK_LEN] == b"".join(members.records)
 
 
+async def test_a_copy_in_the_place_of_a_record_that_nobody_has_is_bad(members: Members) -> None:
+    """Also on a member that has that record where it belongs; for two copies on the only one that
+    has it nobody can tell which place is the right one."""
+    for number in range(6):
+        members.write(number, BLOCK_LEN, bytes(BLOCK_LEN))
+    members.write(2, BLOCK_LEN, members.records[3])
+    assert (await members.view()).bad == [(members.world.ids[2], EPOCH, BLOCK_LEN)]
+    for number in (0, 1, 3, 4, 5):
+        members.world.memories[number].truncate(commits_name(EPOCH), BLOCK_LEN)
+    view = await members.view()
+    assert view.holders[EPOCH, 4] == {members.world.ids[2]} and not view.bad
+
+
 async def test_a_record_that_cannot_be_read_again_is_not_taken_for_a_bad_one(
         members: Members) -> None:
     """Its only holder is slow: it does not count as read, and its record stays as it is."""
