@@ -182,10 +182,6 @@ OPENING_MUTANTS = (
     Mutant("read-again-though-all-are-there", "ecfs/volume/entry.py",
            "        not here & view.holders[found.commit.epoch, found.commit.seq] for",
            "        here and found.commit for", _LITTLE),
-    Mutant("claimed-target-rejoins", "ecfs/volume/rejoining.py",
-           "        if fenced is not None:\n", "        if fenced is None and target is None:\n",
-           ("tests/crash/test_claims.py::"
-            "test_a_returning_member_with_another_writers_claim_is_not_taken_in",)),
     Mutant("other-target-rejoins", "ecfs/volume/rejoining.py",
            "return label.pool_id == self.pool_id and label.target_id == member.id",
            "return label.pool_id == self.pool_id", _REJOIN),
