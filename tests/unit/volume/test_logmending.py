@@ -144,26 +144,30 @@ async def test_wrong_lengths_one_in_the_other(members: Members) -> None:
         (member, EPOCH, at * BLOCK_LEN) for member in members.world.ids for at in (0, 1, 3))
 
 
-async def test_a_bad_sector_in_a_long_record_hides_nothing_behind_it(members: Members) -> None:
+@pytest.mark.parametrize("fault", [Fault.IO, Fault.TIMEOUT])
+async def test_a_bad_sector_in_a_long_record_hides_nothing_behind_it(members: Members,
+                                                                     fault: Fault) -> None:
+    """A target that does not answer is another matter."""
     members.make(6, record_hash(members.records[-1]), padding=300_000)
     members.make(7, record_hash(members.records[-1]))
     whole = b"".join(members.records)
     for number in range(6):
         members.write(number, 0, whole)
-    bad = 6 * BLOCK_LEN
+    bad, long = 6 * BLOCK_LEN, len(members.records[5])
 
     class BadSector(FaultyTarget):
         def read(self, name: str, offset: int, length: int) -> bytes:
             if name == commits_name(EPOCH) and offset <= bad < offset + length:
-                raise TargetError(Fault.IO, "a bad sector")
+                raise TargetError(fault if length == long else Fault.IO, "a bad sector")
             return super().read(name, offset, length)
 
     member = members.world.fleet[members.world.ids[2]]
     assert member.target is not None
     member.target = BadSector(member.target)
     view = await members.view()
-    assert members.world.ids[2] in view.holders[EPOCH, 7]
-    assert members.world.ids[2] not in view.holders[EPOCH, 6]
+    here = fault is Fault.IO
+    assert (member.id in view.read, member.id in view.holders[EPOCH, 7]) == (here, here)
+    assert member.id not in view.holders[EPOCH, 6]
 
 
 async def test_a_record_under_the_name_of_another_epoch_is_none(members: Members) -> None:
