@@ -93,7 +93,8 @@ EVENTS = {
         "Unmount here. If both are meant to use the pool, mount it on one of them at a time."),
     EventKind.ROLLBACK_REFUSED: Entry(
         "The pool is older than what this machine has acknowledged: all its targets were put back, "
-        "or those with the rest are not here. It was not mounted.",
+        "or those with the rest are not here. It was not mounted. Where just the key slots in the "
+        "labels are older than the pool knows, it is mounted read-only.",
         "Bring back the targets with the newest state. If a backup was put back on purpose, mount "
         "with `-o accept_rollback`, or `ecfs fsck --accept-rollback`. If nobody did, the storage "
         "shows you the past: do not accept."),

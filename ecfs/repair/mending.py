@@ -123,6 +123,17 @@ def ensure_column(target: Target, name: str, header: bytes) -> bool:
     return True
 
 
+def is_column_bad(target: Target, name: str, header: bytes) -> bool:
+    """Whether what is there does not begin with the column's header. One that is not there is
+    missing with every shard in it, which the shards tell."""
+    try:
+        return target.read(name, 0, len(header)) != header
+    except TargetError as error:
+        if error.fault not in (Fault.MISSING, Fault.UNSAFE, Fault.IO):
+            raise
+        return error.fault is not Fault.MISSING
+
+
 def _make_way(target: Target, name: str) -> None:
     """Free a name for a file: what lies in its place goes, or in the place of a folder above it."""
     folder = ""

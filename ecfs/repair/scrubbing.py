@@ -11,12 +11,12 @@ from ecfs.base.errors import AppendRefused, Damage, NoSpace, TargetError, Unread
 from ecfs.base.limits import DAMAGED_PATHS_MAX, TARGET_SYNC_DEADLINE_S
 from ecfs.formats import KIND_CONTENT, SegmentEntry, column_name
 from ecfs.observe import Event, EventKind
-from ecfs.repair.mending import ensure_column, mend_stripe
+from ecfs.repair.mending import ensure_column, is_column_bad, mend_stripe
 from ecfs.repair.progress import Progress, ProgressTaker
 from ecfs.repair.walking import segments_of, walk
 from ecfs.stripes import StripeRef, run_jobs
 from ecfs.targets import Target
-from ecfs.volume import Volume, mend_labels, mend_records
+from ecfs.volume import Volume, find_bad, mend_labels, mend_records
 
 _log = logging.getLogger("ecfs.repair")
 
@@ -81,7 +81,9 @@ class _Scrubber:
                         await self._scrub_stripe(ref, is_live)
                     self._say()
             await self._scrub_lengths(entry)
-        if not volume.read_only:
+        if volume.read_only:
+            report.bad_count += await find_bad(volume)
+        else:
             for bad, mended in (await mend_records(volume), await mend_labels(volume)):
                 report.bad_count += bad
                 report.mended_count += mended
@@ -129,22 +131,29 @@ class _Scrubber:
                                     segment=ref.segment.id, offset=ref.offset))
 
     async def _scrub_headers(self, entry: SegmentEntry) -> None:
+        read_only = bool(self._volume.read_only)
+
         def check(target: Target, column: int) -> bool:
             target.forget(name)
-            return ensure_column(target, name, self._volume.store.column_header(entry, column))
+            header = self._volume.store.column_header(entry, column)
+            return (is_column_bad if read_only else ensure_column)(target, name, header)
 
         name = column_name(entry.epoch, entry.id)
         for target_id in await self._on_columns(entry, check):
+            if read_only and self._volume.fleet[target_id].behind:
+                # It may never have got the header.
+                continue
             self._report.bad_count += 1
-            self._report.mended_count += 1
+            self._report.mended_count += not read_only
             self._volume.journal.record(Event(
-                EventKind.HEADER_BAD, f"{name}: the header was wrong and was put right",
+                EventKind.HEADER_BAD, f"{name}: the header " + (
+                    "is wrong" if read_only else "was wrong and was put right"),
                 target=target_id, segment=entry.id))
 
     async def _scrub_lengths(self, entry: SegmentEntry) -> None:
         """A column that goes on past its segment's end is cut there. Nobody is to blame: a crash
         leaves such stripes, which no commit names."""
-        if entry.id in self._volume.store.open_segment_ids():
+        if self._volume.read_only or entry.id in self._volume.store.open_segment_ids():
             return
 
         def check(target: Target, column: int) -> bool:
@@ -164,8 +173,6 @@ class _Scrubber:
                           check: Callable[[Target, int], bool]) -> list[bytes]:
         """Targets on whose column `check` had something to put right."""
         volume = self._volume
-        if volume.read_only:
-            return []
         jobs = []
         ids = []
         for column, target_id in enumerate(entry.columns):

@@ -21,9 +21,9 @@ import coverage
 
 TOP = Path(__file__).resolve().parents[2]
 ROOMS = ("sealing", "erasure", "keys", "formats", "stripes")
-VOLUME = ("records", "recordfiles", "everywhere", "committing", "claiming", "opening", "recovery",
-          "logmending", "checkpointing", "rejoining", "behind", "membership", "adopting", "descent",
-          "labelling", "entry", "mending", "housekeeping")
+VOLUME = ("records", "recordfiles", "recordscan", "everywhere", "committing", "claiming", "opening",
+          "recovery", "logmending", "checkpointing", "rejoining", "behind", "membership",
+          "adopting", "descent", "labelling", "entry", "mending", "housekeeping")
 EXCLUDED_MAX = 0.01
 UNIT_TESTS = (*(f"tests/unit/{room}" for room in ROOMS), "tests/golden")
 VOLUME_TESTS = ("tests/unit/volume", "tests/unit/repair", "tests/crash/test_claims.py",

@@ -20,7 +20,7 @@ from ecfs.volume.locate import (
     unlock,
 )
 from ecfs.volume.membership import exchange_member
-from ecfs.volume.mending import mend_labels, mend_records
+from ecfs.volume.mending import find_bad, mend_labels, mend_records
 from ecfs.volume.opening import claimer_of
 from ecfs.volume.space import VolumeSpace
 from ecfs.volume.status import PoolStatus, TargetStatus
@@ -31,6 +31,6 @@ __all__ = [
     "Environment", "Freshness", "Host", "HostLock", "Located", "Mender", "OpenOptions",
     "PathMemory", "PoolMade", "PoolOrder", "PoolStatus", "Secret", "Sighting", "TargetStatus",
     "Tender", "Volume", "VolumeSpace", "box_keys", "claimer_of", "clear_leftovers", "create_pool",
-    "exchange_member", "label_mac", "look_everywhere", "mend_labels", "mend_records", "on_online",
-    "open_volume", "peek_pool", "pool_of", "unlock",
+    "exchange_member", "find_bad", "label_mac", "look_everywhere", "mend_labels", "mend_records",
+    "on_online", "open_volume", "peek_pool", "pool_of", "unlock",
 ]

@@ -41,6 +41,8 @@ class RecordWriter:
         self._allocated: dict[bytes, int] = {}
         self.offset = 0
         self.missed: tuple[bytes, ...] = ()
+        self.left_out: set[bytes] = set()
+        """Members that are here for their shards only: for records they are away."""
 
     def change_members(self, *groups: tuple[bytes, ...]) -> None:
         """From the next record on each of `groups` needs its quorum: old and new members while one
@@ -119,6 +121,11 @@ class RecordWriter:
             return None
         return next(iter(fences.values()))
 
+    async def holds_quorum(self) -> bool:
+        """Whether a quorum of members that answer now shows no claim but ours."""
+        done = await self._on_members(self.check_claims)
+        return self._has_quorum({member for member, fence in done.items() if fence is None})
+
     def later_claim(self, target: Target) -> Fenced | None:
         """Fenced by an authentic claim of a later epoch. One of our own epoch that is not ours is a
         loser's, for we have a quorum of them: that one may be overwritten."""
@@ -176,7 +183,8 @@ class RecordWriter:
 
     def _online(self) -> list[Member]:
         return [member for target_id in self._members
-                if (member := self._fleet.get(target_id)) is not None and member.online]
+                if (member := self._fleet.get(target_id)) is not None and member.online
+                and target_id not in self.left_out]
 
     def _done(self, asked: Sequence[Member],
               results: Sequence[Fenced | TargetError | None]) -> dict[bytes, Fenced | None]:

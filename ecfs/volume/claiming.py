@@ -88,6 +88,27 @@ def is_claimed_after(target: Target, epoch: int, keys: BoxKeys) -> bool:
     return False
 
 
+def read_claims(target: Target, epochs: list[int],
+                keys: BoxKeys) -> tuple[list[Claim], list[tuple[EventKind, str]]]:
+    """The newest claims on a target that are authentic, and what is to be told of those that are
+    not or cannot be read. Runs in its lane."""
+    claims: list[Claim] = []
+    bad: list[tuple[EventKind, str]] = []
+    for epoch in epochs[:CLAIMS_LOOKED_AT_MAX]:
+        data = b""
+        try:
+            data = target.read(claim_name(epoch), 0, BLOCK_LEN)
+            claims.append(decode_claim(data, keys, epoch))
+        except Damage as damage:
+            bad.append((bad_claim_kind(data), f"{target.path}: {claim_name(epoch)}: {damage}"))
+        except TargetError as error:
+            if error.fault not in (Fault.MISSING, Fault.UNSAFE, Fault.IO):
+                raise
+            if error.fault is not Fault.MISSING:
+                bad.append((EventKind.READ_FAILED, str(error)))
+    return claims, bad
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimView:
     """Claims as targets show them. `epoch_max` counts every name, authentic or not."""
@@ -144,22 +165,9 @@ class Claimer:
         """Runs in the target's lane."""
         names = target.list_names()
         epochs = epochs_among(names, CLAIM_PATTERN)
-        claims: list[Claim] = []
-        for epoch in epochs[:CLAIMS_LOOKED_AT_MAX]:
-            data = b""
-            try:
-                data = target.read(claim_name(epoch), 0, BLOCK_LEN)
-                claims.append(decode_claim(data, self.keys, epoch))
-            except Damage as damage:
-                self.journal.record(Event(bad_claim_kind(data),
-                                          f"{target.path}: {claim_name(epoch)}: {damage}",
-                                          target=self.fleet.id_of(target)))
-            except TargetError as error:
-                if error.fault not in (Fault.MISSING, Fault.UNSAFE, Fault.IO):
-                    raise
-                if error.fault is not Fault.MISSING:
-                    self.journal.record(Event(EventKind.READ_FAILED, str(error),
-                                              target=self.fleet.id_of(target)))
+        claims, bad = read_claims(target, epochs, self.keys)
+        for kind, message in bad:
+            self.journal.record(Event(kind, message, target=self.fleet.id_of(target)))
         beat = 0
         if claims:
             try:

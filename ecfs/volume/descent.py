@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 from ecfs.base.errors import Forked, RolledBack, UnknownFormat
-from ecfs.formats import Label
+from ecfs.formats import Label, Root
 from ecfs.metadata import ContentTables
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.volume.anchor import Anchor
@@ -25,6 +25,27 @@ def check_downgrade(label: Label, anchor: Anchor) -> None:
             anchor.data, anchor.parity) or label.commitment.hex() != anchor.commitment:
         raise UnknownFormat("version, geometry or key of the pool are not those that this client "
                             "has seen before; it will not go below them")
+
+
+def check_slots(label: Label, root: Root, journal: Journal, *, accept_rollback: bool) -> str:
+    """Why nothing may be written: the newest label here has key slots from before the newest
+    checkpoint, so each target here is older or shows old slots once more. The next checkpoint would
+    make those the newest ones. Empty where that is accepted, or is not so.
+
+    Whoever changes slots writes them to the labels of a quorum before a root counts them.
+    """
+    if label.slots_generation >= root.slots_generation:
+        return ""
+    found = (f"the labels here hold key slots of generation {label.slots_generation}, the newest "
+             f"checkpoint knows {root.slots_generation}")
+    reason = "" if accept_rollback else (
+        f"{found}: bring back the targets with the newest labels; to go on with these slots, mount "
+        "with -o accept_rollback")
+    journal.record(Event(
+        EventKind.ROLLBACK_ACCEPTED if accept_rollback else EventKind.ROLLBACK_REFUSED,
+        reason or f"accepted by --accept-rollback: {found}",
+        expected=str(root.slots_generation), got=str(label.slots_generation)))
+    return reason
 
 
 def check_descent(chain: Chain, tables: ContentTables, anchor: Anchor) -> None:

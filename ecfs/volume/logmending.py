@@ -53,7 +53,7 @@ class LogMender:
         """Give every one of `members` that is there the claim and all records from `start` on.
 
         (how many were bad or absent, how many of them are right now). Records keep their bytes and
-        their place.
+        their place. What a target lacks that another writer has claimed never counted there.
         """
         bad = mended = 0
         view = await read_log(self.fleet, members, self.keys, epoch=start.epoch,
@@ -64,10 +64,10 @@ class LogMender:
                 continue
             patches = await self._patches(view, needed, member)
             claim_bad = await self._mend_claim(member)
-            bad += len(patches) + claim_bad
-            if patches and await self._apply(member, patches):
-                mended += len(patches)
-            mended += claim_bad
+            bad, mended = bad + claim_bad, mended + claim_bad
+            done = await self._apply(member, patches) if patches else None
+            if done is not None:
+                bad, mended = bad + len(patches), mended + done
         return bad, mended
 
     async def secure(self, groups: Groups, quorum: int, start: CheckpointPointer, chain: Chain,
@@ -157,7 +157,8 @@ class LogMender:
                 return data
         return None
 
-    async def _apply(self, member: Member, patches: list[_Patch]) -> bool:
+    async def _apply(self, member: Member, patches: list[_Patch]) -> int | None:
+        """How many of them are right now; None for a target of another writer, or one that went."""
         def write(target: Target) -> None:
             self._check_free(target)
             for patch in patches:
@@ -172,13 +173,14 @@ class LogMender:
         try:
             await member.lane.run(partial(write, member.target), deadline_s=TARGET_SYNC_DEADLINE_S)
         except TargetError as error:
-            if error.fault is not Fault.AWAY:
-                self.journal.record(Event(EventKind.WRITE_FAILED, str(error), target=member.id))
-            return False
+            if error.fault is Fault.AWAY:
+                return None
+            self.journal.record(Event(EventKind.WRITE_FAILED, str(error), target=member.id))
+            return 0
         self.journal.record(Event(
             EventKind.REPAIRED, f"{len(patches)} commit records on {member.path} were put right",
             target=member.id))
-        return True
+        return len(patches)
 
     async def _mend_claim(self, member: Member) -> bool:
         """The claim of this epoch is ours to put back, byte for byte; whether it was wrong. What

@@ -4,9 +4,18 @@ from functools import partial
 
 from ecfs.base.errors import Damage, Fault, TargetError, UnknownFormat
 from ecfs.base.limits import LABEL_LEN_MAX
-from ecfs.formats import check_label, decode_label, encode_label, labels_among
+from ecfs.formats import (
+    CLAIM_PATTERN,
+    check_label,
+    claim_name,
+    decode_label,
+    encode_label,
+    epochs_among,
+    labels_among,
+)
 from ecfs.observe import Event, EventKind
 from ecfs.targets import Target
+from ecfs.volume.claiming import CLAIMS_LOOKED_AT_MAX, box_keys, read_claims
 from ecfs.volume.everywhere import on_online
 from ecfs.volume.labelling import LABELS_KEPT
 from ecfs.volume.locate import LabelMac, label_mac
@@ -44,6 +53,31 @@ async def mend_labels(volume: Volume) -> tuple[int, int]:
     held = await volume.labeller.write(None)
     await on_online(volume.fleet, partial(_remove_junk, mac))
     return len(bad), len(held & set(bad))
+
+
+async def find_bad(volume: Volume) -> int:
+    """Tell of labels and claims that are bad, for a mount that may not mend them: how many targets
+    have some. One that does not answer is not known to have any."""
+    opened = volume.opened
+    mac, keys = label_mac(opened.master), box_keys(opened.master, volume.pool_id, "claim")
+
+    def look(target: Target) -> tuple[set[bytes], list[tuple[EventKind, str]]]:
+        epochs = epochs_among(target.list_names(), CLAIM_PATTERN)
+        for epoch in epochs[:CLAIMS_LOOKED_AT_MAX]:
+            target.forget(claim_name(epoch))
+        return _labelled_as(mac, target), read_claims(target, epochs, keys)[1]
+
+    bad_count = 0
+    for target_id, result in (await on_online(volume.fleet, look)).items():
+        if isinstance(result, TargetError):
+            continue
+        named, events = result
+        if named != {target_id}:
+            events.append((EventKind.LABEL_BAD, "label is rotten"))
+        for kind, message in events:
+            volume.journal.record(Event(kind, message, target=target_id))
+        bad_count += any(kind is not EventKind.RECORD_TORN for kind, _ in events)
+    return bad_count
 
 
 def _labelled_as(mac: LabelMac, target: Target) -> set[bytes]:

@@ -17,11 +17,7 @@ from ecfs.base.errors import (
 )
 from ecfs.base.units import BLOCK_LEN, NS_PER_S
 from ecfs.erasure import Geometry, metadata_geometry
-from ecfs.formats import (
-    CheckpointPointer,
-    TargetEntry,
-    check_known,
-)
+from ecfs.formats import CheckpointPointer, TargetEntry, check_known
 from ecfs.metadata import MAIN_NAME, ContentTables, Database, PageStore, PageVfs
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Identity, Member, MemberState, StripeStore
@@ -31,7 +27,7 @@ from ecfs.volume.anchor import AnchorFile, PathMemory
 from ecfs.volume.auditing import compare_audit, note_audit
 from ecfs.volume.claiming import Claimer, HostLock, box_keys, is_claimed_after
 from ecfs.volume.committing import Tip
-from ecfs.volume.descent import check_downgrade, prove_fresh
+from ecfs.volume.descent import check_downgrade, check_slots, prove_fresh
 from ecfs.volume.environment import Environment, OpenOptions, Secret
 from ecfs.volume.locate import Located, look_everywhere, require, unlock
 from ecfs.volume.opened import Opened
@@ -396,3 +392,6 @@ def _prove_fresh(opened: Opened, options: OpenOptions) -> None:
         chain, ContentTables(opened.database), anchor, opened.journal,
         has_quorum=len(opened.view.read) >= opened.quorum.recover,
         accept_rollback=options.accept_rollback)
+    old = check_slots(opened.label, chain.root, opened.journal,
+                      accept_rollback=options.accept_rollback)
+    opened.read_only = opened.read_only or old

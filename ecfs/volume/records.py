@@ -1,44 +1,30 @@
 """Commit records on targets: finding them, and appending them to a quorum.
 
 All members hold the same records at the same offsets of `commits.<epoch>`; a member that missed one
-has a hole there. A reader believes nothing but what opens, and scans past what does not.
+has a hole there. A reader believes nothing but what opens, and scans past what does not
+(`recordscan`).
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from ecfs.base.errors import Damage, Fault, TargetError
+from ecfs.base.errors import Damage, TargetError
 from ecfs.base.limits import (
-    COMMIT_RECORD_LEN_MAX,
     TARGET_DEADLINE_S,
     TARGET_SYNC_DEADLINE_S,
 )
-from ecfs.base.units import BLOCK_LEN, MIB
+from ecfs.base.units import BLOCK_LEN
 from ecfs.formats import (
-    COMMIT,
-    COMMITS_PATTERN,
     BoxKeys,
     Commit,
     commits_name,
     decode_commit,
-    epochs_among,
-    peek_box,
-    record_hash,
 )
 from ecfs.stripes import Fleet, Member, run_jobs
-from ecfs.targets import Target
-from ecfs.volume.recordfiles import (
-    next_block,
-    read_past_errors,
-)
+from ecfs.volume.recordscan import Box, scan_member
 
-SCAN_LEN_MAX = 512 * MIB
-SCAN_CHUNK_LEN = 4 * MIB
-SCAN_KEPT_LEN_MAX = 128 * MIB
-EPOCHS_READ_MAX = 64
-UNREADABLE_BLOCKS_MAX = 256
-
+CLAIMS_CHECKED_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,33 +49,6 @@ class LogView:
     read: set[bytes] = field(default_factory=set)
 
 
-@dataclass(frozen=True, slots=True)
-class _Box:
-    """Something that looks like a record. `data` is kept for one member only, to bound memory."""
-
-    epoch: int
-    offset: int
-    length: int
-    hash: bytes
-    data: bytes | None
-
-
-@dataclass(slots=True)
-class _Scan:
-    """Raw result of one member: what looks like records, and (epoch, offset) of what is bad."""
-
-    boxes: list[_Box] = field(default_factory=list)
-    bad: list[tuple[int, int]] = field(default_factory=list)
-    epochs: list[int] = field(default_factory=list)
-    kept_len: int = 0
-
-    def take(self, epoch: int, offset: int, data: bytes, *, keep: bool) -> None:
-        """Note what looks like a record; past SCAN_KEPT_LEN_MAX it is to be read again."""
-        kept = data if keep and self.kept_len + len(data) <= SCAN_KEPT_LEN_MAX else None
-        self.kept_len += 0 if kept is None else len(kept)
-        self.boxes.append(_Box(epoch, offset, len(data), record_hash(data), kept))
-
-
 async def read_log(fleet: Fleet, members: Iterable[bytes], keys: BoxKeys, *, epoch: int,
                    offset: int) -> LogView:
     """READ: everything from `offset` of `commits.<epoch>` on, and all later epochs, of all members.
@@ -101,9 +60,10 @@ async def read_log(fleet: Fleet, members: Iterable[bytes], keys: BoxKeys, *, epo
     for number, member in enumerate(asked):
         assert member.target is not None and member.lane is not None
         jobs.append((member.lane,
-                     partial(_scan_member, member.target, epoch, offset, number == 0)))
+                     partial(scan_member, member.target, epoch, offset, number == 0)))
     by_hash: dict[bytes, tuple[int, int]] = {}
     places: dict[tuple[int, int], dict[int, set[bytes]]] = {}
+    bad: list[tuple[bytes, int, int]] = []
     for member, result in zip(asked, await run_jobs(jobs, TARGET_SYNC_DEADLINE_S), strict=True):
         if isinstance(result, TargetError):
             fleet.mark_away(member.id, str(result))
@@ -121,14 +81,29 @@ async def read_log(fleet: Fleet, members: Iterable[bytes], keys: BoxKeys, *, epo
                 break
             if key is None or key[0] != box.epoch:
                 # Every block of it: each is to be zeros again.
-                view.bad += [(member.id, box.epoch, at) for at in range(
+                bad += [(member.id, box.epoch, at) for at in range(
                     box.offset, box.offset + box.length, BLOCK_LEN)]
                 continue
             by_hash[box.hash] = key
             places.setdefault(key, {}).setdefault(box.offset, set()).add(member.id)
     for key in sorted(places):
         _settle_place(view, key, places[key])
+    view.bad += _not_held(view, bad)
     return view
+
+
+def _not_held(view: LogView, bad: list[tuple[bytes, int, int]]) -> list[tuple[bytes, int, int]]:
+    """Blocks of what does not open, each once, without those of good records of the same member:
+    a header with a wrong length reaches over the records behind it."""
+    left = dict.fromkeys(bad)
+    for known in view.bad:
+        left.pop(known, None)
+    suspects = {member for member, _, _ in bad}
+    for (epoch, seq), found in view.records.items():
+        for member in view.holders[epoch, seq] & suspects:
+            for at in range(found.offset, found.offset + found.length, BLOCK_LEN):
+                left.pop((member, epoch, at), None)
+    return list(left)
 
 
 def _settle_place(view: LogView, key: tuple[int, int], members_at: dict[int, set[bytes]]) -> None:
@@ -141,13 +116,15 @@ def _settle_place(view: LogView, key: tuple[int, int], members_at: dict[int, set
     view.holders[key] = members_at.pop(offset)
     epoch, end = key[0], offset + found.length
     view.ends[epoch] = max(view.ends.get(epoch, 0), end)
+    # A copy that a holder has elsewhere is bad as well, unless it is that one which may be good.
+    most = all(len(members) < len(view.holders[key]) for members in members_at.values())
     view.bad += [(member, epoch, at) for begin, members in members_at.items()
                  for at in range(begin, begin + found.length, BLOCK_LEN)
-                 for member in members - view.holders[key]]
+                 for member in (members if most else members - view.holders[key])]
 
 
 async def _open_box_of(view: LogView, keys: BoxKeys, member: Member,
-                       box: _Box) -> tuple[int, int] | None:
+                       box: Box) -> tuple[int, int] | None:
     """Open a record that no member before had; None when it is not authentic or misplaced.
     TargetError when it cannot be read again, which says nothing of it."""
     data = box.data
@@ -165,64 +142,3 @@ async def _open_box_of(view: LogView, keys: BoxKeys, member: Member,
         return None
     view.records[key] = Found(commit, box.hash, box.offset, box.length)
     return key
-
-
-def _scan_member(target: Target, epoch: int, offset: int, keep: bool) -> _Scan:
-    """Runs in the target's lane. Bounded by `SCAN_LEN_MAX` over all files."""
-    scan = _Scan()
-    scan.epochs = epochs_among(target.list_names(), COMMITS_PATTERN)
-    budget = SCAN_LEN_MAX
-    wanted = sorted(found for found in scan.epochs if found >= epoch)[:EPOCHS_READ_MAX]
-    for found in wanted:
-        start = offset if found == epoch else 0
-        try:
-            budget -= _scan_file(target, found, start, budget, scan, keep)
-        except TargetError as error:
-            if error.fault not in (Fault.MISSING, Fault.UNSAFE, Fault.IO):
-                raise
-            scan.bad.append((found, start))
-    return scan
-
-
-def _scan_file(target: Target, epoch: int, start: int, budget: int, scan: _Scan,
-               keep: bool) -> int:
-    name = commits_name(epoch)
-    target.forget(name)
-    at = start
-    window, window_at = b"", at
-    zeros = bytes(BLOCK_LEN)
-    end: int | None = None
-    while at - start < budget:
-        if at - window_at + BLOCK_LEN > len(window):
-            read = read_past_errors(target, name, at, SCAN_CHUNK_LEN)
-            if read is None and len(scan.bad) < UNREADABLE_BLOCKS_MAX:
-                scan.bad.append((epoch, at))
-                at += BLOCK_LEN
-                window, window_at = b"", at
-                continue
-            window, window_at = read or b"", at
-            if not window:
-                break
-        inside = at - window_at
-        block = window[inside : inside + BLOCK_LEN]
-        if block == zeros:
-            at = next_block(window, window_at, inside)
-            continue
-        try:
-            length = peek_box(COMMIT, block).length
-        except Damage:
-            scan.bad.append((epoch, at))
-            at += BLOCK_LEN
-            continue
-        data = window[inside : inside + length]
-        if len(data) < length and (end is None or at + length <= end):
-            data = target.read(name, at, min(length, COMMIT_RECORD_LEN_MAX))
-            # A file that ends here is not read to its end again for every block before it.
-            end = at + len(data) if len(data) < length else end
-        if len(data) == length:
-            scan.take(epoch, at, data, keep=keep)
-            at += length
-        else:
-            scan.bad.append((epoch, at))
-            at += BLOCK_LEN
-    return at - start

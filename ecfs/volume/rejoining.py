@@ -3,12 +3,15 @@
 Each record is held by a quorum of its own, so a member that returns needs no old records: it takes
 the claim, an empty record file, and counts for what is written from then on. What it missed of
 stripes is re-created by the mender.
+
+One with another writer's later claim is taken in for its shards, while a quorum of the others
+shows none but ours. For records it stays away, so the protocol sees nothing of it: who made that
+claim may have died, or be about to get its quorum. Nobody can tell, so it is never overwritten.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from ecfs.base.errors import Damage, Fault, Fenced, TargetError
+from ecfs.base.errors import Damage, Fault, TargetError
 from ecfs.base.limits import TARGET_DEADLINE_S, TARGET_SYNC_DEADLINE_S
 from ecfs.base.units import BLOCK_LEN
 from ecfs.formats import check_label, claim_name, commits_name
@@ -16,6 +19,7 @@ from ecfs.keys import MasterKey
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member, MemberState
 from ecfs.targets import AnyLane, Target
+from ecfs.volume.appending import RecordWriter
 from ecfs.volume.environment import Environment
 from ecfs.volume.locate import Sighting, label_mac, look_at
 
@@ -31,7 +35,7 @@ class Rejoiner:
     pool_id: bytes
     epoch: int
     claim: bytes
-    fenced: Callable[[Target], Fenced | None]
+    writer: RecordWriter
     lane: AnyLane
 
     async def probe(self) -> list[Member]:
@@ -56,7 +60,11 @@ class Rejoiner:
             return False
         lane = self.environment.open_lane(member.name)
         try:
-            await lane.run(self._prepare, target, deadline_s=TARGET_SYNC_DEADLINE_S)
+            fenced = await lane.run(self.writer.later_claim, target, deadline_s=TARGET_DEADLINE_S)
+            if fenced is None:
+                await lane.run(self._prepare, target, deadline_s=TARGET_SYNC_DEADLINE_S)
+            elif not await self.writer.holds_quorum():
+                raise TargetError(Fault.AWAY, f"{target.path}: {fenced}")
         except TargetError as error:
             member.reason = str(error)
             lane.close(timeout=0.0)
@@ -67,9 +75,13 @@ class Rejoiner:
         if member.target is not None:
             member.target.close()
         member.target, member.lane = target, lane
+        left_out = self.writer.left_out
+        (left_out.discard if fenced is None else left_out.add)(member.id)
         self.fleet.mark_online(member)
+        note = "" if fenced is None else (", but another writer has claimed it, in vain so far: it "
+                                          "takes no commits before the next mount")
         self.journal.record(Event(EventKind.TARGET_BACK,
-                                  f"target {member.name} ({member.path}) is back",
+                                  f"target {member.name} ({member.path}) is back{note}",
                                   target=member.id))
         return True
 
@@ -84,11 +96,8 @@ class Rejoiner:
         return False
 
     def _prepare(self, target: Target) -> None:
-        """REJOIN: the claim and the record file of this epoch. Runs in the target's lane. AWAY when
-        a later writer has claimed the target. Its claim of our own epoch may be a loser's."""
-        fenced = self.fenced(target)
-        if fenced is not None:
-            raise TargetError(Fault.AWAY, f"{target.path}: {fenced}")
+        """REJOIN: the claim and the record file of this epoch. Runs in the target's lane. Another's
+        claim of our own epoch is a loser's, for we have a quorum of those."""
         try:
             target.create(claim_name(self.epoch), self.claim)
         except TargetError as error:

@@ -217,7 +217,7 @@ class Volume:
             chunks=opened.chunks, next_stripe=opened.next_stripe)
         self.rejoiner = Rejoiner(
             self.fleet, self.environment, self.journal, opened.master, self.pool_id, opened.epoch,
-            opened.claim, writer.later_claim, self.environment.open_lane("probe"))
+            opened.claim, writer, self.environment.open_lane("probe"))
         self.writer, self.committer = writer, committer
         self.store.is_fenced = lambda target: writer.check_claims(target) is not None
 

@@ -54,12 +54,12 @@ from ecfs.volume import Environment, Host, Secret, unlock
 from ecfs.volume.appending import CLAIMS_CHECKED_MAX, RecordWriter
 from ecfs.volume.locate import LABELS_TRIED_MAX, Sighting, look_at
 from ecfs.volume.opening import EPOCH_JUMP_MAX
-from ecfs.volume.records import (
+from ecfs.volume.records import read_log
+from ecfs.volume.recordscan import (
     EPOCHS_READ_MAX,
     SCAN_CHUNK_LEN,
     SCAN_KEPT_LEN_MAX,
     SCAN_LEN_MAX,
-    read_log,
 )
 from tests.unit.stripes.simulated import TrioClock
 from tests.unit.volume.simulated import Pool
@@ -284,6 +284,19 @@ async def test_records_that_claim_to_be_long_are_not_read_again_and_again() -> N
         view = await read_log(fleet_of(target), [ID], box_keys("commit"), epoch=EPOCH, offset=0)
     assert len(view.bad) == 800
     assert target.read_len <= 4 * 800 * BLOCK_LEN
+
+
+async def test_forged_records_in_forged_records_are_looked_through_so_far_and_no_further() -> None:
+    """Each block begins a record of 4 MiB, which are all there: what lies in two counts twice."""
+    header = golden("commit-delta")[:12] + (4 * MIB).to_bytes(4, "big")
+    target = Counting()
+    target.create(commits_name(EPOCH), header.ljust(BLOCK_LEN, b"\1") * (16 * MIB // BLOCK_LEN))
+    # Measured: 0.3 s; all of it would be 12 GiB to hash and to open.
+    with cpu_within(15):
+        view = await read_log(fleet_of(target), [ID], box_keys("commit"), epoch=EPOCH, offset=0)
+    assert not view.records
+    assert [at for _, _, at in view.bad] == list(range(0, len(view.bad) * BLOCK_LEN, BLOCK_LEN))
+    assert target.read_len <= 2 * SCAN_LEN_MAX
 
 
 async def test_forged_records_take_bounded_memory_and_time() -> None:

@@ -4,14 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from ecfs.base.errors import Damage
+from ecfs.base.errors import Damage, Fault, TargetError
 from ecfs.erasure import Geometry
-from ecfs.formats import KIND_CONTENT
+from ecfs.formats import KIND_CONTENT, column_name
 from ecfs.observe import EventKind
 from ecfs.repair import scrub
-from ecfs.repair.mending import mend_stripe
+from ecfs.repair.mending import is_column_bad, mend_stripe
 from ecfs.repair.walking import segments_of
+from ecfs.targets import FaultyTarget, MemoryTarget
 from ecfs.testing.pools import Ground, columns_of, live_columns
+from ecfs.volume import OpenOptions
 
 
 async def test_what_a_crash_left_behind_a_segment_accuses_nobody(tmp_path: Path) -> None:
@@ -55,3 +57,45 @@ async def test_a_segment_that_is_given_back_meanwhile_is_nobodys_fault(tmp_path:
                 await mend_stripe(volume.store, ref)
         assert volume.journal.count(EventKind.SHARD_MISSING) == 0
         assert (await scrub(volume)).bad_count == 0
+
+
+async def test_wrong_headers_are_told_of_where_nothing_may_be_mended(tmp_path: Path) -> None:
+    """Not of a target that lacks the column, nor of one that may never have got the header."""
+    ground = Ground(tmp_path, geometry=Geometry(2, 1), targets_count=3)
+    await ground.create()
+    async with ground.open() as opening:
+        await opening.shell.write(b"file", b"x" * 100_000)
+    async with ground.open(OpenOptions(read_only=True)) as opening:
+        volume = opening.volume
+        assert (await scrub(volume)).bad_count == 0
+        [(entry, _, _)] = [found for found in segments_of(volume) if found[1] == KIND_CONTENT]
+        columns = [Path(ground.paths[number], column_name(entry.epoch, entry.id))
+                   for number in range(3)]
+        ids = [next(member.id for member in volume.fleet if member.path == path)
+               for path in ground.paths]
+        for column in columns[:2]:
+            with column.open("r+b") as file:
+                file.seek(30)
+                file.write(b"rot")
+        before = columns[0].read_bytes()
+        volume.fleet[ids[1]].behind = True
+        report = await scrub(volume)
+        assert (report.bad_count, report.mended_count) == (1, 0)
+        assert [event.target for event in volume.journal.recent(100)
+                if event.kind is EventKind.HEADER_BAD] == [ids[0]]
+        assert columns[0].read_bytes() == before
+
+
+@pytest.mark.parametrize(("fault", "bad"), [
+    (None, False), (Fault.MISSING, False), (Fault.UNSAFE, True), (Fault.IO, True),
+    (Fault.TIMEOUT, None)])
+def test_what_is_known_of_a_header_that_cannot_be_read(fault: Fault | None,
+                                                       bad: bool | None) -> None:
+    memory = MemoryTarget()
+    memory.create("column", b"header and more")
+    target = FaultyTarget(memory, lambda number, method, name, offset: fault)
+    if bad is None:
+        with pytest.raises(TargetError):
+            is_column_bad(target, "column", b"header")
+    else:
+        assert is_column_bad(target, "column", b"header") is bad

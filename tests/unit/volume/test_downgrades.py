@@ -6,12 +6,21 @@ from typing import Any
 
 import pytest
 
-from ecfs.base.errors import Forked, Refusal, RolledBack, UnknownFormat
+from ecfs.base.errors import Forked, ReadOnly, Refusal, RolledBack, UnknownFormat
 from ecfs.base.units import KIB
-from ecfs.formats import NO_PARENT, Commit, Label, Root
+from ecfs.formats import (
+    NO_PARENT,
+    Commit,
+    Label,
+    Root,
+    decode_label,
+    encode_label,
+    labels_among,
+)
 from ecfs.metadata import ContentTables, Database
+from ecfs.observe import EventKind
 from ecfs.testing.quick import remember_keys
-from ecfs.volume import OpenOptions
+from ecfs.volume import OpenOptions, label_mac
 from ecfs.volume.anchor import Anchor, AnchorFile
 from ecfs.volume.descent import check_descent, check_downgrade
 from ecfs.volume.records import Found
@@ -89,6 +98,58 @@ def test_nothing_sinks_below_what_was_seen(changes: dict[str, Any]) -> None:
 
 def test_a_later_version_is_no_downgrade() -> None:
     check_downgrade(replace(LABEL, version=2), anchor_at(1))
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+async def test_old_key_slots_put_back_on_all_targets_are_not_made_the_newest(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_only: bool) -> None:
+    """THREATS 34. Nothing changes slots yet: labels and root are made to say that something did."""
+    remember_keys(monkeypatch)
+    monkeypatch.setattr("ecfs.volume.appending.COMMIT_PREALLOCATE_LEN", 64 * KIB)
+    disks = MemoryDisks()
+    ground = memory_ground(tmp_path / "pool", disks)
+    await ground.create()
+    async with ground.open() as opening:
+        volume = opening.volume
+        await opening.shell.write(b"kept", b"k" * 5000)
+        volume.labeller.change(replace(volume.labeller.label, slots_generation=2))
+        await volume.checkpoint()
+        assert volume.read_only == ""
+        mac = label_mac(volume.opened.master)
+
+    def show(*numbers: int, generation: int) -> None:
+        """Authentic labels with the slots of that generation."""
+        for number in numbers:
+            memory = disks.targets[ground.paths[number]]
+            for _, _, name in labels_among(memory.list_names()):
+                label = decode_label(memory.read(name, 0, 1 << 20)).label
+                memory.replace(name, encode_label(
+                    replace(label, slots_generation=generation), mac))
+
+    show(*range(6), generation=1)
+    before = {path: labels_among(memory.list_names()) for path, memory in disks.targets.items()}
+    async with ground.open(OpenOptions(read_only=read_only)) as opening:
+        assert await opening.shell.read(b"kept") == b"k" * 5000
+        assert ("mounted read-only" if read_only else "key slots") in opening.volume.read_only
+        assert opening.volume.journal.count(EventKind.ROLLBACK_REFUSED) == 1
+        with pytest.raises(ReadOnly):
+            await opening.shell.write(b"more", b"m")
+    assert before == {path: labels_among(memory.list_names())
+                      for path, memory in disks.targets.items()}
+    async with ground.open(OpenOptions(accept_rollback=True)) as opening:
+        assert opening.volume.journal.count(EventKind.ROLLBACK_ACCEPTED) == 1
+        await opening.shell.write(b"more", b"m")
+        await opening.volume.checkpoint()
+    async with ground.open() as opening:
+        assert opening.volume.read_only == ""
+    # Slots that no root counts yet are those of a change that was cut short after the labels.
+    show(*range(6), generation=3)
+    async with ground.open() as opening:
+        assert opening.volume.read_only == ""
+        await opening.volume.checkpoint()
+    show(*range(6), generation=2)
+    async with ground.open() as opening:
+        assert "generation 2" in opening.volume.read_only
 
 
 def test_an_anchor_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> None:

@@ -6,13 +6,14 @@ import pytest
 
 from ecfs.base.errors import Fault, NotAPool
 from ecfs.base.units import KIB
-from ecfs.formats import decode_label, label_name, labels_among
+from ecfs.formats import claim_name, decode_label, label_name, labels_among
 from ecfs.observe import EventKind
+from ecfs.repair import scrub
 from ecfs.targets import FaultyTarget, MemoryTarget, Outcome
 from ecfs.testing.pools import Ground
 from ecfs.testing.quick import remember_keys
 from ecfs.volume import OpenOptions, peek_pool
-from ecfs.volume.mending import mend_labels, mend_records
+from ecfs.volume.mending import find_bad, mend_labels, mend_records
 from tests.crash.world import MemoryDisks, memory_ground
 
 
@@ -160,3 +161,41 @@ async def test_a_target_whose_newest_label_is_gone_gets_it_again(bench: Bench) -
         assert await mend_labels(opening.volume) == (0, 0)
         assert opening.volume.journal.count(EventKind.LABEL_BAD) == 0
         assert bench.labels(0)[0] == bench.labels(1)[0]
+
+
+async def test_what_is_bad_is_told_of_where_nothing_may_be_mended(bench: Bench) -> None:
+    """Labels and claims, which a mount that may not write does not look at otherwise. What is cut
+    off is what a crash leaves, and a target that does not answer has nothing bad that is known."""
+    async with bench.ground.open() as opening:
+        claim = claim_name(opening.volume.opened.epoch)
+    padded, forged, cut, slow = (bench.disk(number) for number in range(4))
+    name = bench.labels(0)[0]
+    padded.write(name, padded.size(name) - 1, [b"\1"])
+    forged.write(claim, 100, [b"rot"])
+    cut.truncate(claim, 100)
+    slow.write(bench.labels(3)[0], 300, [b"rot"])
+    async with bench.ground.open(OpenOptions(read_only=True)) as opening:
+        volume = opening.volume
+        events = [(event.kind, event.target) for event in volume.journal.recent(100)
+                  if event.kind is not EventKind.MOUNTED]
+        ids = [next(member.id for member in volume.fleet if member.path == path)
+               for path in bench.ground.paths]
+        assert events == [(EventKind.LABEL_BAD, ids[3])]
+        files = [bench.disk(number).files() for number in range(6)]
+
+        def fails(number: int, fault: Fault, prefix: str) -> None:
+            target = volume.fleet[ids[number]].target
+            assert target is not None
+            volume.fleet[ids[number]].target = FaultyTarget(target, lambda _, method, name, at: (
+                fault if method == "read" and name.startswith(prefix) else None))
+
+        fails(3, Fault.TIMEOUT, "label")
+        fails(4, Fault.IO, claim)
+        assert await find_bad(volume) == 3
+        told = [(event.kind, event.target) for event in volume.journal.recent(4)]
+        assert told == [
+            (EventKind.LABEL_BAD, ids[0]), (EventKind.CLAIM_BAD, ids[1]),
+            (EventKind.RECORD_TORN, ids[2]), (EventKind.READ_FAILED, ids[4])]
+        assert files == [bench.disk(number).files() for number in range(6)]
+        report = await scrub(volume)
+        assert (report.bad_count, report.mended_count) == (3, 0)

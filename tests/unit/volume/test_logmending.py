@@ -2,7 +2,7 @@
 
 import pytest
 
-from ecfs.base.errors import Fault, Fenced, ReadOnly
+from ecfs.base.errors import Fault, Fenced, ReadOnly, TargetError
 from ecfs.base.units import BLOCK_LEN
 from ecfs.erasure import Geometry
 from ecfs.formats import (
@@ -117,6 +117,59 @@ async def test_bad_bodies_are_known_by_what_opens(members: Members) -> None:
     assert len(view.holders[EPOCH, 2]) == 5
 
 
+@pytest.mark.parametrize("blocks", [2, 3, 4])
+async def test_a_wrong_length_hides_nothing_behind_its_record(members: Members,
+                                                              blocks: int) -> None:
+    """The header of the second leads past the third and more. Nobody else has those."""
+    for number in range(1, 6):
+        members.world.memories[number].truncate(commits_name(EPOCH), 2 * BLOCK_LEN)
+    members.write(0, BLOCK_LEN + 12, (blocks * BLOCK_LEN).to_bytes(4, "big"))
+    view = await members.view()
+    assert sorted(seq for _, seq in view.records) == [1, 2, 3, 4, 5]
+    assert view.holders[EPOCH, 2] == set(members.world.ids[1:])
+    assert view.bad == [(members.world.ids[0], EPOCH, BLOCK_LEN)]
+    assert adopt(view, drop_tail=False) is not None
+    await members.mend()
+    assert all(members.file(number) == b"".join(members.records) for number in range(6))
+
+
+async def test_wrong_lengths_one_in_the_other(members: Members) -> None:
+    """Of all members the same three reach over the next ones, and past the end of the file."""
+    for number in range(6):
+        for bad, blocks in ((0, 4), (1, 4), (3, 4)):
+            members.write(number, bad * BLOCK_LEN + 12, (blocks * BLOCK_LEN).to_bytes(4, "big"))
+    view = await members.view()
+    assert sorted(seq for _, seq in view.records) == [3, 5]
+    assert sorted(view.bad) == sorted(
+        (member, EPOCH, at * BLOCK_LEN) for member in members.world.ids for at in (0, 1, 3))
+
+
+@pytest.mark.parametrize("fault", [Fault.IO, Fault.TIMEOUT])
+async def test_a_bad_sector_in_a_long_record_hides_nothing_behind_it(members: Members,
+                                                                     fault: Fault) -> None:
+    """A target that does not answer is another matter."""
+    members.make(6, record_hash(members.records[-1]), padding=300_000)
+    members.make(7, record_hash(members.records[-1]))
+    whole = b"".join(members.records)
+    for number in range(6):
+        members.write(number, 0, whole)
+    bad, long = 6 * BLOCK_LEN, len(members.records[5])
+
+    class BadSector(FaultyTarget):
+        def read(self, name: str, offset: int, length: int) -> bytes:
+            if name == commits_name(EPOCH) and offset <= bad < offset + length:
+                raise TargetError(fault if length == long else Fault.IO, "a bad sector")
+            return super().read(name, offset, length)
+
+    member = members.world.fleet[members.world.ids[2]]
+    assert member.target is not None
+    member.target = BadSector(member.target)
+    view = await members.view()
+    here = fault is Fault.IO
+    assert (member.id in view.read, member.id in view.holders[EPOCH, 7]) == (here, here)
+    assert member.id not in view.holders[EPOCH, 6]
+
+
 async def test_a_record_under_the_name_of_another_epoch_is_none(members: Members) -> None:
     """Spliced in from the epoch before: it would seem to lie where another record lies."""
     for memory in members.world.memories:
@@ -199,7 +252,7 @@ async def test_a_record_cut_off_at_the_end_is_bad(members: Members) -> None:
 
 async def test_long_records_across_windows(members: Members,
                                            monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ecfs.volume.records.SCAN_CHUNK_LEN", 2 * BLOCK_LEN)
+    monkeypatch.setattr("ecfs.volume.recordscan.SCAN_CHUNK_LEN", 2 * BLOCK_LEN)
     members.make(6, record_hash(members.records[-1]), padding=300_000)
     parent = record_hash(members.records[-1])
     at = 5 * BLOCK_LEN + 3 * 65536
@@ -214,7 +267,7 @@ async def test_long_records_across_windows(members: Members,
 
 async def test_what_is_read_of_one_member_is_bounded(members: Members,
                                                      monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ecfs.volume.records.SCAN_LEN_MAX", 3 * BLOCK_LEN)
+    monkeypatch.setattr("ecfs.volume.recordscan.SCAN_LEN_MAX", 3 * BLOCK_LEN)
     view = await members.view()
     assert sorted(seq for _, seq in view.records) == [1, 2, 3]
 
@@ -515,6 +568,19 @@ async def test_a_record_lies_where_the_one_before_it_ends(members: Members) -> N
     await members.secure()
     for number in range(6):
         assert members.file(number)[: 5 * BLOCK_LEN] == b"".join(members.records)
+
+
+async def test_a_copy_in_the_place_of_a_record_that_nobody_has_is_bad(members: Members) -> None:
+    """Also on a member that has that record where it belongs; for two copies on the only one that
+    has it nobody can tell which place is the right one."""
+    for number in range(6):
+        members.write(number, BLOCK_LEN, bytes(BLOCK_LEN))
+    members.write(2, BLOCK_LEN, members.records[3])
+    assert (await members.view()).bad == [(members.world.ids[2], EPOCH, BLOCK_LEN)]
+    for number in (0, 1, 3, 4, 5):
+        members.world.memories[number].truncate(commits_name(EPOCH), BLOCK_LEN)
+    view = await members.view()
+    assert view.holders[EPOCH, 4] == {members.world.ids[2]} and not view.bad
 
 
 async def test_a_record_that_cannot_be_read_again_is_not_taken_for_a_bad_one(

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from ecfs.base.errors import Fault, TargetError
+from ecfs.base.errors import Fault, ReadOnly, TargetError
 from ecfs.base.units import BLOCK_LEN, KIB
 from ecfs.formats import Claim, claim_name, commits_name, encode_claim, labels_among
+from ecfs.observe import EventKind
+from ecfs.repair import scrub
+from ecfs.repair.mending import catch_up
 from ecfs.stripes import Member, MemberState
 from ecfs.targets import FaultyTarget, Outcome, Target
 from ecfs.testing.pools import Opening
@@ -168,20 +171,85 @@ async def test_one_that_takes_no_claim_stays_away(bench: Bench,
         assert await bench.probe(opening) == [member]
 
 
-async def test_one_that_another_writer_has_claimed_meanwhile_stays_away(bench: Bench) -> None:
+def later_claim(opening: Opening) -> tuple[str, bytes]:
+    """That of a writer on another host, one epoch after ours."""
+    volume = opening.volume
+    claim = Claim(volume.opened.epoch + 1, b"l" * 16, "there", "boot", 1)
+    return claim_name(claim.epoch), encode_claim(
+        claim, box_keys(volume.opened.master, volume.pool_id, "claim"), bytes(32))
+
+
+async def test_one_that_another_writer_claimed_in_vain_is_taken_in_for_its_shards(
+        bench: Bench) -> None:
+    """Nobody can tell that this writer is dead: its claim stays, and no record goes there."""
+    async with bench.without(3) as (opening, member):
+        volume, disk = opening.volume, bench.disks.targets[member.path]
+        name, later = later_claim(opening)
+        disk.create(name, later)
+        records = commits_name(volume.opened.epoch)
+        before = disk.read(records, 0, disk.size(records))
+        await volume.tend()
+        assert member.online and member.id in volume.files.tables.behind()
+        [back] = [event for event in volume.journal.recent(100)
+                  if event.kind is EventKind.TARGET_BACK]
+        assert "before the next mount" in back.message
+        await catch_up(volume, member)
+        assert not member.behind
+        await opening.shell.write(b"after", b"a" * 200_000)
+        await volume.fsync(None)
+        assert volume.writer is not None and volume.writer.missed == (member.id,)
+        report = await scrub(volume)
+        assert (report.bad_count, report.mended_count, volume.read_only) == (0, 0, "")
+        # With two more away it makes no quorum of them, and fences nobody: they may come back.
+        others = [one for one in volume.fleet if one.path in bench.ground.paths[:2]]
+        for away in others:
+            bench.pulled.add(away.path)
+            volume.fleet.mark_away(away.id, "pulled")
+        await opening.shell.write(b"more", b"m")
+        with pytest.raises(ReadOnly):
+            await volume.fsync(None)
+        bench.pulled.clear()
+        assert await bench.probe(opening) == others
+        await volume.fsync(None)
+        assert disk.read(name, 0, BLOCK_LEN) == later
+        assert disk.read(records, 0, disk.size(records)) == before
+    async with bench.ground.open() as opening:
+        assert opening.volume.read_only == ""
+        assert await opening.shell.read(b"after") == b"a" * 200_000
+        assert opening.volume.writer is not None and not opening.volume.writer.missed
+
+
+async def test_one_whose_claim_in_vain_is_gone_counts_when_it_comes_back(bench: Bench) -> None:
+    async with bench.without(3) as (opening, member):
+        volume, disk = opening.volume, bench.disks.targets[member.path]
+        name, later = later_claim(opening)
+        disk.create(name, later)
+        assert await bench.probe(opening) == [member]
+        volume.fleet.mark_away(member.id, "pulled")
+        disk.remove(name)
+        assert await bench.probe(opening) == [member]
+        await opening.shell.write(b"after", b"a")
+        await volume.fsync(None)
+        assert volume.writer is not None and volume.writer.missed == ()
+
+
+async def test_one_that_another_writer_has_claimed_stays_away_where_that_one_may_have_the_pool(
+        bench: Bench) -> None:
     """And is not touched: what it lacks of ours that writer may have given back."""
     async with bench.without(3) as (opening, member):
         volume = opening.volume
         disk, epoch = bench.disks.targets[member.path], volume.opened.epoch
-        later = encode_claim(Claim(epoch + 1, b"l" * 16, "there", "boot", 1),
-                             box_keys(volume.opened.master, volume.pool_id, "claim"), bytes(32))
+        name, later = later_claim(opening)
         disk.remove(claim_name(epoch))
-        disk.create(claim_name(epoch + 1), later)
+        for number in (1, 2, 3):
+            bench.disks.targets[bench.ground.paths[number]].create(name, later)
         assert await bench.probe(opening) == []
         assert not member.online and "there has claimed the pool" in member.reason
         assert claim_name(epoch) not in disk.list_names()
-        disk.remove(claim_name(epoch + 1))
+        bench.disks.targets[bench.ground.paths[1]].remove(name)
         assert await bench.probe(opening) == [member]
+        for number in (2, 3):
+            bench.disks.targets[bench.ground.paths[number]].remove(name)
 
 
 async def test_one_whose_place_does_not_answer_is_asked_again(bench: Bench) -> None:
