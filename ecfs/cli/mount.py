@@ -36,6 +36,9 @@ class MountOrder:
     log_file: str | None = None
 
 
+DEAD_PATIENCE_S = 2.0
+
+
 @click.command("mount")
 @secret_options
 @recovery_option
@@ -125,8 +128,9 @@ def checked_mountpoint(path: str) -> str:
     real = os.path.realpath(path)
     present = mount_at(real)
     if present is not None and present.is_ecfs and _is_dead(real):
-        # The process that served it was killed; what it had acknowledged is in the pool.
-        detach(real)
+        # The process that served it was killed; what it had acknowledged is in the pool. Who was
+        # at work in it gets errors now, and lets go in a moment.
+        detach(real, patience_s=DEAD_PATIENCE_S)
     elif present is not None and present.is_ecfs:
         raise BadMountPoint(f"{path}: a pool is mounted there already; unmount it first")
     try:

@@ -3,6 +3,7 @@
 import errno
 import os
 import subprocess
+import time
 
 import click
 
@@ -11,6 +12,12 @@ from ecfs.cli.linux import holders, mount_at, unmount, wait_for_exit
 from ecfs.cli.outcome import Failure, RemoteFailure
 from ecfs.cli.runtime import MountRecord, RunDirectory
 from ecfs.cli.tools import Tools
+
+DETACH_AGAIN_S = 0.02
+
+
+class InUseNow(EcfsError):
+    """Somebody has something open in the mount."""
 
 
 @click.command("umount")
@@ -65,8 +72,21 @@ def _tell_outcome(run: RunDirectory, record: MountRecord, *, died: bool) -> None
     )
 
 
-def detach(place: str) -> None:
-    """Takes the mount out of the tree. Raises EcfsError if it is in use."""
+def detach(place: str, *, patience_s: float = 0.0) -> None:
+    """Takes the mount out of the tree. Raises EcfsError if it is in use, and still is after
+    `patience_s` seconds."""
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            _detach(place)
+            return
+        except InUseNow:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(DETACH_AGAIN_S)
+
+
+def _detach(place: str) -> None:
     if os.geteuid() == 0:
         try:
             unmount(place)
@@ -89,7 +109,7 @@ def detach(place: str) -> None:
         raise EcfsError(result.stderr.strip() or f"fusermount3 could not unmount {place}")
 
 
-def _busy(place: str) -> EcfsError:
+def _busy(place: str) -> InUseNow:
     users = holders(place)
     who = f" by {', '.join(users)}" if users else ""
-    return EcfsError(f"{place} is in use{who}; close what is open there and try again")
+    return InUseNow(f"{place} is in use{who}; close what is open there and try again")

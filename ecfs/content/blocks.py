@@ -1,4 +1,4 @@
-"""Reading extents: a bounded cache of whole extents, loads that are shared, reading ahead."""
+"""Reading extents: a bounded cache of extents and units, loads that are shared, reading ahead."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -19,6 +19,9 @@ STREAM_READS_MIN = 2
 LONG_READ_LEN = 64 * 1024
 LOADS_MAX = 8
 
+CacheKey = int | tuple[int, int]
+"""An extent, or a unit: its stripe and its nonce there. What lies in a stripe never changes."""
+
 Mender = Callable[[StripeRef, Sequence[ShardFault]], None]
 
 
@@ -32,7 +35,7 @@ class ExtentReader:
         self._store = store
         self._nursery = nursery
         self._cache_len_max = cache_len
-        self._cache: OrderedDict[int, Buffer] = OrderedDict()
+        self._cache: OrderedDict[CacheKey, Buffer] = OrderedDict()
         self._cache_len = 0
         self._loads: dict[int, trio.Event] = {}
         self._ahead: OrderedDict[int, int] = OrderedDict()
@@ -95,11 +98,11 @@ class ExtentReader:
             event.set()
         return data
 
-    def remember(self, extent: int, data: Buffer) -> None:
-        """Cache a whole extent; the oldest go when there is no room."""
-        if extent in self._cache or len(data) > self._cache_len_max:
+    def remember(self, key: CacheKey, data: Buffer) -> None:
+        """Cache a whole extent, or a unit; the oldest go when there is no room."""
+        if key in self._cache or len(data) > self._cache_len_max:
             return
-        self._cache[extent] = data
+        self._cache[key] = data
         self._cache_len += len(data)
         while self._cache_len > self._cache_len_max:
             _, dropped = self._cache.popitem(last=False)
@@ -124,9 +127,16 @@ class ExtentReader:
                           last: int) -> tuple[Buffer, int]:
         ref = self._index.ref(stripe)
         units, skip = ref.layout.units_within(start, extent_len, first, last)
+        # Who reads here and there comes back to a unit sixteen times the size of a page.
+        key = (stripe, units[0].nonce) if len(units) == 1 else None
+        if key is not None and (found := self._cache.get(key)) is not None:
+            self._cache.move_to_end(key)
+            return found, skip
         result = await self._store.read(ref, units)
         if result.faults:
             self.mend(ref, result.faults)
+        if key is not None and units[0].length < extent_len:
+            self.remember(key, result.data)
         return result.data, skip
 
     def read_ahead(self, inode: int, offset: int) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from ecfs.cli.outcome import Json, failure_of
 from ecfs.cli.runtime import MountRecord
 from ecfs.cli.serving import MountPlan, MountService
 from ecfs.cli.tools import Tools
-from ecfs.cli.umount import perform
+from ecfs.cli.umount import detach, perform
 from tests.unit.cli.fakes import PASSPHRASE, POOL_ID, FakeEngine
 
 # The command, over the fake engine; what it is asked is appended to the file `asked` at the end.
@@ -218,6 +219,21 @@ def test_umount_after_a_crash_says_so_and_tidies_up(
     assert perform(tools.run, str(mounted_at)) == 0
     assert "had died" in capsys.readouterr().err
     assert list(tools.run.records()) == []
+
+
+def test_who_still_holds_a_dead_mount_has_a_moment_to_let_go(tmp_path: Path) -> None:
+    """What was at work in a mount whose process was killed closes its files a little later."""
+    place = tmp_path / "mount"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", place], check=True)
+    held = os.open(place, os.O_PATH)
+    with pytest.raises(EcfsError, match="is in use"):
+        detach(str(place), patience_s=0.1)
+    timer = threading.Timer(0.2, os.close, (held,))
+    timer.start()
+    detach(str(place), patience_s=60.0)
+    timer.join()
+    assert not place.is_mount()
 
 
 def test_in_the_foreground_it_serves_until_a_signal(

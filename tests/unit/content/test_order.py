@@ -12,6 +12,7 @@ from ecfs.base.ids import InodeId
 from ecfs.base.limits import STRIPE_PAYLOAD_MAX
 from ecfs.content.blocks import ExtentReader
 from ecfs.erasure import Geometry
+from ecfs.stripes import Read, StripeRef, Unit
 from ecfs.targets import Outcome
 from tests.unit.content.simulated import FilesWorld, files_world
 
@@ -179,6 +180,29 @@ async def test_the_cache_of_extents_keeps_to_its_bound(clock: MockClock) -> None
                 assert sum(map(len, reader._cache.values())) == reader._cache_len <= 100_000
         reader.remember(999_999, bytes(200_000))
         assert 999_999 not in reader._cache
+
+
+async def test_a_unit_that_was_read_is_not_fetched_again(clock: MockClock) -> None:
+    """Reads here and there in a large extent, by their units; what is written over them counts."""
+    async with files_world() as world:
+        data = bytes(range(256)) * (8 * 4096)
+        await world.files.write(A, 0, data)
+        await world.files.flush(A)
+        fetched = []
+        real = world.world.store.read
+
+        async def read(ref: StripeRef, units: list[Unit]) -> Read:
+            fetched.extend(units)
+            return await real(ref, units)
+
+        world.world.store.read = read  # type: ignore[method-assign]
+        for at in (700_001, 6_000_000, 700_901, 6_000_100, 690_000):
+            assert bytes(await world.files.read(A, at, 50)) == data[at : at + 50]
+        assert len(fetched) == len(set(fetched)) == 2
+        await world.files.write(A, 700_010, b"!" * 9)
+        await world.files.flush(A)
+        assert bytes(await world.files.read(A, 700_001, 50)) == (
+            data[700_001:700_010] + b"!" * 9 + data[700_019:700_051])
 
 
 async def test_no_stripe_is_written_while_segments_are_looked_through(clock: MockClock) -> None:
