@@ -151,8 +151,8 @@ class Files:
 
     # -- writing -----------------------------------------------------------------------------
 
-    async def write(self, inode: InodeId, offset: int, data: bytes) -> None:
-        """Take bytes into the write-back buffer; waits while it is full.
+    async def write(self, inode: InodeId, offset: int, data: Buffer) -> None:
+        """Take bytes, which must not change afterwards; waits while the write-back buffer is full.
 
         Raises EFBIG past the largest file, Damage when earlier bytes of the file cannot be entered
         into the metadata, and the flusher's error when the buffer is full of bytes

@@ -21,6 +21,7 @@ from ecfs.base.limits import (
     EXTENTS_PER_STRIPE_MAX,
     INLINE_FILE_LEN_MAX,
     INLINE_RECORD_LEN_MAX,
+    STRIPE_CONTENT_LEN_MAX,
     STRIPE_DIRECTORY_MAX,
     STRIPE_PAYLOAD_MAX,
     UNSYNCED_RAW_LEN_MAX,
@@ -36,7 +37,7 @@ from ecfs.metadata import ContentTables, Database
 from ecfs.stripes import StripeStore, Written
 from ecfs.targets import Buffer
 
-APPENDS_AT_ONCE = 6
+APPENDS_AT_ONCE = 3
 TRIES_PER_ROUND = 4
 START_LEN = 32 << 20
 NOTE_LEN = 80
@@ -357,7 +358,7 @@ def pack(pieces: list[Piece], name_len_of: Callable[[int], int]) -> list[list[Pi
     payload = directory = 0
     for piece in pieces:
         note_len = NOTE_LEN + name_len_of(piece.inode)
-        if not groups or payload + len(piece.data) > STRIPE_PAYLOAD_MAX or (
+        if not groups or payload + len(piece.data) > STRIPE_CONTENT_LEN_MAX or (
                 directory + note_len > STRIPE_DIRECTORY_MAX
                 or len(groups[-1]) >= EXTENTS_PER_STRIPE_MAX - 1):
             groups.append([])

@@ -16,6 +16,7 @@ from ecfs.driver.fuse_protocol import (
     BODY_LEN_MIN,
     IN_HEADER,
     INODE_COUNT,
+    LONG_LEN,
     OUT_HEADER,
     PAGE_LEN,
     UNANSWERED,
@@ -28,6 +29,9 @@ _log = logging.getLogger("ecfs.driver")
 # ECONNABORTED when the end came between a request's leaving the queue and its copy to the reader.
 CONNECTION_ENDED = frozenset({errno.ENODEV, errno.ECONNABORTED})
 
+READ_LEN = REQUEST_LEN_MAX + 2 * PAGE_LEN
+"""What the kernel must be offered at least: the longest request and its header."""
+
 BYTES_AS_A_REQUEST = 64 * KIB
 """A long request keeps the loop for as long as some short ones."""
 
@@ -37,7 +41,8 @@ Answer = Reply | Coroutine[Any, Any, Reply]
 
 @dataclass(slots=True)
 class Request:
-    """One request. `body` is only valid until the handler waits: it must copy what it needs."""
+    """One request. `body` of less than LONG_LEN is only valid until the handler waits: it must copy
+    what it needs. A longer one never changes."""
 
     opcode: int
     unique: int
@@ -56,7 +61,6 @@ class RequestLoop:
     The leader handles a request itself, in place. Only when a handler is about to wait does it let
     another task lead; most requests never wait, so they cost one read and one write and no trip
     through the scheduler. Handlers return a reply, None for no reply at all, or a coroutine of one.
-    There is one buffer: a handler has taken what it needs from it before it first waits.
     """
 
     def __init__(self, fd: int, handlers: dict[int, Handler], patience: Patience, *,
@@ -65,8 +69,8 @@ class RequestLoop:
         self._patience = patience
         self._tasks_count = tasks_count
         self._handlers = handlers
-        self._buffer = bytearray(REQUEST_LEN_MAX + 2 * PAGE_LEN)
-        self._view = memoryview(self._buffer)
+        self._view = memoryview(bytearray(READ_LEN))
+        self._after_long = False
         self._leader: int | None = None
         self._idle = trio.lowlevel.ParkingLot()
         self._ended = False
@@ -96,21 +100,21 @@ class RequestLoop:
     async def _lead(self, number: int) -> None:
         handled_count = 0
         while self._leader == number:
-            length = self._read()
-            if length is None and not self._waiting_count:
+            data = self._read()
+            if data is None and not self._waiting_count:
                 # Else the loop is needed, for what some handler waits for.
-                length = self._patience.ask(self._read)
-            if length is None:
+                data = self._patience.ask(self._read)
+            if data is None:
                 handled_count = 0
                 await trio.lowlevel.wait_readable(self._fd)
                 self._patience.woke()
                 continue
-            if not length:
+            if not data:
                 self._ended = True
                 self._idle.unpark_all()
                 return
-            await self._handle(number, length)
-            handled_count += 1 + length // BYTES_AS_A_REQUEST
+            await self._handle(number, data)
+            handled_count += 1 + len(data) // BYTES_AS_A_REQUEST
             if handled_count >= REQUESTS_BETWEEN_YIELDS_MAX:
                 handled_count = 0
                 await trio.lowlevel.checkpoint()
@@ -120,25 +124,39 @@ class RequestLoop:
             self._leader = None
             self._idle.unpark()
 
-    def _read(self) -> int | None:
-        """Length of the request in the buffer; None if there is none now, 0 if never again."""
+    def _read(self) -> memoryview | None:
+        """The next request; None if there is none now, empty if never again.
+
+        A short one lies in a buffer that the next one is read into, see `Request`. After a long one
+        the next is read into an object of its own, since it will be long too: so what is written
+        is not copied. (Always to do so makes short requests a quarter slower.)
+        """
         while True:
             try:
-                return os.readv(self._fd, [self._view])
+                if self._after_long:
+                    data = memoryview(os.read(self._fd, READ_LEN))
+                    self._after_long = len(data) >= LONG_LEN
+                    return data
+                length = os.readv(self._fd, [self._view])
+                if length < LONG_LEN:
+                    return self._view[:length]
+                self._after_long = True
+                return memoryview(bytes(self._view[:length]))
             except BlockingIOError:
                 return None
             except OSError as error:
                 if error.errno in CONNECTION_ENDED:
-                    return 0
+                    return memoryview(b"")
                 if error.errno not in (errno.ENOENT, errno.EINTR):
                     raise
 
-    async def _handle(self, number: int, length: int) -> None:
+    async def _handle(self, number: int, data: memoryview) -> None:
+        length = len(data)
         if length < IN_HEADER.size:
             # It names no request that could be answered.
             _log.error("a request of %d bytes is passed over", length)
             return
-        told, opcode, unique, inode, uid, gid, _, _, _ = IN_HEADER.unpack_from(self._buffer)
+        told, opcode, unique, inode, uid, gid, _, _, _ = IN_HEADER.unpack_from(data)
         handler = self._handlers.get(opcode)
         if handler is None:
             self._refuse(opcode, unique, errno.ENOSYS)
@@ -151,7 +169,7 @@ class RequestLoop:
             return
         try:
             answer = handler(Request(opcode, unique, inode, uid, gid,
-                                     self._view[IN_HEADER.size:length]))
+                                     data[IN_HEADER.size:]))
             if answer is None or isinstance(answer, bytes | bytearray | memoryview):
                 reply: Reply = answer
             else:

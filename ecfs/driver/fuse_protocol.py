@@ -10,7 +10,7 @@ from typing import Final
 
 from ecfs.base.errors import FsError
 from ecfs.base.ids import InodeId
-from ecfs.base.units import NS_PER_S
+from ecfs.base.units import KIB, NS_PER_S
 
 MAJOR, MINOR, MINOR_MIN = 7, 39, 33
 PAGE_LEN = 4096
@@ -193,6 +193,10 @@ def inode_of(number: int) -> InodeId:
     return InodeId(number)
 
 
+LONG_LEN = 64 * KIB
+"""A request of so many bytes is read into memory of its own."""
+
+
 def names(body: memoryview, count: int) -> list[bytes]:
     """The first `count` NUL-terminated strings of a request; EINVAL if there are fewer."""
     parts = bytes(body).split(b"\0", count)
@@ -201,12 +205,15 @@ def names(body: memoryview, count: int) -> list[bytes]:
     return parts[:count]
 
 
-def payload(body: memoryview, start: int, length: int) -> bytes:
-    """The `length` bytes from `start`; EINVAL if the request does not have them."""
-    data = bytes(body[start:start + length])
+def payload(body: memoryview, start: int, length: int) -> bytes | memoryview:
+    """The `length` bytes from `start`; EINVAL if the request does not have them.
+
+    A copy of a few, whose request lies in a buffer; a view of many, whose request does not.
+    """
+    data = body[start:start + length]
     if len(data) != length:
         raise FsError(errno.EINVAL, "a request ends before its data do")
-    return data
+    return data if length >= LONG_LEN else bytes(data)
 
 
 assert IN_HEADER.size == 40

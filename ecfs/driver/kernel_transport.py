@@ -19,6 +19,7 @@ from ecfs.driver.kernel_ranges import KernelRanges
 from ecfs.driver.listing import DOTS
 from ecfs.driver.requests import Requests
 from ecfs.driver.volume_protocol import Mounted
+from ecfs.targets import Buffer
 
 _log = logging.getLogger("ecfs.driver")
 
@@ -234,7 +235,7 @@ class KernelTransport:
         size, flags, extra, _ = fuse.SETXATTR_IN.unpack_from(request.body)
         rest = request.body[fuse.SETXATTR_IN.size:]
         name, = fuse.names(rest, 1)
-        value = fuse.payload(rest, len(name) + 1, size)
+        value = bytes(fuse.payload(rest, len(name) + 1, size))
         return _emptied(self.requests.set_xattr(
             InodeId(request.inode), name, value, flags,
             kill_set_group_id=bool(extra & fuse.SETXATTR_ACL_KILL_SGID)))
@@ -264,7 +265,7 @@ class KernelTransport:
         data = fuse.payload(request.body, fuse.WRITE_IN.size, size)
         return self._written(fh, offset, data, bool(flags & fuse.WRITE_IN_KILL_SUIDGID))
 
-    async def _written(self, fh: int, offset: int, data: bytes, kill: bool) -> Reply:
+    async def _written(self, fh: int, offset: int, data: Buffer, kill: bool) -> Reply:
         return fuse.WRITE_OUT.pack(
             await self.requests.write(fh, offset, data, kill_privileges=kill), 0)
 

@@ -7,9 +7,12 @@ Linux's haltpoll governor.
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from ecfs.base.units import NS_PER_US
 from ecfs.base.world import Clock
+
+T = TypeVar("T")
 
 WINDOW_NS_MAX = 50 * NS_PER_US
 WINDOW_NS_MIN = 5 * NS_PER_US
@@ -27,7 +30,7 @@ class Patience:
         self._window_ns = WINDOW_NS_MAX if cores_count > 1 else 0
         self._asleep_since_ns = 0
 
-    def ask(self, ask: Callable[[], int | None]) -> int | None:
+    def ask(self, ask: Callable[[], T | None]) -> T | None:
         """Calls `ask` until it does not return None, or patience has come to its end."""
         if not self._window_ns:
             return None

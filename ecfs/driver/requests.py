@@ -218,7 +218,7 @@ class Requests:
             self._access.note(inode)
         return await self._files.read(inode, offset, length)
 
-    async def write(self, fh: int, offset: int, data: bytes, *,
+    async def write(self, fh: int, offset: int, data: Buffer, *,
                     kill_privileges: bool | None = None) -> int:
         """Write all of `data`; returns its length. EFBIG past the largest offset.
 

@@ -66,7 +66,7 @@ class Files(Protocol):
         """Exactly the bytes of the range that lie before the end of the file."""
         ...
 
-    async def write(self, inode: InodeId, offset: int, data: bytes) -> None:
+    async def write(self, inode: InodeId, offset: int, data: Buffer) -> None:
         """Take all of `data`; may wait for room."""
         ...
 

@@ -14,6 +14,7 @@ from ecfs.base.units import BLOCK_LEN, GIB, KIB
 from ecfs.base.world import Clock
 from ecfs.metadata.database import Database
 from ecfs.namespace import Tree
+from ecfs.targets import Buffer
 
 SECTOR_LEN = 512
 PENDING_COUNT_MAX = 16
@@ -94,7 +95,7 @@ class MemoryFiles:
                 result[at:at + count] = chunk[within:within + count]
         return bytes(result)
 
-    async def write(self, inode: InodeId, offset: int, data: bytes) -> None:
+    async def write(self, inode: InodeId, offset: int, data: Buffer) -> None:
         """Store at once, tell the tree later."""
         end = offset + len(data)
         if self._keep:

@@ -49,12 +49,8 @@ class _FedLoop(RequestLoop):
         self._packets = packets
         self.sent: list[tuple[int, int, bytes]] = []
 
-    def _read(self) -> int | None:
-        if not self._packets:
-            return 0
-        packet = self._packets.pop(0)
-        self._buffer[:len(packet)] = packet
-        return len(packet)
+    def _read(self) -> memoryview | None:
+        return memoryview(self._packets.pop(0) if self._packets else b"")
 
     def _send(self, unique: int, error: int, body: bytes | bytearray | memoryview = b"") -> None:
         self.sent.append((unique, error, bytes(body)))

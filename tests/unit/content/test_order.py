@@ -9,7 +9,7 @@ from trio.testing import MockClock
 
 from ecfs.base.errors import AppendRefused, EcfsError, Fault, NoSpace
 from ecfs.base.ids import InodeId
-from ecfs.base.limits import STRIPE_PAYLOAD_MAX
+from ecfs.base.limits import STRIPE_CONTENT_LEN_MAX
 from ecfs.content.blocks import ExtentReader
 from ecfs.erasure import Geometry
 from ecfs.stripes import Read, StripeRef, Unit
@@ -83,7 +83,7 @@ async def fill_up(data: bytes, passing: int) -> int:
 async def test_a_size_never_runs_ahead_of_its_bytes(clock: MockClock) -> None:
     """The disks fill up in the middle: what the database shows of the file is a beginning of it,
     not a longer file with a hole at its end. Which stripe goes first is chance."""
-    data = b"".join(bytes([number]) * STRIPE_PAYLOAD_MAX for number in range(1, 5))
+    data = b"".join(bytes([number]) * STRIPE_CONTENT_LEN_MAX for number in range(1, 5))
     known = [await fill_up(data, 3) for _ in range(8)]
     assert any(known)
 
