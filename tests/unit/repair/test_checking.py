@@ -123,14 +123,14 @@ async def test_lost_content_is_given_up_only_when_told(pool: Pool) -> None:
     for mode in (LOOK, SAFE):
         report = await pool.check(mode)
         assert report.exit_bits == 4
-        assert [finding.path for finding in report.findings if finding.gives_up] == ["/big"]
+        assert {finding.path for finding in report.findings if finding.gives_up} == {"/big"}
     yes = await pool.check(YES)
     assert yes.exit_bits == 1
-    assert [finding.path for finding in yes.findings if finding.gives_up] == ["/big"]
+    assert {finding.path for finding in yes.findings if finding.gives_up} == {"/big"}
     assert (await pool.check(LOOK)).clean
     found = await pool.contents()
     assert found["/docs/small"] == SMALL
-    assert found["/big"] == bytes(2 << 20) + BIG[2 << 20 :]
+    assert found["/big"] == bytes(len(BIG))
 
 
 async def test_a_segment_row_comes_back_from_the_columns(pool: Pool) -> None:

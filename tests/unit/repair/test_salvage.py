@@ -103,13 +103,10 @@ async def test_what_is_unreadable_is_left_out_and_told(pool: Pool, tmp_path: Pat
     found = (tmp_path / "out/big").read_bytes()
     assert report.incomplete == ["big"]
     assert len(found) == len(BIG)
-    assert found[2 * MIB :] == BIG[2 * MIB :]
-    assert found[: 2 * MIB] != BIG[: 2 * MIB]
-    good = sum(found[at : at + 4 * KIB] == BIG[at : at + 4 * KIB]
-               for at in range(0, 2 * MIB, 4 * KIB))
-    assert good > 100
-    assert all(found[at : at + KIB] in (BIG[at : at + KIB], bytes(KIB))
-               for at in range(0, 2 * MIB, KIB))
+    right = [found[at : at + KIB] == BIG[at : at + KIB] for at in range(0, len(BIG), KIB)]
+    assert len(right) // 5 < sum(right) < len(right)
+    assert all(is_right or found[at * KIB : (at + 1) * KIB] == bytes(KIB)
+               for at, is_right in enumerate(right))
     assert (tmp_path / "out/docs/small").read_bytes() == SMALL
 
 
