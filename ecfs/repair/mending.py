@@ -218,8 +218,7 @@ async def catch_up(volume: Volume, member: Member,
 
     The count of shards that were written. The target is no longer behind afterwards, unless
     something could not be read or written, or it missed more meanwhile or of a checkpoint that is
-    under way. `note` is told of each
-    record's length and outcome.
+    under way. `note` is told of each record's length and outcome.
     """
     written = 0
     complete = True
