@@ -217,8 +217,8 @@ async def catch_up(volume: Volume, member: Member,
     """Resilver a target: check every record of its columns and re-create what it lacks.
 
     The count of shards that were written. The target is no longer behind afterwards, unless
-    something could not be read or written, or it missed more meanwhile. `note` is told of each
-    record's length and outcome.
+    something could not be read or written, or it missed more meanwhile or of a checkpoint that is
+    under way. `note` is told of each record's length and outcome.
     """
     written = 0
     complete = True
@@ -237,7 +237,8 @@ async def catch_up(volume: Volume, member: Member,
                     continue
                 written += done == MENDED
                 complete = complete and done != FAILED
-    if complete and member.online and member.missed_count == missed_count:
+    if (complete and member.online and member.missed_count == missed_count
+            and not member.unnamed):
         with volume.database.change():
             volume.files.tables.forget_missed_by(member.id)
             volume.files.tables.set_behind(member.id, behind=False)

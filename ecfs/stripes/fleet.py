@@ -32,6 +32,7 @@ class Member:
     content; `packed`: it refused even what may use the reserve. `filling`: somebody is rebuilding
     it now. `leaving`: another target takes its place, so it is not taken in again. `behind`: it may
     lack shards that it never acknowledged, until it has caught up; `missed_count` grows with each.
+    `unnamed`: some are of stripes that no checkpoint names yet, so who catches up cannot find them.
     """
 
     id: bytes
@@ -47,6 +48,7 @@ class Member:
     filling: bool = False
     leaving: bool = False
     missed_count: int = 0
+    unnamed: bool = False
     generation: tuple[int, int] = (0, 0)
     reason: str = ""
 
@@ -119,13 +121,22 @@ class Fleet:
             target=target_id))
         self._tell(member)
 
-    def note_missed(self, target_ids: Iterable[bytes]) -> None:
+    def note_missed(self, target_ids: Iterable[bytes], *, named: bool = True) -> None:
         """These lack a shard from now on: of a stripe that was written, or whose row was entered,
-        so that who looks for what they lack finds it."""
+        so that who looks for what they lack finds it. Not so if it is not `named`: such a one
+        stays behind until `name_missed`, whatever it is compared with."""
         for target_id in target_ids:
             member = self._members.get(target_id)
             if member is not None:
                 member.behind = True
+                member.missed_count += 1
+                member.unnamed = member.unnamed or not named
+
+    def name_missed(self) -> None:
+        """All stripes that count are named by now: who looks from now on finds what they lack."""
+        for member in self._members.values():
+            if member.unnamed:
+                member.unnamed = False
                 member.missed_count += 1
 
     def mark_online(self, member: Member) -> None:

@@ -46,7 +46,6 @@ class _Draft:
     stripes: dict[int, MetadataStripe] = field(default_factory=dict)
     segments: dict[int, SegmentEntry] = field(default_factory=dict)
     chunks: dict[int, ChunkPlace] = field(default_factory=dict)
-    missed: set[bytes] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +59,21 @@ class Checkpointed:
 
 
 class Checkpointer:
-    """Writes checkpoints. `lock`: one at a time; it is taken before the committer's."""
+    """Writes checkpoints. `lock`: one at a time; it is taken before the committer's.
+
+    `note_behind` puts into the open transaction who is behind, as far as that is not noted yet.
+    """
 
     def __init__(self, *, pages: PageStore, store: StripeStore, committer: Committer,
-                 table: MetadataTable, chunks: dict[int, ChunkPlace], next_stripe: int) -> None:
+                 table: MetadataTable, chunks: dict[int, ChunkPlace], next_stripe: int,
+                 note_behind: Callable[[], object]) -> None:
         self._pages = pages
         self._store = store
         self._committer = committer
         self.table = table
         self._chunks = chunks
         self._next_stripe = next_stripe
+        self._note_behind = note_behind
         self.lock = trio.Lock()
         self.root_tip: Tip | None = None
         self._previous = dict(table.segments)
@@ -113,6 +117,10 @@ class Checkpointer:
             await self._write_chunks(draft)
             root = self._root(draft, base, page_count, label)
             async with self._committer.lock:
+                # Before the record: who adopts this checkpoint, be it acknowledged or not, knows
+                # who lacks shards of it. That they lack its record as well tells nobody for long:
+                # a mount that is killed may have given them that, and noted nothing.
+                self._note_behind()
                 tip = await self._committer.send_root(root, clean=clean)
                 self._adopt(draft, root)
             needed = {entry.id for entry in root.segments}
@@ -195,7 +203,7 @@ class Checkpointer:
             if isinstance(outcome, Written):
                 number, self._next_stripe = self._next_stripe, self._next_stripe + 1
                 ref = outcome.ref
-                draft.missed |= outcome.missed
+                self._store.fleet.note_missed(outcome.missed, named=False)
                 draft.stripes[number] = MetadataStripe(
                     number, ref.segment.id, ref.offset, ref.body_len, ref.salt, ref.digest)
                 segment = ref.segment
@@ -232,7 +240,7 @@ class Checkpointer:
         self.table.segments.clear()
         self.table.segments.update({entry.id: entry for entry in root.segments})
         # Only now does who catches up find these stripes.
-        self._store.fleet.note_missed(draft.missed)
+        self._store.fleet.name_missed()
         self._chunks = draft.chunks
         current = self._pages.map
         current.changed = set()

@@ -214,7 +214,8 @@ class Volume:
         await committer.open_epoch()
         self.checkpointer = Checkpointer(
             pages=self.pages, store=self.store, committer=committer, table=opened.table,
-            chunks=opened.chunks, next_stripe=opened.next_stripe)
+            chunks=opened.chunks, next_stripe=opened.next_stripe,
+            note_behind=partial(note_behind, self.fleet, self.files.tables, self.database))
         self.rejoiner = Rejoiner(
             self.fleet, self.environment, self.journal, opened.master, self.pool_id, opened.epoch,
             opened.claim, writer, self.environment.open_lane("probe"))
@@ -293,7 +294,7 @@ class Volume:
         """Write a checkpoint, then labels; give back what neither it nor the last one needs."""
         async with self._checkpoint_lock:
             await trio.lowlevel.checkpoint_if_cancelled()  # see `Committer.commit`
-            # Before new labels hide who had old ones; and again for the checkpoint's own shards.
+            # Before new labels hide who had old ones; and again for who went behind meanwhile.
             note_behind(self.fleet, self.files.tables, self.database)
             await self._checkpoint(clean=clean)
             for _ in range(NOTED_AGAIN_MAX):
@@ -370,8 +371,7 @@ class Volume:
         targets = tuple(self._target_status(member) for member in self.fleet)
         degraded = any(member.state is not MemberState.ONLINE for member in self.fleet) or missed
         state = "read_only" if self.read_only else "degraded" if degraded else "healthy"
-        seq = (self.committer or self.opened).tip.seq
-        label = self.labeller.label
+        seq, label = (self.committer or self.opened).tip.seq, self.labeller.label
         evidence = evidence_now(self.committer.newest if self.committer else None,
                                 self.opened.audit, self.journal, self.environment.host.name)
         return PoolStatus(

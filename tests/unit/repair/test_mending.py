@@ -234,3 +234,15 @@ async def test_who_misses_more_while_it_catches_up_has_not_caught_up(pool: Pool)
         assert volume.journal.count(EventKind.RESILVERED) == 0
         await catch_up(volume, member)
         assert [one.id for one in volume.fleet if one.behind] == []
+
+
+async def test_who_lacks_what_no_checkpoint_names_yet_has_not_caught_up(pool: Pool) -> None:
+    async with pool.open() as volume:
+        member = next(iter(volume.fleet))
+        volume.fleet.note_missed([member.id], named=False)
+        await catch_up(volume, member)
+        assert [one.id for one in volume.fleet if one.behind] == [member.id]
+        await volume.checkpoint()
+        assert volume.files.tables.behind() == {member.id}
+        await catch_up(volume, member)
+        assert [one.id for one in volume.fleet if one.behind] == []

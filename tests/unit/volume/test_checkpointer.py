@@ -1,9 +1,11 @@
 """Which pages, chunks and segments a checkpoint takes along, seen at the checkpointer by itself."""
 
+from collections.abc import Callable
+
 import pytest
 import trio
 
-from ecfs.base.errors import AppendRefused, Damage, Fault
+from ecfs.base.errors import AppendRefused, Damage, Fault, ReadOnly
 from ecfs.base.units import BLOCK_LEN
 from ecfs.erasure import Geometry
 from ecfs.formats import NO_PARENT, Root
@@ -22,6 +24,7 @@ class Ledger:
         self.lock = trio.Lock()
         self.tip = Tip(1, NO_PARENT, 0, BLOCK_LEN)
         self.roots: list[Root] = []
+        self.before_root: Callable[[], None] = lambda: None
         self._pages = pages
 
     def note_history(self) -> None:
@@ -32,6 +35,7 @@ class Ledger:
             self._add()
 
     async def send_root(self, root: Root, *, clean: bool) -> Tip:
+        self.before_root()
         self.roots.append(root)
         self._add()
         return self.tip
@@ -48,10 +52,18 @@ class Bench:
         self.pages = PageStore(lambda place: self.read(place >> 32, place & 0xFFFFFFFF, BLOCK_LEN))
         self.ledger = Ledger(self.pages)
         self.table = MetadataTable({}, {})
+        self.noted: list[set[bytes]] = []
         self.checkpointer = Checkpointer(
             pages=self.pages, store=self.world.store,
             committer=self.ledger,  # type: ignore[arg-type]
-            table=self.table, chunks={}, next_stripe=1)
+            table=self.table, chunks={}, next_stripe=1, note_behind=self.note_behind)
+
+    def late(self) -> set[bytes]:
+        """Who is behind."""
+        return {member.id for member in self.world.fleet if member.behind}
+
+    def note_behind(self) -> None:
+        self.noted.append(self.late())
 
     def read(self, number: int, start: int, length: int) -> bytes:
         ref = self.table.ref(number)
@@ -194,6 +206,43 @@ async def test_where_no_stripe_becomes_durable_nothing_changes(bench: Bench) -> 
     bench.world.heal()
     await bench.checkpoint()
     bench.holds({1: b"b"})
+
+
+async def test_who_lacks_shards_of_a_checkpoint_is_noted_before_its_record(bench: Bench) -> None:
+    """Also one that caught up with everything else meanwhile: nobody finds these before."""
+    lacking = bench.world.ids[1]
+    member = bench.world.fleet[lacking]
+    bench.world.fail[1] = lambda method, name, offset: (
+        Fault.IO if method == "write" and "/" in name else None)
+    seen: list[tuple[list[set[bytes]], bool, int]] = []
+    bench.ledger.before_root = lambda: seen.append(
+        (list(bench.noted), member.unnamed, member.missed_count))
+    bench.put(1)
+    await bench.checkpoint()
+    ((noted, unnamed, missed_count),) = seen
+    assert noted == [{lacking}] and unnamed
+    assert bench.late() == {lacking} and not member.unnamed
+    assert member.missed_count > missed_count
+
+
+async def test_shards_of_a_checkpoint_that_failed_are_not_forgotten(bench: Bench) -> None:
+    """Its record waits to be sent again, and its stripes lie in a segment that the next uses."""
+    member = bench.world.fleet[bench.world.ids[1]]
+    bench.world.fail[1] = lambda method, name, offset: (
+        Fault.IO if method == "write" and "/" in name else None)
+
+    def refuse() -> None:
+        raise ReadOnly("too few took it")
+
+    bench.ledger.before_root = refuse
+    bench.put(1)
+    with pytest.raises(ReadOnly):
+        await bench.checkpoint()
+    bench.world.heal()
+    assert [one.id for one in bench.world.fleet if one.behind and one.unnamed] == [member.id]
+    bench.ledger.before_root = lambda: None
+    await bench.checkpoint()
+    assert bench.late() == {member.id} and not any(one.unnamed for one in bench.world.fleet)
 
 
 async def test_a_checkpoint_is_behind_when_records_follow_it(bench: Bench) -> None:

@@ -17,6 +17,7 @@ from ecfs.targets import DirectoryTarget, FaultyTarget, Outcome
 from ecfs.testing.pools import Ground
 from ecfs.testing.quick import remember_keys
 from ecfs.volume import OpenOptions
+from ecfs.volume.committing import Committer
 from ecfs.volume.labelling import Labeller
 
 LOOK = OpenOptions(read_only=True)
@@ -59,11 +60,9 @@ async def columns_of_the_root(ground: Ground) -> list[tuple[Path, tuple[str, int
                 for target_id in ref.segment.columns]
 
 
-@pytest.mark.parametrize("number", range(3))
-async def test_who_was_noted_as_behind_by_a_writer_that_was_killed_is_not_accused(
-        ground: Ground, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """It missed a checkpoint and was given its record. That it lacks the shards stands in the
-    metadata, and reading those is what finds them lacking."""
+async def miss_a_checkpoint(ground: Ground, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """One target gets no shards of a checkpoint and not its record, and the writer is killed before
+    labels name it."""
     def failing(path: str) -> FaultyTarget:
         def plan(count: int, method: str, name: str, offset: int) -> Outcome:
             refused = path == ground.paths[number] and method == "write" and "segments" in name
@@ -81,6 +80,14 @@ async def test_who_was_noted_as_behind_by_a_writer_that_was_killed_is_not_accuse
             with pytest.raises(Died):
                 await opened.volume.checkpoint()
     ground.open_target = DirectoryTarget
+
+
+@pytest.mark.parametrize("number", range(3))
+async def test_who_was_noted_as_behind_by_a_writer_that_was_killed_is_not_accused(
+        ground: Ground, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """It missed a checkpoint and was given its record. That it lacks the shards stands in the
+    metadata, and reading those is what finds them lacking."""
+    await miss_a_checkpoint(ground, monkeypatch, number)
     async with ground.open_and_crash() as opened:
         late = [member for member in opened.volume.fleet if member.behind]
         assert [member.path for member in late] == [ground.paths[number]]
@@ -94,6 +101,31 @@ async def test_who_was_noted_as_behind_by_a_writer_that_was_killed_is_not_accuse
         with trio.fail_after(600):
             while volume.status().state != "healthy":
                 await trio.sleep(1)
+    assert not told(ground)
+
+
+@pytest.mark.parametrize("number", range(3))
+async def test_who_missed_a_checkpoint_is_known_though_it_was_given_its_record(
+        ground: Ground, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """By a mount that was killed once it had secured the log, before it noted anything: nothing
+    but what came before the record tells who lacks its shards."""
+    await miss_a_checkpoint(ground, monkeypatch, number)
+
+    async def die(committer: Committer) -> None:
+        raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Committer, "open_epoch", die)
+        with pytest.RaisesGroup(Died, allow_unwrapped=True, flatten_subgroups=True):
+            async with ground.open_and_crash():
+                """It dies while it begins its epoch."""
+    async with ground.open() as opened:
+        volume = opened.volume
+        assert [member.path for member in volume.fleet if member.behind] == [ground.paths[number]]
+        with trio.fail_after(600):
+            while volume.status().state != "healthy":
+                await trio.sleep(1)
+        assert await opened.shell.read(b"file") == CONTENT
     assert not told(ground)
 
 
