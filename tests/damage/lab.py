@@ -192,7 +192,10 @@ async def _fill(opening: Opening) -> None:
     for number in range(24):
         path = b"docs/small%d" % number
         await shell.write(path, _bytes(path, 137 * number * number))
+    # By themselves, so that there are stripes of each.
+    await opening.volume.files.flush(None)
     await shell.write(b"big", _bytes(b"big", BIG_LEN))
+    await opening.volume.files.flush(None)
     await shell.write(b"sparse", b"begin")
     await shell.write(b"sparse", b"the end", SPARSE_LEN)
     await shell.write(b"docs/deep/gone", _bytes(b"gone", 300_000))
