@@ -14,7 +14,7 @@ from functools import partial
 import trio
 
 from ecfs.base.errors import Damage, EcfsError, Fault, TargetError, Unreadable
-from ecfs.base.limits import MENDING_QUEUE_LEN_MAX, TARGET_SYNC_DEADLINE_S
+from ecfs.base.limits import COLUMN_HEADER_LEN, MENDING_QUEUE_LEN_MAX, TARGET_SYNC_DEADLINE_S
 from ecfs.formats import SegmentEntry, column_name
 from ecfs.observe import Event, EventKind
 from ecfs.repair.walking import segments_of, walk
@@ -23,6 +23,9 @@ from ecfs.targets import Target
 from ecfs.volume import Volume
 
 CATCH_UP_INTERVAL_S = 1.0
+CATCH_UP_INTERVAL_MAX_S = 60.0
+CATCH_UP_REST = 20
+"""Trying in vain takes at most one part in so many of the time."""
 
 _log = logging.getLogger("ecfs.repair")
 
@@ -157,6 +160,7 @@ class MendingQueue:
             OrderedDict())
         self._wake = trio.Event()
         self._idle = trio.Event()
+        self._patience: dict[bytes, _Patience] = {}
         self.mended_count = 0
         self.dropped_count = 0
 
@@ -192,12 +196,19 @@ class MendingQueue:
             if volume.read_only:
                 continue
             for member in list(volume.fleet):
-                if not member.behind or not member.online or member.filling:
+                if not member.behind:
+                    self._patience.pop(member.id, None)
+                    continue
+                if not member.online or member.filling:
+                    continue
+                patience = self._patience.setdefault(member.id, _Patience())
+                if not patience.is_due(volume, member):
                     continue
                 try:
                     await catch_up(volume, member)
                 except EcfsError as error:
                     _log.warning("catching up %s: %s", member.path, error)
+                patience.tried()
 
     async def _drain(self, volume: Volume) -> None:
         while self._waiting:
@@ -212,13 +223,42 @@ class MendingQueue:
         self._idle.set()
 
 
+class _Patience:
+    """When a target that could not catch up tries again: at once when another one came or went or
+    it missed more, else after a pause that doubles, since each try reads the target's columns."""
+
+    def __init__(self) -> None:
+        self._state: tuple[frozenset[bytes], int] | None = None
+        self._began = self._due = 0.0
+        self._pause_s = CATCH_UP_INTERVAL_S
+
+    def is_due(self, volume: Volume, member: Member) -> bool:
+        """Whether now is the time. What was found before the answer is what the try goes by."""
+        now = trio.current_time()
+        state = frozenset(one.id for one in volume.fleet.online()), member.missed_count
+        if state != self._state:
+            self._state = state
+            self._pause_s = CATCH_UP_INTERVAL_S
+        elif now < self._due:
+            return False
+        self._began = now
+        return True
+
+    def tried(self) -> None:
+        """It is over; counts if it was in vain."""
+        now = trio.current_time()
+        self._due = now + max(self._pause_s, CATCH_UP_REST * (now - self._began))
+        self._pause_s = min(2 * self._pause_s, CATCH_UP_INTERVAL_MAX_S)
+
+
 async def catch_up(volume: Volume, member: Member,
                    note: Callable[[int, str], None] = lambda length, outcome: None) -> int:
     """Resilver a target: check every record of its columns and re-create what it lacks.
 
     The count of shards that were written. The target is no longer behind afterwards, unless
     something could not be read or written, or it missed more meanwhile or of a checkpoint that is
-    under way. `note` is told of each record's length and outcome.
+    under way. A dead stripe that cannot be read counts only while a target is away that may have
+    more of it. `note` is told of each record's length and outcome.
     """
     written = 0
     complete = True
@@ -227,16 +267,23 @@ async def catch_up(volume: Volume, member: Member,
         if member.id not in entry.columns:
             continue
         written += await _check_header(volume.store, entry, member)
+        seen_to = COLUMN_HEADER_LEN
+        unknown = False
         async with aclosing(walk(volume.store, entry, kind, live)) as stripes:
             async for ref, is_live in stripes:
+                unknown = unknown or ref.offset != seen_to
+                seen_to = ref.offset + ref.record_len
                 try:
                     done = await mend_column(volume.store, ref, member)
                     note(ref.record_len, done)
                 except (Unreadable, Damage):
                     complete = complete and not is_live
+                    unknown = True
                     continue
                 written += done == MENDED
                 complete = complete and done != FAILED
+        if (unknown or seen_to < entry.length) and _is_any_away(volume, entry):
+            complete = False
     if (complete and member.online and member.missed_count == missed_count
             and not member.unnamed):
         with volume.database.change():
@@ -247,6 +294,12 @@ async def catch_up(volume: Volume, member: Member,
             EventKind.RESILVERED, f"{member.name} ({member.path}) has caught up: {written} shards",
             target=member.id))
     return written
+
+
+def _is_any_away(volume: Volume, entry: SegmentEntry) -> bool:
+    """Whether a column of a segment is on a target that is not there, but may come back."""
+    return any(member is not None and not member.online
+               for member in map(volume.fleet.get, entry.columns))
 
 
 GOOD, MENDED, FAILED = "good", "mended", "failed"

@@ -6,6 +6,7 @@ _SEALED = ("tests/unit/stripes/test_sealed.py",)
 _STORE = ("tests/unit/stripes/test_access.py", "tests/unit/stripes/test_fleet.py",
           "tests/unit/stripes/test_store.py")
 _MENDING = ("tests/unit/repair/test_mending.py",)
+_CATCHING_UP = ("tests/unit/repair/test_catching_up.py",)
 _DIRECTORY = ("tests/unit/targets/test_durability.py",
               "tests/unit/targets/test_suspect_files.py")
 _TOGETHER = ("tests/unit/targets/test_together.py",)
@@ -174,6 +175,15 @@ STRIPE_MUTANTS = (
            " and member.missed_count == missed_count\n", "\n", _MENDING),
     Mutant("caught-up-with-a-checkpoint-under-way", "ecfs/repair/mending.py",
            "            and not member.unnamed):\n", "            ):\n", _MENDING),
+    Mutant("caught-up-past-what-is-lost-for-now", "ecfs/repair/mending.py",
+           "                    unknown = True\n", "", _CATCHING_UP),
+    Mutant("caught-up-past-what-nobody-knows", "ecfs/repair/mending.py",
+           "unknown = unknown or ref.offset != seen_to", "unknown = unknown or False",
+           _CATCHING_UP),
+    Mutant("never-caught-up-past-what-is-lost", "ecfs/repair/mending.py",
+           " and _is_any_away(volume, entry):", ":", _CATCHING_UP),
+    Mutant("catching-up-without-a-pause", "ecfs/repair/mending.py",
+           "        elif now < self._due:", "        elif now < 0:", _CATCHING_UP),
     Mutant("mending-queue-unbounded", "ecfs/repair/mending.py",
            "if len(self._waiting) >= MENDING_QUEUE_LEN_MAX:", "if len(self._waiting) < 0:",
            _MENDING),
