@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ecfs.base.errors import EcfsError, NotAPool, SameTarget, TargetInside, UsageRefusal
 from ecfs.base.limits import TARGETS_MAX
+from ecfs.base.paths import ask_patiently, real_path
 from ecfs.cli.linux import mount_at
 from ecfs.cli.runtime import MountRecord, RunDirectory
 
@@ -46,9 +47,10 @@ def join_targets(paths: Sequence[str]) -> str:
 
 
 def _expanded(part: str) -> list[str]:
-    if os.path.lexists(part) or not glob.has_magic(part):
+    if not glob.has_magic(part) or ask_patiently(lambda: os.path.lexists(part), otherwise=True):
         return [part]
-    found = sorted(glob.glob(part))
+    nothing: list[str] = []
+    found = sorted(ask_patiently(lambda: glob.glob(part), otherwise=nothing))
     if not found:
         raise NotAPool(f"nothing matches {part!r}; check the path, or that the disks are mounted")
     return found
@@ -93,7 +95,7 @@ def distinct(paths: Sequence[str]) -> tuple[str, ...]:
         raise UsageRefusal(f"{len(paths)} targets; a pool has at most {TARGETS_MAX}")
     seen: dict[str, str] = {}
     for path in paths:
-        real = os.path.realpath(path)
+        real = real_path(path)
         if real in seen:
             raise SameTarget(
                 f"{path} and {seen[real]} are the same directory; give each target once"
@@ -104,11 +106,15 @@ def distinct(paths: Sequence[str]) -> tuple[str, ...]:
     return tuple(os.path.abspath(path) for path in paths)
 
 
+def _kind_of(path: str) -> str:
+    return "file" if os.path.isfile(path) else "folder" if os.path.isdir(path) else ""
+
+
 def resolve(text: str, run: RunDirectory) -> PoolSpec:
     """What POOL names. Raises UsageRefusal, NotAPool or SameTarget; touches no label."""
     if not text:
         raise UsageRefusal("the pool is an empty name")
-    whole = os.path.realpath(text)
+    whole = real_path(text)
     record = run.at_mountpoint(whole)
     if record is not None and record.is_alive:
         return PoolSpec(record.targets, record)
@@ -118,20 +124,21 @@ def resolve(text: str, run: RunDirectory) -> PoolSpec:
             f"{text} is a mounted pool, but the process that serves it is not reachable from here: "
             "it runs as another user, or has died (then: ecfs umount)"
         )
-    if os.path.isfile(whole):
+    kind = ask_patiently(lambda: _kind_of(whole), otherwise="")
+    if kind == "file":
         paths = distinct(read_pool_file(Path(whole)))
-    elif os.path.isdir(whole):
+    elif kind == "folder":
         paths = distinct([text])
     else:
         paths = distinct([name for part in split_targets(text) for name in _expanded(part)])
-    return PoolSpec(paths, run.with_target(tuple(os.path.realpath(path) for path in paths)))
+    return PoolSpec(paths, run.with_target(tuple(real_path(path) for path in paths)))
 
 
 def check_apart(paths: Sequence[str], mountpoint: str) -> None:
     """Raises TargetInside if a target lies inside the mount point or the other way round."""
-    place = os.path.realpath(mountpoint)
+    place = real_path(mountpoint)
     for path in paths:
-        target = os.path.realpath(path)
+        target = real_path(path)
         if os.path.commonpath([target, place]) in (target, place):
             raise TargetInside(
                 f"the target {path} and the mount point {mountpoint} lie one inside the other; "

@@ -1,7 +1,6 @@
 """The process that serves a mount: opens, publishes itself, listens, unmounts on a signal."""
 
 import logging
-import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import trio
 
+from ecfs.base.paths import real_path
 from ecfs.cli.control import ControlServer, listening
 from ecfs.cli.engine import Engine, Key, OpenPool
 from ecfs.cli.mountopts import MountWish
@@ -96,7 +96,7 @@ class MountService:
     def _record_of(self, status: Json) -> MountRecord:
         known = [target["path"] for target in status["targets"] if target.get("path")]
         check_apart(known, self._plan.mountpoint)
-        real = dict.fromkeys(os.path.realpath(path) for path in (*self._plan.paths, *known))
+        real = dict.fromkeys(real_path(path) for path in (*self._plan.paths, *known))
         return self._run.record_here(status["pool_id"], self._plan.mountpoint, tuple(real))
 
     async def _serve_open(self, pool: OpenPool, record: MountRecord) -> None:

@@ -328,8 +328,13 @@ async def _check_header(store: StripeStore, entry: SegmentEntry, member: Member)
         return 0
     column = entry.columns.index(member.id)
     name = column_name(entry.epoch, entry.id)
-    member.target.forget(name)
     return int(await member.lane.run(
-        partial(ensure_column, member.target, name, store.column_header(entry, column)),
+        _ensure_anew, member.target, name, store.column_header(entry, column),
         deadline_s=TARGET_SYNC_DEADLINE_S))
+
+
+def _ensure_anew(target: Target, name: str, header: bytes) -> bool:
+    """`ensure_column` by what the name leads to now. Runs in the lane."""
+    target.forget(name)
+    return ensure_column(target, name, header)
 

@@ -17,6 +17,7 @@ from ecfs.base.errors import (
     UsageRefusal,
 )
 from ecfs.base.limits import TARGET_DEADLINE_S
+from ecfs.base.paths import real_path
 from ecfs.formats import labels_among
 from ecfs.observe import Event, EventKind
 from ecfs.repair.mending import MENDED, catch_up
@@ -92,10 +93,10 @@ async def _fill(volume: Volume, new: Member, progress: ProgressTaker) -> int:
 
 def find_member(volume: Volume, wanted: str) -> Member:
     """The target with this name, id, prefix of an id (8 digits or more) or path."""
-    real = os.path.realpath(wanted)
+    real = real_path(wanted)
     found = [member for member in volume.fleet
              if wanted in (member.name, member.id.hex(), member.path)
-             or real == os.path.realpath(member.path)
+             or real == real_path(member.path)
              or (len(wanted) >= 8 and member.id.hex().startswith(wanted.lower()))]
     if len(found) == 1:
         return found[0]
@@ -107,9 +108,9 @@ def find_member(volume: Volume, wanted: str) -> Member:
 def _open_blank(volume: Volume, old: Member, path: str) -> Target:
     """The new target: an empty directory that no other target is, or lies in. What an earlier try
     left there is removed."""
-    real = os.path.realpath(path)
+    real = real_path(path)
     for member in volume.fleet:
-        other = os.path.realpath(member.path)
+        other = real_path(member.path)
         if member is not old or member.online:
             if other == real:
                 raise SameTarget(f"{path} is the place of {member.name}, which is there; give an "

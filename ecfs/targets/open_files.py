@@ -7,13 +7,16 @@ from collections import OrderedDict
 from ecfs.base.errors import Fault, TargetError
 from ecfs.base.limits import TARGET_FILES_SUSPECT_MAX
 
+CLOSE_PATIENCE_S = 0.25
+
 
 class OpenFile:
     """A file descriptor with its number of users; closed once retired and unused."""
 
-    __slots__ = ("dirty", "fd", "retired", "user_count", "writable")
+    __slots__ = ("dirty", "fd", "name", "retired", "user_count", "writable")
 
-    def __init__(self, fd: int, *, writable: bool) -> None:
+    def __init__(self, name: str, fd: int, *, writable: bool) -> None:
+        self.name = name
         self.fd = fd
         self.writable = writable
         self.dirty = False
@@ -34,11 +37,11 @@ class OpenFiles:
         self._path = path
         self._files_max = files_max
         self._lock = threading.Lock()
-        self._root = OpenFile(root_fd, writable=False)
+        self._root = OpenFile("", root_fd, writable=False)
         self._files: OrderedDict[str, OpenFile] = OrderedDict()
         self._suspect: set[str] = set()
         self._all_suspect = False
-        self._closing: list[int] = []
+        self._closing: list[OpenFile] = []
         self.drop_count = 0
 
     def take_root(self) -> OpenFile:
@@ -77,7 +80,7 @@ class OpenFiles:
         """Take charge of a descriptor; the file returned is to be given back. If anything was
         dropped since `drops_seen`, the descriptor may be of an older file: it serves just once."""
         with self._lock:
-            file = OpenFile(fd, writable=writable)
+            file = OpenFile(name, fd, writable=writable)
             if self._root.retired or drops_seen != self.drop_count:
                 file.retired = True
                 return file
@@ -128,7 +131,8 @@ class OpenFiles:
         return self._all_suspect or name in self._suspect
 
     def close(self) -> None:
-        """Close everything as soon as it is not in use."""
+        """Close everything as soon as it is not in use. Also for the event loop: a close(2) that
+        waits for a target, as NFS and FUSE may for ever, is left alone after CLOSE_PATIENCE_S."""
         with self._lock:
             for file in self._files.values():
                 self._retire(file)
@@ -136,7 +140,9 @@ class OpenFiles:
             if not self._root.retired:
                 self._root.retired = True
                 self._end_use(self._root)
-        self._close_unused()
+        closing = threading.Thread(target=self._close_unused, name="ecfs-close", daemon=True)
+        closing.start()
+        closing.join(CLOSE_PATIENCE_S)
 
     def _check_open(self) -> None:
         if self._root.retired:
@@ -175,12 +181,20 @@ class OpenFiles:
 
     def _note_unused(self, file: OpenFile) -> None:
         if file.retired and file.user_count == 0:
-            self._closing.append(file.fd)
+            self._closing.append(file)
 
     def _close_unused(self) -> None:
-        """Close what is retired and unused. Waits as close(2) does."""
+        """Close what is retired and unused. Waits as close(2) does.
+
+        NFS and FUSE tell by close(2) what became of written bytes, and that they are gone. The
+        first leaves a file suspect that is not yet synced; the second the next call says as well.
+        """
         while self._closing:
             with self._lock:
                 unused, self._closing = self._closing, []
-            for fd in unused:
-                os.close(fd)
+            for file in unused:
+                try:
+                    os.close(file.fd)
+                except OSError:
+                    if file.dirty:
+                        self.suspect(file.name)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +22,24 @@ TARGETS_COUNT = 6
 class MountedPool:
     """One pool, 4+2. Its methods raise CalledProcessError when a command fails."""
 
-    def __init__(self, place: Path, *, options: str = OPTIONS) -> None:
-        """Lay out and make the pool beneath `place`, which exists and is empty."""
+    def __init__(self, place: Path, *, options: str = OPTIONS,
+                 furnish: Callable[[list[Path]], None] = lambda targets: None) -> None:
+        """Lay out and make the pool beneath `place`, which exists and is empty. `furnish` gets the
+        targets' directories before the pool is made, to mount something on them."""
         self.mountpoint = place / "mount"
         self.log = place / "log"
         self._options = options
         self._environment = os.environ | {"XDG_STATE_HOME": str(place / "state"),
                                           "XDG_RUNTIME_DIR": str(place / "run")}
-        targets = [place / f"target{number}" for number in range(TARGETS_COUNT)]
-        for path in (*targets, self.mountpoint, place / "state", place / "run"):
+        self.targets = [place / f"target{number}" for number in range(TARGETS_COUNT)]
+        for path in (*self.targets, self.mountpoint, place / "state", place / "run"):
             path.mkdir()
         (place / "passphrase").write_text("posix\n")
         self._secret = ("--passfile", str(place / "passphrase"))
-        self._pool = ":".join(map(str, targets))
-        self._ecfs("mkfs", "--data", "4", "--parity", "2", *self._secret, *map(str, targets))
+        self._pool = ":".join(map(str, self.targets))
+        furnish(self.targets)
+        self._ecfs("mkfs", "--data", "4", "--parity", "2", *self._secret,
+                   *map(str, self.targets))
 
     def mount(self) -> None:
         """Mount; usable on return."""
@@ -57,9 +62,19 @@ class MountedPool:
         found: dict[str, Any] = json.loads(report)
         return found
 
+    def replace(self, target: Path, new: Path) -> None:
+        """`ecfs target replace` while mounted."""
+        self._ecfs("target", "replace", *self._secret, str(self.mountpoint), str(target), str(new))
+        self.targets[self.targets.index(target)] = new
+        self._pool = ":".join(map(str, self.targets))
+
+    def fsck(self) -> None:
+        """A full fsck of the unmounted pool finds nothing."""
+        self._ecfs("fsck", "-n", "-f", *self._secret, self._pool)
+
     def check(self) -> None:
         """A full fsck of the unmounted pool finds nothing, and the log holds no error."""
-        self._ecfs("fsck", "-n", "-f", *self._secret, self._pool)
+        self.fsck()
         bad = [line for line in self.log.read_text().splitlines()
                if " ERROR " in line or " CRITICAL " in line]
         if bad:

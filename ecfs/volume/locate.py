@@ -31,6 +31,7 @@ LABELS_TRIED_MAX = 4
 class Sighting:
     """What lies at one path: a target with labels (newest first), or the reason why there is none.
     `was_given`: the user named the path, and not only some label, which anybody may have written.
+    `place`: the path without symbolic links, as far as it could be followed in time.
     """
 
     path: str
@@ -40,6 +41,10 @@ class Sighting:
     reason: str = ""
     unknown_format: UnknownFormat | None = None
     was_given: bool = False
+    place: str = ""
+
+    def __post_init__(self) -> None:
+        self.place = self.place or os.path.abspath(self.path)
 
     def close(self) -> None:
         """Let go of the target and its lane."""
@@ -84,8 +89,9 @@ class LabelMac:
 
 
 def look_at(path: str, environment: Environment) -> Sighting:
-    """Open what is at `path` and read its labels; never raises for what it finds."""
-    sighting = Sighting(path)
+    """Open what is at `path` and read its labels; never raises for what it finds. Runs in a lane:
+    where a share hangs, nothing can be learned of a path at once, not even where it leads."""
+    sighting = Sighting(path, place=os.path.realpath(path))
     try:
         sighting.target = environment.open_target(path)
         names = labels_among(sighting.target.list_names())
@@ -121,24 +127,25 @@ async def look_all(paths: list[str], environment: Environment) -> list[Sighting]
 
 async def look_everywhere(paths: Iterable[str], environment: Environment) -> list[Sighting]:
     """Sightings of the given paths; then of the last known paths that their labels name."""
-    given = list(paths)
-    real = [os.path.realpath(path) for path in given]
-    for index, path in enumerate(real):
-        if path in real[:index]:
-            raise SameTarget(f"{given[index]} is the same directory as "
-                             f"{given[real.index(path)]}; give each target once")
-    sightings = await look_all(given, environment)
+    sightings = await look_all(list(paths), environment)
+    known: dict[str, str] = {}
     for sighting in sightings:
+        if sighting.place in known:
+            for one in sightings:
+                one.close()
+            raise SameTarget(f"{sighting.path} is the same directory as {known[sighting.place]}; "
+                             "give each target once")
+        known[sighting.place] = sighting.path
         sighting.was_given = True
-    known = set(real)
     pools = _leading_pools(sightings)
     named = Counter(path for sighting in sightings if sighting.pool_id in pools
                     for path in sorted({entry.path for entry in sighting.labels[0].label.targets}))
     # Those that most labels name: a forged label cannot send us looking all over the machine.
-    elsewhere = {os.path.realpath(path): path for path, _ in named.most_common(TARGETS_MAX)}
-    more = [path for place, path in elsewhere.items() if place not in known]
+    more = [path for path, _ in named.most_common(TARGETS_MAX)
+            if os.path.abspath(path) not in known]
     for found in await look_all(more, environment):
-        if found.pool_id in pools:
+        if found.pool_id in pools and found.place not in known:
+            known[found.place] = found.path
             sightings.append(found)
         else:
             found.close()
@@ -212,7 +219,7 @@ def _choose_pool(sightings: list[Sighting], pinned: dict[str, str]) -> bytes:
                            "are mounted")
         raise NotAPool(f"no label of an ecfs pool here ({reasons})")
     expected = {pinned[path] for sighting in sightings
-                if (path := os.path.realpath(sighting.path)) in pinned}
+                if (path := sighting.place) in pinned}
     # Between equals the one that was here before: of two targets one can be anybody's.
     pool_id = next((pool for pool in pools if pool.hex() in expected), pools[0])
     if expected and pool_id.hex() not in expected:
@@ -271,7 +278,7 @@ def _located(pool_id: bytes, master: MasterKey, best: Label,
     for entry in best.targets:
         if entry.id not in kept:
             at_path = next((sighting for sighting in sightings
-                            if os.path.realpath(sighting.path) == os.path.realpath(entry.path)),
+                            if entry.path in (sighting.place, os.path.abspath(sighting.path))),
                            None)
             absent[entry.id] = at_path.reason if at_path and at_path.reason else "not found"
     for target_id, (_, sighting) in single.items():

@@ -92,8 +92,7 @@ async def _open_pool(paths: Iterable[str], secret: Secret, environment: Environm
     except BaseException:
         opened.release()
         raise
-    memory.note([os.path.realpath(sighting.path) for sighting in located.sightings.values()],
-                located.pool_id)
+    memory.note([one.place for one in located.sightings.values()], located.pool_id)
     return opened
 
 

@@ -9,7 +9,8 @@ shows none but ours. For records it stays away, so the protocol sees nothing of 
 claim may have died, or be about to get its quorum. Nobody can tell, so it is never overwritten.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 from ecfs.base.errors import Damage, Fault, TargetError
 from ecfs.base.limits import TARGET_DEADLINE_S, TARGET_SYNC_DEADLINE_S
@@ -17,7 +18,7 @@ from ecfs.base.units import BLOCK_LEN
 from ecfs.formats import check_label, claim_name, commits_name
 from ecfs.keys import MasterKey
 from ecfs.observe import Event, EventKind, Journal
-from ecfs.stripes import Fleet, Member, MemberState
+from ecfs.stripes import Fleet, Member, MemberState, run_jobs
 from ecfs.targets import AnyLane, Target
 from ecfs.volume.appending import RecordWriter
 from ecfs.volume.environment import Environment
@@ -36,21 +37,32 @@ class Rejoiner:
     epoch: int
     claim: bytes
     writer: RecordWriter
-    lane: AnyLane
+    lanes: dict[bytes, AnyLane] = field(default_factory=dict)
+    """In which it is looked for each member that is not there: one may hang for itself."""
 
     async def probe(self) -> list[Member]:
         """Take in those that are back. A blank or foreign directory is left alone."""
+        sought = [member for member in self.fleet if not member.leaving
+                  and member.state in (MemberState.AWAY, MemberState.MISSING)]
+        for member in sought:
+            if member.id not in self.lanes:
+                self.lanes[member.id] = self.environment.open_lane(member.name)
+        sightings = await run_jobs([
+            (self.lanes[member.id], partial(look_at, member.path, self.environment))
+            for member in sought], TARGET_DEADLINE_S)
         back = []
-        for member in list(self.fleet):
-            if member.state in (MemberState.AWAY, MemberState.MISSING) and not member.leaving:
-                try:
-                    sighting = await self.lane.run(look_at, member.path, self.environment,
-                                                   deadline_s=TARGET_DEADLINE_S)
-                    if await self._take_in(member, sighting):
-                        back.append(member)
-                except TargetError as error:
-                    member.reason = str(error)
+        for member, sighting in zip(sought, sightings, strict=True):
+            if isinstance(sighting, TargetError):
+                member.reason = str(sighting)
+            elif await self._take_in(member, sighting):
+                self.lanes.pop(member.id).close(timeout=0.0)
+                back.append(member)
         return back
+
+    def close(self) -> None:
+        """Let go of the lanes."""
+        for lane in self.lanes.values():
+            lane.close(timeout=0.0)
 
     async def _take_in(self, member: Member, sighting: Sighting) -> bool:
         target = sighting.target

@@ -40,10 +40,14 @@ class Tender:
 
     async def run(self) -> None:
         """All loops, until cancelled."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._commit_loop)
-            nursery.start_soon(self._beat_loop)
-            nursery.start_soon(self._anchor_loop)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._commit_loop)
+                nursery.start_soon(self._beat_loop)
+                nursery.start_soon(self._anchor_loop)
+        finally:
+            if self._volume.rejoiner is not None:
+                self._volume.rejoiner.close()
 
     async def _commit_loop(self) -> None:
         while True:

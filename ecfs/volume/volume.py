@@ -218,7 +218,7 @@ class Volume:
             note_behind=partial(note_behind, self.fleet, self.files.tables, self.database))
         self.rejoiner = Rejoiner(
             self.fleet, self.environment, self.journal, opened.master, self.pool_id, opened.epoch,
-            opened.claim, writer, self.environment.open_lane("probe"))
+            opened.claim, writer)
         self.writer, self.committer = writer, committer
         self.store.is_fenced = lambda target: writer.check_claims(target) is not None
 

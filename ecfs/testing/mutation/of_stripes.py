@@ -6,6 +6,7 @@ _SEALED = ("tests/unit/stripes/test_sealed.py",)
 _STORE = ("tests/unit/stripes/test_access.py", "tests/unit/stripes/test_fleet.py",
           "tests/unit/stripes/test_store.py")
 _MENDING = ("tests/unit/repair/test_mending.py",)
+_LOOP = ("tests/hanging/test_loop_waits_for_nobody.py",)
 _CATCHING_UP = ("tests/unit/repair/test_catching_up.py",)
 _DIRECTORY = ("tests/unit/targets/test_durability.py",
               "tests/unit/targets/test_suspect_files.py")
@@ -148,6 +149,21 @@ STRIPE_MUTANTS = (
            "                pass\n        return", _TOGETHER),
     Mutant("hanging-thread-asked-again", "ecfs/targets/together.py",
            "            self._apart_count = ROUNDS_APART\n", "            pass\n", _TOGETHER),
+    Mutant("failing-close-let-out", "ecfs/targets/open_files.py",
+           "                except OSError:\n                    if file.dirty:",
+           "                except ValueError:\n                    if file.dirty:", _DIRECTORY),
+    Mutant("failing-close-believed", "ecfs/targets/open_files.py",
+           "                    if file.dirty:\n", "                    if not file:\n",
+           _DIRECTORY),
+    Mutant("closing-waited-for", "ecfs/targets/open_files.py",
+           "closing.join(CLOSE_PATIENCE_S)", "closing.join()", _DIRECTORY),
+    Mutant("column-forgotten-by-the-loop", "ecfs/repair/mending.py",
+           "    return int(await member.lane.run(\n        _ensure_anew,",
+           "    member.target.forget(name)\n    return int(await member.lane.run(\n"
+           "        ensure_column,", _LOOP),
+    Mutant("closed-by-the-loop", "ecfs/targets/open_files.py",
+           "        closing.start()\n        closing.join(CLOSE_PATIENCE_S)\n",
+           "        self._close_unused()\n", _LOOP),
     Mutant("links-followed", "ecfs/targets/directory.py",
            "_SAFE = os.O_NOFOLLOW | os.O_NONBLOCK", "_SAFE = os.O_NONBLOCK", _DIRECTORY,
            (("self._check_file(os.stat(base, dir_fd=folder_fd, follow_symlinks=False), name)",

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -171,3 +173,54 @@ def test_a_folder_made_again_is_synced_again(
     disk.synced.clear()
     target.create("segments/x", b"x")
     assert tmp_path.stat().st_ino in disk.synced
+
+
+class Closing:
+    """close(2) as NFS and FUSE know it: it closes, and then fails or does not return."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.failing = False
+        self.go_on = threading.Event()
+        self.go_on.set()
+        real = os.close
+
+        def close(fd: int) -> None:
+            real(fd)
+            self.go_on.wait(20)
+            if self.failing:
+                raise OSError(errno.ENOTCONN, "gone")
+
+        monkeypatch.setattr("ecfs.targets.open_files.os.close", close)
+
+
+def test_a_failing_close_ends_nothing_and_leaves_what_is_not_synced_in_doubt(
+        target: DirectoryTarget, monkeypatch: pytest.MonkeyPatch) -> None:
+    closing = Closing(monkeypatch)
+    for name in ("clean", "dirty"):
+        target.create(name, b"x")
+    target.write("dirty", 0, [b"y"])
+    closing.failing = True
+    target.forget("clean")
+    target.forget("dirty")
+    closing.failing = False
+    target.sync("clean")
+    with raises(Fault.IO):
+        target.sync("dirty")
+    target.forget("dirty")
+    target.sync("dirty")
+    closing.failing = True
+    target.close()
+
+
+def test_who_closes_a_target_that_hangs_is_not_held_up(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closing = Closing(monkeypatch)
+    target = DirectoryTarget(tmp_path)
+    target.create("a", b"x")
+    closing.go_on.clear()
+    began = time.monotonic()
+    target.close()
+    assert time.monotonic() - began < 5
+    closing.go_on.set()
+    with raises(Fault.AWAY):
+        target.read("a", 0, 1)

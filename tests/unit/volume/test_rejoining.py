@@ -1,6 +1,6 @@
 """Targets that come back while the pool is mounted: which are taken in, and as what."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -258,14 +258,13 @@ async def test_one_whose_place_does_not_answer_is_asked_again(bench: Bench) -> N
         assert await bench.probe(opening) == []
         assert not member.online
         assert opening.volume.rejoiner is not None
-        lane = opening.volume.rejoiner.lane
         bench.pulled.clear()
 
-        async def hangs(*words: object, deadline_s: float) -> object:
-            raise TargetError(Fault.TIMEOUT, "no answer within the deadline")
+        async def hang(jobs: Sequence[object], deadline_s: float) -> list[TargetError]:
+            return [TargetError(Fault.TIMEOUT, "no answer within the deadline") for _ in jobs]
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(type(lane), "run", hangs)
+            patch.setattr("ecfs.volume.rejoining.run_jobs", hang)
             assert await bench.probe(opening) == []
         assert "deadline" in member.reason
         assert await bench.probe(opening) == [member]
