@@ -169,11 +169,14 @@ def examine_steps(ref: StripeRef, opener: StripeOpener, usable: frozenset[int]) 
             try:
                 bodies[column] = opener.checked_body(column, record, header)
                 if record[: ref.head_len] != header:
-                    faults.append(ShardFault(column, "header of the record is wrong", False))
+                    # A body of zeros fits a hole: of a shard that got only what fills up a stripe.
+                    faults.append(ShardFault(column, "header of the record is wrong",
+                                             _is_hole(record)))
             except Damage as damage:
                 faults.append(ShardFault(column, str(damage), _is_hole(record)))
         else:
-            faults.append(ShardFault(column, "shard record belongs to another stripe", False))
+            faults.append(ShardFault(column, "shard record belongs to another stripe",
+                                     _is_hole(record)))
     if header is None or len(bodies) < ref.geometry.data:
         # Without a header every record that is there failed the check of its own.
         raise StripeLost(

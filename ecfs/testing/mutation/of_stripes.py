@@ -53,6 +53,16 @@ STRIPE_MUTANTS = (
            "        elif len(record) != ref.record_len:\n"
            '            faults.append(ShardFault(column, "column ends before this shard", True))\n',
            "", _SEALED + _STORE),
+    Mutant("hole-accused-for-its-header", "ecfs/stripes/reader.py",
+           '"header of the record is wrong",\n'
+           "                                             _is_hole(record)))",
+           '"header of the record is wrong",\n'
+           "                                             False))", _STORE),
+    Mutant("hole-accused-where-no-header-is", "ecfs/stripes/reader.py",
+           '"shard record belongs to another stripe",\n'
+           "                                     _is_hole(record)))",
+           '"shard record belongs to another stripe",\n'
+           "                                     False))", _STORE),
     Mutant("absent-accused-though-never-acknowledged", "ecfs/stripes/access.py",
            "if fault.fenced or (fault.missing and member is not None and member.behind",
            "if fault.fenced or (fault.missing and member is None and bool(ref.salt)", _STORE,

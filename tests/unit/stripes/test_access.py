@@ -1,6 +1,6 @@
 """Who is blamed for what a read meets, and what a read does while targets come and go."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -23,9 +23,10 @@ EXTENTS = [b"first" * 3000, bytes(range(256)) * 900]
 ACCUSATIONS = (EventKind.SHARD_BAD, EventKind.SHARD_MISSING)
 
 
-async def durable(world: World, kind: int = KIND_CONTENT) -> Written:
+async def durable(world: World, kind: int = KIND_CONTENT,
+                  extents: Sequence[bytes] = EXTENTS) -> Written:
     (outcome,) = await world.store.sync([await world.store.append(
-        kind, EXTENTS, lambda starts: encode_directory([]))])
+        kind, extents, lambda starts: encode_directory([]))])
     assert isinstance(outcome, Written)
     return outcome
 
@@ -135,6 +136,47 @@ async def test_what_a_target_never_acknowledged_it_is_not_blamed_for() -> None:
                  [b"x" * stripe.ref.record_len])
     await world.store.examine(stripe.ref)
     assert world.journal.count(EventKind.SHARD_BAD) == 1
+
+
+def overwrite(world: World, stripe: Written, column: int, data: bytes) -> None:
+    """Put other bytes where the shard of a column lies."""
+    memory = world.memories[world.ids.index(stripe.ref.segment.columns[column])]
+    memory.write(column_name(3, stripe.ref.segment.id), stripe.ref.offset, [data])
+
+
+async def test_a_hole_is_a_shard_that_never_came_though_its_body_is_right() -> None:
+    """A little stripe fills the body of one shard; the others get zeros, and so has a hole."""
+    world = World(Geometry(4, 2), 6)
+    stripe = await durable(world, extents=[b"little"])
+    overwrite(world, stripe, 3, bytes(stripe.ref.record_len))
+    world.fleet[stripe.ref.segment.columns[3]].behind = True
+    examination = await world.store.examine(stripe.ref)
+    assert sorted(examination.bodies) == list(range(6))
+    assert [(fault.column, fault.missing) for fault in examination.faults] == [(3, True)]
+    assert accused(world) == 0
+    # Bytes of another header are no hole.
+    overwrite(world, stripe, 3, b"x")
+    await world.store.examine(stripe.ref)
+    assert world.journal.count(EventKind.SHARD_BAD) == 1
+
+
+async def test_holes_accuse_nobody_though_no_header_is_there_to_hold_them_against() -> None:
+    """Who has the stripe is away; of those that are there, behind, none ever got it."""
+    world = World(Geometry(2, 1), 3)
+    stripe = await durable(world)
+    columns = stripe.ref.segment.columns
+    for column in (0, 1):
+        overwrite(world, stripe, column, bytes(stripe.ref.record_len))
+        world.fleet[columns[column]].behind = True
+    world.fleet.mark_away(columns[2], "pulled")
+    with pytest.raises(Unreadable, match="0 good shards of 3"):
+        await world.store.examine(stripe.ref)
+    assert accused(world) == 0
+    # What is there and of another stripe is held against its target.
+    overwrite(world, stripe, 1, b"x")
+    with pytest.raises(Unreadable, match="0 good shards of 3"):
+        await world.store.examine(stripe.ref)
+    assert world.journal.count(EventKind.SHARD_BAD) == accused(world) == 1
 
 
 async def test_whoever_has_caught_up_is_blamed_again() -> None:
