@@ -207,8 +207,9 @@ class Machine:
             return InlineLane(name)
 
         def delay_s() -> float:
-            # Looked up anew: the disk behind the path may have been exchanged.
-            mean_s = self.slow_s.get(disk.path, self.disks[disk.path].mood.delay_s)
+            # Looked up anew: the disk behind the path may have been exchanged, or be away.
+            behind = self.disks.get(disk.path, disk)
+            mean_s = self.slow_s.get(disk.path, behind.mood.delay_s)
             if not mean_s or math.isinf(mean_s):
                 return mean_s
             return DELAY_MIN_S + self.source.expovariate(1 / mean_s)
