@@ -14,6 +14,9 @@ from ecfs.cli.runtime import MountRecord, RunDirectory
 from ecfs.cli.tools import Tools
 
 DETACH_AGAIN_S = 0.02
+CLOSED_AGAIN_S = 0.25
+LINGER_S = 2.0
+"""A process that has closed its pool needs some milliseconds to end."""
 
 
 class InUseNow(EcfsError):
@@ -42,9 +45,24 @@ def perform(run: RunDirectory, mountpoint: str) -> int:
     if record is None:
         return 0
     if serving:
-        wait_for_exit(record.pid, record.process_start)
+        _wait_until_closed(run, record)
     _tell_outcome(run, record, died=not serving)
     return 0
+
+
+def _wait_until_closed(run: RunDirectory, record: MountRecord) -> None:
+    """Until the process has ended, or has taken its record back: then everything is durable, though
+    a call on a target that hangs may keep the process from ending."""
+    while not wait_for_exit(record.pid, record.process_start, CLOSED_AGAIN_S):
+        left = run.read(record)
+        if left is None or left.pid != record.pid or left.failed is not None:
+            if not wait_for_exit(record.pid, record.process_start, LINGER_S):
+                click.echo(
+                    f"ecfs: unmounted; the process {record.pid} that served it ends when a target "
+                    "that does not answer lets go of it",
+                    err=True,
+                )
+            return
 
 
 def _tell_outcome(run: RunDirectory, record: MountRecord, *, died: bool) -> None:

@@ -130,6 +130,19 @@ async def test_the_server_of_a_target_hangs(bench: Bench) -> None:
     bench.pool.fsck()
 
 
+async def test_unmounting_past_a_target_that_hangs(bench: Bench) -> None:
+    """A call that a target never answers keeps the process, but nobody who waits for it."""
+    bench.write("before")
+    bench.shares[0].signal(signal.SIGSTOP)
+    within(SYNC_S + SOON_S, bench.pool.unmount)
+    within(SYNC_S, bench.pool.mount)
+    bench.read_all()
+    bench.shares[0].signal(signal.SIGCONT)
+    await until(bench, 0)
+    bench.pool.unmount()
+    bench.pool.fsck()
+
+
 async def until(bench: Bench, number: int) -> None:
     """The target is back and has caught up."""
     deadline = time.monotonic() + 40
