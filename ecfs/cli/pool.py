@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ecfs.base.errors import EcfsError, NotAPool, SameTarget, TargetInside, UsageRefusal
@@ -47,13 +48,25 @@ def join_targets(paths: Sequence[str]) -> str:
 
 
 def _expanded(part: str) -> list[str]:
-    if not glob.has_magic(part) or ask_patiently(lambda: os.path.lexists(part), otherwise=True):
+    """The names that match. One on a share that does not answer counts, for it may be there."""
+    if not glob.has_magic(part) or _is_there(part):
         return [part]
+    names = part.split("/")
+    last = max(index for index, name in enumerate(names) if glob.has_magic(name))
     nothing: list[str] = []
-    found = sorted(ask_patiently(lambda: glob.glob(part), otherwise=nothing))
+    matching = ask_patiently(partial(glob.glob, "/".join(names[: last + 1])), otherwise=nothing)
+    found = [
+        path
+        for match in sorted(matching)
+        if _is_there(path := "/".join((match, *names[last + 1 :])))
+    ]
     if not found:
         raise NotAPool(f"nothing matches {part!r}; check the path, or that the disks are mounted")
     return found
+
+
+def _is_there(path: str) -> bool:
+    return ask_patiently(partial(os.path.lexists, path), otherwise=True)
 
 
 def read_pool_file(path: Path) -> list[str]:

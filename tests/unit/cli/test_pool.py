@@ -1,4 +1,6 @@
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,27 @@ def test_relative_names_become_absolute(
     (tmp_path / "t0").mkdir()
     monkeypatch.chdir(tmp_path)
     assert resolve("t0:missing", tools.run).paths == (f"{tmp_path}/t0", f"{tmp_path}/missing")
+
+
+def test_a_pattern_counts_what_does_not_answer_and_not_what_lacks_the_rest(
+        tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("disk1/pool", "disk2", "disk3/pool", "disk4/pool"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("lexists", "realpath", "isdir", "isfile"):
+        monkeypatch.setattr(os.path, name, hanging_at("disk3", getattr(os.path, name)))
+    monkeypatch.setattr("ecfs.base.paths.PATH_PATIENCE_S", 0.05)
+    found = resolve(f"{tmp_path}/disk?/pool", tools.run)
+    assert found.paths == tuple(f"{tmp_path}/disk{number}/pool" for number in (1, 3, 4))
+
+
+def hanging_at(name: str, honest: Callable[[str], object]) -> Callable[[str], object]:
+    """As on a share that does not answer, below a directory of that name."""
+    def asked(path: str) -> object:
+        if name in path:
+            threading.Event().wait(60)
+        return honest(path)
+
+    return asked
 
 
 def test_a_pattern_without_a_match_says_so(tools: Tools, tmp_path: Path) -> None:
