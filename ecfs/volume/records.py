@@ -3,13 +3,16 @@
 All members hold the same records at the same offsets of `commits.<epoch>`; a member that missed one
 has a hole there. A reader believes nothing but what opens, and scans past what does not
 (`recordscan`).
+
+Another writer may give back room, or be about to write, while its files are read: claims fence what
+it acknowledges, not that. So what does not open is read once more, and what is there then counts.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from ecfs.base.errors import Damage, TargetError
+from ecfs.base.errors import Damage, Fault, TargetError
 from ecfs.base.limits import (
     TARGET_DEADLINE_S,
     TARGET_SYNC_DEADLINE_S,
@@ -20,6 +23,7 @@ from ecfs.formats import (
     Commit,
     commits_name,
     decode_commit,
+    record_hash,
 )
 from ecfs.stripes import Fleet, Member, run_jobs
 from ecfs.volume.recordscan import Box, scan_member
@@ -73,7 +77,13 @@ async def read_log(fleet: Fleet, members: Iterable[bytes], keys: BoxKeys, *, epo
         view.bad += [(member.id, at_epoch, at) for at_epoch, at in result.bad]
         for box in result.boxes:
             try:
-                key = by_hash.get(box.hash) or await _open_box_of(view, keys, member, box)
+                key = by_hash.get(box.hash) or _open_box(view, keys, box)
+                if key is None:
+                    again = await _read_again(member, box)
+                    if again is None:
+                        continue
+                    box = again
+                    key = by_hash.get(box.hash) or _open_box(view, keys, box)
             except TargetError as error:
                 # It was not read to its end, so it does not count; nothing is known to be bad.
                 fleet.mark_away(member.id, str(error))
@@ -123,22 +133,34 @@ def _settle_place(view: LogView, key: tuple[int, int], members_at: dict[int, set
                  for member in (members if most else members - view.holders[key])]
 
 
-async def _open_box_of(view: LogView, keys: BoxKeys, member: Member,
-                       box: Box) -> tuple[int, int] | None:
-    """Open a record that no member before had; None when it is not authentic or misplaced.
-    TargetError when it cannot be read again, which says nothing of it."""
-    data = box.data
-    if data is None:
-        assert member.target is not None and member.lane is not None
-        data = await member.lane.run(partial(
-            member.target.read, commits_name(box.epoch), box.offset, box.length),
-            deadline_s=TARGET_DEADLINE_S)
+def _open_box(view: LogView, keys: BoxKeys, box: Box) -> tuple[int, int] | None:
+    """Open a record that no member before had; None when it is not authentic or misplaced, or its
+    bytes were not kept."""
+    if box.data is None:
+        return None
     try:
-        head, commit = decode_commit(data, keys)
+        head, commit = decode_commit(box.data, keys)
     except Damage:
         return None
     key = (head.epoch, head.seq)
-    if head.epoch != box.epoch or key in view.records:
+    if head.epoch != box.epoch or head.length != box.length or key in view.records:
         return None
     view.records[key] = Found(commit, box.hash, box.offset, box.length)
     return key
+
+
+async def _read_again(member: Member, box: Box) -> Box | None:
+    """What lies in a box's place now, under its own hash: it may be something else. None where its
+    room was given back. TargetError when it cannot be read, which says nothing of it."""
+    assert member.target is not None and member.lane is not None
+    try:
+        data = await member.lane.run(partial(
+            member.target.read, commits_name(box.epoch), box.offset, box.length),
+            deadline_s=TARGET_DEADLINE_S)
+    except TargetError as error:
+        if error.fault is Fault.MISSING:
+            return None
+        raise
+    if data == bytes(len(data)):
+        return None
+    return replace(box, hash=record_hash(data), data=data)

@@ -62,7 +62,10 @@ def scan_member(target: Target, epoch: int, offset: int, keep: bool) -> Scan:
         try:
             budget -= _scan_file(target, found, start, budget, scan, keep)
         except TargetError as error:
-            if error.fault not in (Fault.MISSING, Fault.UNSAFE, Fault.IO):
+            if error.fault is Fault.MISSING:
+                # Deleted since the names were listed, as a writer does with what no label needs.
+                continue
+            if error.fault not in (Fault.UNSAFE, Fault.IO):
                 raise
             scan.bad.append((found, start))
     return scan

@@ -8,6 +8,7 @@ _MOUNTED = ("tests/unit/volume/test_pools.py::test_a_second_mount_on_this_host_i
             "test_a_mount_on_another_host_is_refused_while_the_first_beats")
 _COMMITTING = ("tests/unit/volume/test_commit_order.py",)
 _LOG = ("tests/unit/volume/test_logmending.py",)
+_CHANGING = ("tests/unit/volume/test_changing_records.py",)
 _KEEPING = ("tests/unit/volume/test_housekeeping.py",)
 _TAKEN = ("tests/unit/volume/test_checkpointer.py",)
 _CHECKPOINTS = ("tests/unit/volume/test_checkpoints.py",)
@@ -92,8 +93,25 @@ LOG_MUTANTS = (
            "        except Damage:\n            scan.bad.append((epoch, at))\n            break",
            _LOG),
     Mutant("record-of-another-epoch", _RECORDS,
-           "if head.epoch != box.epoch or key in view.records:", "if key in view.records:", _LOG,
+           "if head.epoch != box.epoch or head.length", "if head.length", _LOG,
            (("if key is None or key[0] != box.epoch:", "if key is None:"),)),
+    Mutant("record-of-any-length", _RECORDS,
+           " or head.length != box.length or key in view.records:", " or key in view.records:",
+           _CHANGING),
+    Mutant("what-was-kept-not-read-once-more", _RECORDS,
+           "                if key is None:\n",
+           "                if key is None and not box.data:\n", _CHANGING),
+    Mutant("second-reading-under-the-first-hash", _RECORDS,
+           "replace(box, hash=record_hash(data), data=data)", "replace(box, data=data)", _CHANGING),
+    Mutant("given-back-room-is-bad", _RECORDS,
+           "    if data == bytes(len(data)):\n", "    if not data:\n", _CHANGING),
+    Mutant("deleted-while-read-is-away", _RECORDS,
+           "        if error.fault is Fault.MISSING:\n            return None\n", "", _CHANGING),
+    Mutant("late-while-read-is-deleted", _RECORDS,
+           "        if error.fault is Fault.MISSING:\n", "        if error:\n", _CHANGING),
+    Mutant("deleted-while-listed-is-bad", _SCAN,
+           "                continue\n            if error.fault not in (Fault.UNSAFE,",
+           "                pass\n            elif error.fault not in (Fault.UNSAFE,", _CHANGING),
     Mutant("minority-says-where-a-record-lies", _RECORDS,
            "key=lambda at: (len(members_at[at]), at == expected, -at))",
            "key=lambda at: (-len(members_at[at]), -at))", _LOG),
