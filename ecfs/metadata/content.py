@@ -381,7 +381,10 @@ class ContentTables:
                                   (target, stripe)) is not None
 
 
-def _segment(row: tuple[int, int, int, int, bytes, int]) -> SegmentEntry:
+def _segment(row: tuple[int, int, int, int, bytes | None, int]) -> SegmentEntry:
     identity, epoch, data, parity, columns, length = row
+    if columns is None:
+        # SQLite gives NULL for the columns of a row that is too short.
+        raise Damage(f"metadata is damaged: segment {identity} has no columns")
     ids = tuple(columns[at : at + 16] for at in range(0, len(columns), 16))
     return SegmentEntry(identity, epoch, data, parity, ids, length)

@@ -18,6 +18,8 @@ from ecfs.metadata.schema import SCHEMA_VERSION, TABLES
 Row = tuple[Any, ...]
 
 STATEMENT_CACHE_COUNT = 256
+_UNKNOWN_FORMAT = "unsupported file format"
+"""Of page 1 with a later schema format. SQLite has no code of its own for it, only these words."""
 
 
 @cache
@@ -218,6 +220,7 @@ class Database:
         damage = self._damage_of()
         if damage is not None:
             return damage
-        if isinstance(error, (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError)):
+        if (isinstance(error, (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError))
+                or str(error).endswith(_UNKNOWN_FORMAT)):
             return Damage(f"metadata is damaged: {error}")
         return Bug(f"SQLite refused a statement: {type(error).__name__}: {error}")
