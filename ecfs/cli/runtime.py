@@ -172,6 +172,6 @@ def _is_well_typed(record: MountRecord) -> bool:
     return (
         all(type(number) is int for number in numbers)
         and all(isinstance(text, str) and "\0" not in text for text in texts)
-        and isinstance(record.failed, dict | None)
         and bool(Path(record.socket).name)
+        and isinstance(record.failed, dict | None)
     )
