@@ -125,13 +125,12 @@ class Committer:
 
         Before each checkpoint, for only then do records go; those after it are found by reading.
         """
-        if self._unnoted:
-            with self._database.change():
-                self._database.run_many("INSERT OR IGNORE INTO history VALUES(?,?)",
-                                        [(tip.seq, tip.hash) for tip in self._unnoted])
-                self._database.run("DELETE FROM history WHERE seq<=?",
-                                   (self._made.seq - HISTORY_COMMITS_MAX,))
-            self._noted_count = len(self._unnoted)
+        with self._database.change():
+            self._database.run_many("INSERT OR IGNORE INTO history VALUES(?,?)",
+                                    [(tip.seq, tip.hash) for tip in self._unnoted])
+            self._database.run("DELETE FROM history WHERE seq<=?",
+                               (self._made.seq - HISTORY_COMMITS_MAX,))
+        self._noted_count = len(self._unnoted)
 
     async def send_root(self, root: Root, *, clean: bool) -> Tip:
         """Append a checkpoint's record and wait until it is acknowledged. Needs `lock`."""

@@ -99,6 +99,8 @@ def test_impossible_places_are_damage(geometry: Geometry, body_len: int, start: 
     try:
         units = layout.units_of(start, length)
     except Damage:
+        with pytest.raises(Damage):
+            layout.units_within(start, length, 0, length)
         return
     assert sum(unit.length for unit in units) == length
     for unit in units:
