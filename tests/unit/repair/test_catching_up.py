@@ -73,14 +73,20 @@ def late_one(volume: Volume, ref: StripeRef) -> Member:
     return member
 
 
+async def lost_for_now(pool: Pool, volume: Volume) -> tuple[Member, Callable[[], None]]:
+    """A dead stripe without two shards, and a third away: who has to catch up, and what brings the
+    third one back."""
+    ref = await dead_stripe(volume)
+    member = late_one(volume, ref)
+    spoil(pool, volume, ref, 0, ref.head_len)
+    spoil(pool, volume, ref, 1, ref.head_len)
+    return member, part(pool, volume, ref, [5])
+
+
 async def test_a_dead_stripe_that_is_lost_only_while_others_are_away_is_waited_for(
         pool: Pool) -> None:
     async with pool.open() as volume:
-        ref = await dead_stripe(volume)
-        member = late_one(volume, ref)
-        spoil(pool, volume, ref, 0, ref.head_len)
-        spoil(pool, volume, ref, 1, ref.head_len)
-        back = part(pool, volume, ref, [5])
+        member, back = await lost_for_now(pool, volume)
         await catch_up(volume, member)
         assert behind(volume) == [member.id] and volume.journal.count(EventKind.RESILVERED) == 0
         back()
@@ -119,11 +125,7 @@ async def test_trying_in_vain_pauses_until_another_target_is_back(
     monkeypatch.setattr(mending_module._log, "warning", lambda *words: None)
     mock_clock.autojump_threshold = 0
     async with pool.open() as volume:
-        ref = await dead_stripe(volume)
-        member = late_one(volume, ref)
-        spoil(pool, volume, ref, 0, ref.head_len)
-        spoil(pool, volume, ref, 1, ref.head_len)
-        back = part(pool, volume, ref, [5])
+        member, back = await lost_for_now(pool, volume)
         queue = MendingQueue()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(queue.run, volume)
