@@ -6,7 +6,7 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecfs.base.errors import Damage, Fenced, InUse, ReadOnly
+from ecfs.base.errors import Damage, Fault, Fenced, InUse, ReadOnly
 from ecfs.erasure import Geometry
 from ecfs.formats import Commit, claim_name, commits_name, decode_claim, encode_commit
 from ecfs.observe import EventKind
@@ -199,6 +199,18 @@ async def test_heartbeats_grow() -> None:
     second = await claimer.look()
     assert all(second.beats[one] > first.beats[one] for one in world.ids)
     assert first.newest is not None and first.newest.host == "a" and first.epoch_max == 3
+
+
+async def test_who_cannot_take_a_heartbeat_is_away_unless_it_is_only_full() -> None:
+    world = World(Geometry(4, 2), 6)
+    claimer = claimer_of(world, "a")
+    await claimer.claim(3, b"a" * 16)
+    heart = Heart(world.fleet, claimer.heartbeat_keys, world.entropy, 3)
+    await heart.beat()
+    world.fail_one(1, Fault.IO, "write")
+    world.fail_one(2, Fault.FULL, "write")
+    await heart.beat()
+    assert [one for one in world.ids if not world.fleet[one].online] == [world.ids[1]]
 
 
 async def test_a_rotten_claim_is_passed_over() -> None:
