@@ -61,7 +61,7 @@ EVENTS = {
     EventKind.TARGET_AWAY: Entry(
         "A target failed, or did not answer in time, and is left out until it answers again. What "
         "it misses counts against the m targets that may be gone. A network share that hangs holds "
-        "up the first write for half a minute at most, a mount for some ten seconds; after that "
+        "up the first write for about half a minute, a mount for some ten seconds; after that "
         "nobody waits for it.",
         "Look at the disk, its cable and mount, and at free memory. It is tried again every few "
         "seconds; if it is lost, `ecfs target replace POOL OLD NEW`."),

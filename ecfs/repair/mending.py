@@ -233,7 +233,7 @@ class _Patience:
         self._pause_s = CATCH_UP_INTERVAL_S
 
     def is_due(self, volume: Volume, member: Member) -> bool:
-        """Whether now is the time. What was found before the answer is what the try goes by."""
+        """Whether now is the time; if so, the try begins."""
         now = trio.current_time()
         state = frozenset(one.id for one in volume.fleet.online()), member.missed_count
         if state != self._state:
@@ -245,7 +245,7 @@ class _Patience:
         return True
 
     def tried(self) -> None:
-        """It is over; counts if it was in vain."""
+        """The try is over. For who is still behind the pause begins."""
         now = trio.current_time()
         self._due = now + max(self._pause_s, CATCH_UP_REST * (now - self._began))
         self._pause_s = min(2 * self._pause_s, CATCH_UP_INTERVAL_MAX_S)

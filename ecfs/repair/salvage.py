@@ -23,6 +23,7 @@ from ecfs.base.errors import (
     TooFewReachable,
     UsageRefusal,
 )
+from ecfs.base.paths import real_path
 from ecfs.erasure import Geometry
 from ecfs.repair.progress import Progress, ProgressTaker
 from ecfs.repair.salvage_log import columns_of
@@ -112,7 +113,7 @@ class _Meter:
 def _prepared(paths: tuple[str, ...], out_dir: Path) -> Path:
     real = Path(os.path.realpath(out_dir))
     for path in paths:
-        target = Path(os.path.realpath(path))
+        target = Path(real_path(path))
         if real == target or target in real.parents or real in target.parents:
             raise TargetInside(f"{out_dir} and target {path} lie inside each other; salvage never "
                                "writes to a target")

@@ -142,7 +142,7 @@ async def look_everywhere(paths: Iterable[str], environment: Environment) -> lis
                     for path in sorted({entry.path for entry in sighting.labels[0].label.targets}))
     # Those that most labels name: a forged label cannot send us looking all over the machine.
     more = [path for path, _ in named.most_common(TARGETS_MAX)
-            if os.path.abspath(path) not in known]
+            if os.path.abspath(path) not in {*known, *known.values()}]
     for found in await look_all(more, environment):
         if found.pool_id in pools and found.place not in known:
             known[found.place] = found.path

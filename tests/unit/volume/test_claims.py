@@ -188,12 +188,18 @@ async def test_a_quorum_of_claims_is_needed() -> None:
         await claimer_of(world, "a").claim(3, b"a" * 16)
 
 
-async def test_heartbeats_grow() -> None:
-    world = World(Geometry(4, 2), 6)
+async def beating(world: World) -> tuple[Claimer, Heart]:
+    """Who has claimed epoch 3 and beaten once."""
     claimer = claimer_of(world, "a")
     await claimer.claim(3, b"a" * 16)
     heart = Heart(world.fleet, claimer.heartbeat_keys, world.entropy, 3)
     await heart.beat()
+    return claimer, heart
+
+
+async def test_heartbeats_grow() -> None:
+    world = World(Geometry(4, 2), 6)
+    claimer, heart = await beating(world)
     first = await claimer.look()
     await heart.beat()
     second = await claimer.look()
@@ -203,10 +209,7 @@ async def test_heartbeats_grow() -> None:
 
 async def test_who_cannot_take_a_heartbeat_is_away_unless_it_is_only_full() -> None:
     world = World(Geometry(4, 2), 6)
-    claimer = claimer_of(world, "a")
-    await claimer.claim(3, b"a" * 16)
-    heart = Heart(world.fleet, claimer.heartbeat_keys, world.entropy, 3)
-    await heart.beat()
+    _, heart = await beating(world)
     world.fail_one(1, Fault.IO, "write")
     world.fail_one(2, Fault.FULL, "write")
     await heart.beat()
