@@ -37,7 +37,11 @@ class Damager:
         """Keep what a few files hold now, to put it back later as something stale."""
         files = sorted(path for path in target.rglob("*") if path.is_file())
         for path in self._source.sample(files, min(len(files), 3)):
-            self._kept[path] = path.read_bytes()
+            try:
+                self._kept[path] = path.read_bytes()
+            except FileNotFoundError:
+                # Given back meanwhile, as above.
+                continue
 
     def _flip(self, path: Path) -> None:
         size = path.stat().st_size

@@ -97,27 +97,12 @@ class KillLoop:
         found = snapshot_below(str(self._pool.mountpoint))
         self._oracle.check(found, torn=True)
         self._oracle.settle(found)
-        self._check_unaccused()
-
-    def _check_unaccused(self) -> None:
-        hurt = {str(path) for path in self._victims}
-        for target in self._pool.status()["targets"]:
-            if target["path"] not in hurt:
-                assert not any(target["errors"].values()), f"an honest target is accused: {target}"
-                assert target["state"] == "online", f"an honest target is left out: {target}"
+        self._pool.check_unaccused(self._victims)
 
     def _heal(self) -> None:
-        """A scrub puts everything right, so that others may be hurt next. A target whose labels are
-        all beyond repair is none: another one takes its place."""
-        self._pool.scrub()
-        for target in self._pool.status()["targets"]:
-            if target["state"] != "online":
-                path = Path(target["path"])
-                assert path in self._victims, f"an honest target is left out: {target}"
-                self._pool.replace(path)
-                self.tally.replaced_count += 1
-                self._note(f"{path.name} replaced")
-        self._check_unaccused()
+        for path in self._pool.heal(self._victims):
+            self.tally.replaced_count += 1
+            self._note(f"{path.name} replaced")
         self.tally.scrubs_count += 1
         self._note("scrubbed")
         self._victims = []

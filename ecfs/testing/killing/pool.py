@@ -85,6 +85,28 @@ class RealPool:
         """Everything that is bad is put right."""
         self.run("scrub", str(self.mountpoint))
 
+    def check_unaccused(self, victims: list[Path]) -> None:
+        """No target but `victims` is out, or has an error counted against it."""
+        hurt = {str(path) for path in victims}
+        for target in self.status()["targets"]:
+            if target["path"] not in hurt:
+                assert not any(target["errors"].values()), f"an honest target is accused: {target}"
+                assert target["state"] == "online", f"an honest target is left out: {target}"
+
+    def heal(self, victims: list[Path]) -> list[Path]:
+        """A scrub puts everything right, so that others may be hurt next. A target whose labels are
+        all beyond repair is none: another one takes its place. Returns those."""
+        self.scrub()
+        replaced = []
+        for target in self.status()["targets"]:
+            if target["state"] != "online":
+                path = Path(target["path"])
+                assert path in victims, f"an honest target is left out: {target}"
+                self.replace(path)
+                replaced.append(path)
+        self.check_unaccused(victims)
+        return replaced
+
     def replace(self, target: Path) -> None:
         """An empty target in the place of one that is beyond repair; returns once it is full."""
         shutil.rmtree(target)
