@@ -8,6 +8,8 @@ import select
 from dataclasses import dataclass
 from pathlib import Path
 
+from ecfs.base.processes import process_start
+
 _PR_SET_DUMPABLE = 4
 _UMOUNT_NOFOLLOW = 8
 _CLONE_NEWNS = 0x00020000
@@ -108,17 +110,6 @@ def mount_at(path: str) -> Mount | None:
 def boot_id() -> str:
     """The id of this boot of the machine."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def process_start(pid: int) -> int | None:
-    """When a process started, in ticks since boot; None if there is none, or it is dead."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # The name stands in parentheses and may itself contain any character.
-    fields = stat[stat.rindex(b")") + 2 :].split()
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
 def wait_for_exit(pid: int, start: int, timeout_s: float | None = None) -> bool:

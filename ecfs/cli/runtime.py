@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ecfs.base.errors import EcfsError
-from ecfs.cli.linux import boot_id, process_start
+from ecfs.base.processes import process_start
+from ecfs.cli.linux import boot_id
 
 SCHEMA = "ecfs.mounted/1"
 _RECORD_LEN_MAX = 4 << 20

@@ -17,6 +17,8 @@ from ecfs.base.errors import Bug
 REPOSITORY = Path(__file__).parents[2]
 OPTIONS = "allow_other,dev,suid"
 TARGETS_COUNT = 6
+COMMAND_WAIT_S = 120.0
+ECFS = (sys.executable, "-c", "from ecfs.cli import main; main()")
 
 
 class MountedPool:
@@ -80,6 +82,26 @@ class MountedPool:
         if bad:
             raise Bug("the mount logged errors: " + "; ".join(bad[:5]))
 
+    def run_elsewhere(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """A verb on the pool's targets, as another user of this machine runs it, who has another
+        directory for state, locks and sockets. Its words come before the pool's."""
+        place = self.mountpoint.parent
+        other = self._environment | {"XDG_STATE_HOME": str(place / "other-state"),
+                                     "XDG_RUNTIME_DIR": str(place / "other-run")}
+        verb, *rest = words
+        mountpoint = [str(place / "other-mount")] if verb == "mount" else []
+        for name in ("other-state", "other-run", "other-mount"):
+            (place / name).mkdir(exist_ok=True)
+        return subprocess.run(
+            [*ECFS, verb, *self._secret, *rest, self._pool, *mountpoint], check=False, env=other,
+            cwd=REPOSITORY, capture_output=True, text=True, timeout=COMMAND_WAIT_S)
+
+    def unmount_elsewhere(self) -> None:
+        """What `run_elsewhere` mounted."""
+        place = self.mountpoint.parent
+        subprocess.run([*ECFS, "umount", place / "other-mount"], check=True, cwd=REPOSITORY,
+                       env=self._environment | {"XDG_RUNTIME_DIR": str(place / "other-run")})
+
     def _serving_pid(self) -> int:
         for record in (self.mountpoint.parent / "run").rglob("*.json"):
             found = json.loads(record.read_text())
@@ -89,5 +111,5 @@ class MountedPool:
 
     def _ecfs(self, *words: str) -> str:
         return subprocess.run(
-            [sys.executable, "-c", "from ecfs.cli import main; main()", *words], check=True,
+            [*ECFS, *words], check=True,
             env=self._environment, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True).stdout

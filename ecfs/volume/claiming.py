@@ -47,7 +47,7 @@ def box_keys(master: MasterKey, pool_id: bytes, purpose: str) -> BoxKeys:
 
 
 class HostLock:
-    """An advisory lock on this host: free means that no process here holds the pool."""
+    """An advisory lock: free means that no process of this user on this host holds the pool."""
 
     def __init__(self, run_dir: Path, pool_id: bytes) -> None:
         run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -181,9 +181,15 @@ class Claimer:
                         *epochs_among(names, HEARTBEAT_PATTERN)], beat
 
     def may_be_alive(self, claim: Claim) -> bool:
-        """Whether a claim's holder can be running. Ask only with this host's lock in hand: a
-        holder on this host is dead then, whatever boot it was."""
-        return claim.host != self.host.name
+        """Whether a claim's holder can be running. Ask only with this host's lock in hand.
+
+        On this host it is dead then, unless it is another user's, whose lock lies elsewhere: then
+        its process is there. So is one that got the number of a dead holder, which costs a wait.
+        """
+        if claim.host != self.host.name:
+            return True
+        return (claim.boot_id == self.host.boot_id and claim.pid != self.host.pid
+                and self.host.is_running(claim.pid))
 
     async def await_silence(self, view: ClaimView) -> None:
         """Wait until the holder's heartbeat stood still for long enough; InUse when it beats."""

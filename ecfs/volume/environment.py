@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ecfs.base.limits import BLOCK_CACHE_LEN_MAX, WRITE_BACK_LEN_MAX
+from ecfs.base.processes import is_running
 from ecfs.base.world import Clock, Entropy, SystemClock, SystemEntropy, SystemThreads
 from ecfs.erasure import Geometry
 from ecfs.keys import KdfParameters, SlotKind
@@ -33,18 +34,22 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Which machine and which boot of it this is: tells whether a claim's holder can be alive."""
+    """Which machine and which boot of it this is: tells whether a claim's holder can be alive.
+
+    `is_running` tells whether a process id is one of a process there.
+    """
 
     name: str
     boot_id: str
     pid: int
+    is_running: Callable[[int], bool] = field(default=lambda pid: False, compare=False, repr=False)
 
     @classmethod
     def this(cls) -> "Host":
         """The machine that we run on; its name includes the machine id, as names repeat."""
         machine = _first_line("/etc/machine-id")[:12]
         return cls(f"{socket.gethostname()}/{machine}",
-                   _first_line("/proc/sys/kernel/random/boot_id"), os.getpid())
+                   _first_line("/proc/sys/kernel/random/boot_id"), os.getpid(), is_running)
 
 
 def _first_line(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from ecfs.testing.mutation.mutant import Mutant
 
+_USERS = ("tests/unit/volume/test_other_users.py",)
 _CLAIMS = ("tests/unit/volume/test_quorums.py", "tests/unit/volume/test_claims.py")
 _MOUNTED = ("tests/unit/volume/test_pools.py::test_a_second_mount_on_this_host_is_refused",
             "tests/unit/volume/test_pools.py::"
@@ -183,7 +184,11 @@ LOG_MUTANTS = (
            "if view.newest is not None and (view.newest.epoch > epoch or (",
            "if view.newest is not None and (False and (", _CLAIMS),
     Mutant("takeover-without-waiting", _CLAIMING,
-           "return claim.host != self.host.name", "return claim.host == \"\"", _MOUNTED),
+           "if claim.host != self.host.name:", "if claim.host == \"\":", _MOUNTED),
+    Mutant("live-holder-on-this-host-taken-for-dead", _CLAIMING,
+           "and self.host.is_running(claim.pid))", "and False)", _USERS),
+    Mutant("holder-of-an-earlier-boot-taken-for-alive", _CLAIMING,
+           "return (claim.boot_id == self.host.boot_id and", "return (", _USERS),
     Mutant("heartbeat-ignored", _CLAIMING,
            "if moved or now.newest != claim:", "if now.newest != claim:", _MOUNTED),
     Mutant("new-claim-while-waiting-ignored", _CLAIMING,

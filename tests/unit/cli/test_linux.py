@@ -2,8 +2,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ecfs.base.processes import process_start
 from ecfs.cli import linux
-from ecfs.cli.linux import Mount, holders, mount_at, parse_fstab, parse_mountinfo, process_start
+from ecfs.cli.linux import Mount, holders, mount_at, parse_fstab, parse_mountinfo
 
 MOUNTINFO = (
     b"22 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n"
