@@ -71,7 +71,15 @@ class AnchorFile:
             "tell whether the pool was rolled back; remove it only if you are sure that it was not")
 
     def save(self, anchor: Anchor, *, durable: bool) -> None:
-        """Replace the anchor; `durable` syncs it. OSError where it cannot be written."""
+        """Replace the anchor; `durable` syncs it. OSError, with its path, where that fails."""
+        try:
+            self._save(anchor, durable=durable)
+        except OSError as error:
+            # Of a descriptor, it names no file, and everybody would look at the targets.
+            raise OSError(error.errno, f"the anchor cannot be written: {error.strerror}",
+                          str(self._path)) from error
+
+    def _save(self, anchor: Anchor, *, durable: bool) -> None:
         if not self._is_chosen:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = self._path.with_suffix(".tmp")

@@ -93,7 +93,7 @@ class Tender:
             try:
                 self._volume.save_anchor(durable=False)
             except OSError as error:
-                _log.error("the anchor cannot be written: %s", error.strerror)
+                _log.error("%s: %s", error.filename, error.strerror)
 
     # -- targets that return -----------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from ecfs.formats import (
 )
 from ecfs.metadata import ContentTables, Database
 from ecfs.observe import EventKind
+from ecfs.testing.mounts import small_disk
 from ecfs.testing.quick import remember_keys
 from ecfs.volume import OpenOptions, label_mac
 from ecfs.volume.anchor import Anchor, AnchorFile
@@ -172,6 +173,20 @@ def test_an_anchor_of_another_pool_is_not_taken_for_this_one(tmp_path: Path) -> 
     AnchorFile(tmp_path, POOL).save(anchor_at(4, pool_id=bytes(16).hex()), durable=False)
     with pytest.raises(Refusal, match="another pool"):
         AnchorFile(tmp_path, POOL).load()
+
+
+def test_an_anchor_that_finds_no_room_names_itself_and_leaves_the_one_before(
+        tmp_path: Path) -> None:
+    with small_disk(tmp_path, size_len=64 * KIB):
+        file = AnchorFile(tmp_path, POOL)
+        file.save(anchor_at(4), durable=True)
+        with pytest.raises(OSError), (tmp_path / "filler").open("wb", buffering=0) as filler:
+            while True:
+                filler.write(bytes(KIB))
+        with pytest.raises(OSError, match="the anchor cannot be written: No space left") as caught:
+            file.save(anchor_at(5), durable=True)
+        assert caught.value.filename == str(tmp_path / "anchors" / f"{POOL.hex()}.json")
+        assert file.load() == anchor_at(4)
 
 
 async def test_an_anchor_before_every_acknowledgement(
