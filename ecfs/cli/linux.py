@@ -40,6 +40,16 @@ def unmount(mountpoint: str) -> None:
         _raise_errno(mountpoint)
 
 
+def write_pages(mountpoint: str) -> None:
+    """syncfs(2): what the kernel holds of written pages goes to the file system at `mountpoint`."""
+    descriptor = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if _libc().syncfs(descriptor) != 0:
+            _raise_errno(mountpoint)
+    finally:
+        os.close(descriptor)
+
+
 def enter_mount_namespace(namespace: str) -> None:
     """setns(2) into the mount namespace of a process id or of a file; raises OSError."""
     path = f"/proc/{namespace}/ns/mnt" if namespace.isdigit() else namespace

@@ -23,6 +23,7 @@ from ecfs.cli.places import run_directory, state_dir
 from ecfs.cli.salvage import salvage
 from ecfs.cli.scrub import scrub
 from ecfs.cli.status import status
+from ecfs.cli.sync import sync
 from ecfs.cli.target import target
 from ecfs.cli.tools import Tools
 from ecfs.cli.umount import umount
@@ -52,7 +53,7 @@ def ecfs() -> None:
 
 
 for verb in (
-    mkfs, mount, umount, status, fsck, scrub, target, salvage, audit, install_system
+    mkfs, mount, umount, sync, status, fsck, scrub, target, salvage, audit, install_system
 ):  # fmt: skip
     ecfs.add_command(verb)
 

@@ -52,6 +52,10 @@ class MountedPool:
         """Unmount; everything is durable on return."""
         self._ecfs("umount", str(self.mountpoint))
 
+    def sync(self) -> None:
+        """Everything is durable on return, while mounted."""
+        self._ecfs("sync", str(self.mountpoint))
+
     def kill(self) -> None:
         """SIGKILL the process that serves, and take the dead mount away."""
         pid = self._serving_pid()

@@ -205,6 +205,9 @@ def test_a_mounted_pool_is_scrubbed_and_synced_through_its_socket(mounted: Shell
     assert_done(done)
     report = json.loads(done.stdout)
     assert (report["schema"], report["bad"]) == ("ecfs.scrub/1", 0)
+    done = mounted.ecfs("sync", "--json", str(mounted.root))
+    assert_done(done)
+    assert json.loads(done.stdout) == {"schema": "ecfs.sync/1"}
 
 
 def test_a_lost_target_is_replaced_while_mounted(mounted: Shell) -> None:

@@ -318,6 +318,11 @@ def test_umount_of_what_is_not_mounted(tools: Tools, tmp_path: Path) -> None:
     assert run(tools, "umount", str(tmp_path)) == 2
 
 
+def test_sync_of_what_is_not_mounted(tools: Tools, tmp_path: Path, capsys: Capture) -> None:
+    assert run(tools, "sync", str(tmp_path)) == 2
+    assert "no pool is mounted there" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [(), ("nosuch",), ("mount",), ("status", "a", "b"), ("-x",)])
 def test_usage_errors(tools: Tools, arguments: tuple[str, ...], capsys: Capture) -> None:
     assert run(tools, *arguments) == 2
