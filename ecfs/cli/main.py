@@ -27,6 +27,7 @@ from ecfs.cli.sync import sync
 from ecfs.cli.target import target
 from ecfs.cli.tools import Tools
 from ecfs.cli.umount import umount
+from ecfs.targets import raise_descriptor_limit
 
 
 def _print_version(context: click.Context, _: click.Parameter, value: bool) -> None:
@@ -105,6 +106,7 @@ def main() -> None:
     """The entry point of `ecfs` and of the helpers; which of them, the program's name says."""
     # Before any secret is read: whatever the verb, and whatever it becomes.
     harden()
+    raise_descriptor_limit()
     for stream in (sys.stdout, sys.stderr):
         # Names need not be text; they go out as the bytes that they are.
         stream.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]

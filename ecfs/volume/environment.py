@@ -15,7 +15,7 @@ from ecfs.base.world import Clock, Entropy, SystemClock, SystemEntropy, SystemTh
 from ecfs.erasure import Geometry
 from ecfs.keys import KdfParameters, SlotKind
 from ecfs.observe import AUDIT_LOG_NAME, AuditLog, Journal
-from ecfs.targets import AnyLane, DirectoryTarget, Lane, Target, Together
+from ecfs.targets import AnyLane, DirectoryTarget, Lane, Target, Together, files_open_max
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,8 @@ class Environment:
         """The real world."""
         clock = SystemClock()
         open_lane = partial(Lane, threads=SystemThreads(), clock=clock)
-        return cls(clock, SystemEntropy(), state_dir, run_dir, DirectoryTarget, open_lane,
+        open_target = partial(DirectoryTarget, files_open_max=files_open_max())
+        return cls(clock, SystemEntropy(), state_dir, run_dir, open_target, open_lane,
                    Host.this(), partial(Together.open, open_lane))
 
     def journal(self) -> Journal:
