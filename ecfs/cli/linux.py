@@ -63,12 +63,14 @@ def enter_mount_namespace(namespace: str) -> None:
 
 @dataclass(frozen=True)
 class Mount:
-    """One line of /proc/self/mountinfo, or of fstab(5)."""
+    """One line of /proc/self/mountinfo, or of fstab(5). `device` is the minor number, which is that
+    of the connection of a FUSE mount."""
 
     mountpoint: str
     fs_type: str
     source: str
     options: str = ""
+    device: str = ""
 
     @property
     def is_ecfs(self) -> bool:
@@ -91,7 +93,9 @@ def parse_mountinfo(content: bytes) -> list[Mount]:
         rest = fields[fields.index(b"-") + 1 :]
         if len(fields) < 7 or len(rest) < 2:
             continue
-        mounts.append(Mount(unescape(fields[4]), unescape(rest[0]), unescape(rest[1])))
+        device = fields[2].rpartition(b":")[2].decode("ascii", "replace")
+        mounts.append(Mount(unescape(fields[4]), unescape(rest[0]), unescape(rest[1]),
+                            device=device))
     return mounts
 
 
@@ -151,6 +155,29 @@ def holders(mountpoint: str) -> list[str]:
         if any(link == mountpoint or link.startswith(below) for link in _links_of(int(entry))):
             found.append(f"{_process_name(int(entry))} (pid {entry})")
     return found
+
+
+def server_of(mount: Mount) -> tuple[int, int] | None:
+    """The pid and start of the process that serves a FUSE mount, as far as /proc tells: the kernel
+    must be new enough to say which connection a descriptor is of, and the caller be root."""
+    for entry in os.listdir("/proc")[:_PROC_ENTRIES_MAX]:
+        if entry.isdigit() and _serves(entry, mount.device):
+            start = process_start(int(entry))
+            return None if start is None else (int(entry), start)
+    return None
+
+
+def _serves(pid: str, device: str) -> bool:
+    base = Path(f"/proc/{pid}")
+    wanted = f"fuse_connection:\t{device}\n"
+    try:
+        for name in os.listdir(base / "fd")[:_PROC_ENTRIES_MAX]:
+            if (os.readlink(base / "fd" / name) == "/dev/fuse"
+                    and wanted in (base / "fdinfo" / name).read_text()):
+                return True
+    except OSError:
+        pass
+    return False
 
 
 def _links_of(pid: int) -> list[str]:

@@ -31,8 +31,14 @@ def run_dir(environ: Mapping[str, str], uid: int) -> Path:
     return state_dir(environ, uid) / "run"
 
 
+def other_run_dirs(environ: Mapping[str, str], uid: int) -> tuple[Path, ...]:
+    """Where the same user's mounts may be noted that were made at boot, from a timer, or logged in:
+    each of these has another run directory."""
+    usual = ROOT_RUN if uid == 0 else state_dir(environ, uid) / "run"
+    return (usual, Path(f"/run/user/{uid}") / "ecfs")
+
+
 def run_directory() -> RunDirectory:
-    """The run directory of this process; root also sees the mounts made at boot."""
+    """The run directory of this process, which also sees the mounts in the others of its user."""
     uid = os.geteuid()
-    also = (ROOT_RUN,) if uid == 0 else ()
-    return RunDirectory(run_dir(os.environ, uid), also)
+    return RunDirectory(run_dir(os.environ, uid), other_run_dirs(os.environ, uid))

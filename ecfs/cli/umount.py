@@ -8,7 +8,7 @@ import time
 import click
 
 from ecfs.base.errors import EcfsError, UsageRefusal
-from ecfs.cli.linux import holders, mount_at, unmount, wait_for_exit
+from ecfs.cli.linux import Mount, holders, mount_at, server_of, unmount, wait_for_exit
 from ecfs.cli.outcome import Failure, RemoteFailure
 from ecfs.cli.runtime import MountRecord, RunDirectory
 from ecfs.cli.tools import Tools
@@ -40,14 +40,29 @@ def perform(run: RunDirectory, mountpoint: str) -> int:
     if present is None or not present.is_ecfs:
         if record is None:
             raise UsageRefusal(f"{mountpoint}: no pool is mounted there")
+    elif record is None:
+        _detach_strangers(present)
+        return 0
     else:
         detach(place)
-    if record is None:
-        return 0
     if serving:
         _wait_until_closed(run, record)
     _tell_outcome(run, record, died=not serving)
     return 0
+
+
+def _detach_strangers(mount: Mount) -> None:
+    """Unmounts what another user mounted, whose records are not ours to read."""
+    server = server_of(mount)
+    detach(mount.mountpoint)
+    if server is None:
+        click.echo(
+            "ecfs: unmounted; which process served it is not known here. Before the disks are "
+            "taken away, wait until it has ended: it may still be writing",
+            err=True,
+        )
+        return
+    wait_for_exit(*server)
 
 
 def _wait_until_closed(run: RunDirectory, record: MountRecord) -> None:

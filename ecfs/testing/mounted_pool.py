@@ -58,7 +58,7 @@ class MountedPool:
 
     def kill(self) -> None:
         """SIGKILL the process that serves, and take the dead mount away."""
-        pid = self._serving_pid()
+        pid = self.serving_pid()
         os.kill(pid, signal.SIGKILL)
         subprocess.run(["umount", "--lazy", self.mountpoint], check=True)
 
@@ -100,13 +100,14 @@ class MountedPool:
             [*ECFS, verb, *self._secret, *rest, self._pool, *mountpoint], check=False, env=other,
             cwd=REPOSITORY, capture_output=True, text=True, timeout=COMMAND_WAIT_S)
 
-    def unmount_elsewhere(self) -> None:
-        """What `run_elsewhere` mounted."""
-        place = self.mountpoint.parent
-        subprocess.run([*ECFS, "umount", place / "other-mount"], check=True, cwd=REPOSITORY,
-                       env=self._environment | {"XDG_RUNTIME_DIR": str(place / "other-run")})
+    def unmount_elsewhere(self, mountpoint: Path) -> subprocess.CompletedProcess[str]:
+        """A mount of either, as the other user does it."""
+        other = self._environment | {"XDG_RUNTIME_DIR": str(self.mountpoint.parent / "other-run")}
+        return subprocess.run([*ECFS, "umount", mountpoint], check=True, cwd=REPOSITORY, env=other,
+                              capture_output=True, text=True, timeout=COMMAND_WAIT_S)
 
-    def _serving_pid(self) -> int:
+    def serving_pid(self) -> int:
+        """Of the process that serves the mount. Bug if none does."""
         for record in (self.mountpoint.parent / "run").rglob("*.json"):
             found = json.loads(record.read_text())
             if found.get("mountpoint") == str(self.mountpoint):

@@ -4,7 +4,9 @@ As in `sudo ecfs fsck` of a pool that somebody mounted without sudo.
 """
 
 import os
+import random
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ecfs.base.limits import TAKEOVER_QUIET_S
+from ecfs.base.processes import is_running
 from ecfs.testing.mounted_pool import MountedPool
 
 IN_USE, NOT_CHECKED = 16, 8
@@ -45,6 +48,22 @@ def test_a_pool_that_another_user_of_this_machine_has_mounted_is_in_use(
     assert pool.status()["state"] == "healthy"
 
 
+def test_root_unmounts_what_another_user_mounted_and_waits_until_it_is_written(
+        pool: MountedPool) -> None:
+    pid = pool.serving_pid()
+    content = random.Random(1).randbytes(20_000_000)
+    (pool.mountpoint / "file").write_bytes(content)
+    (pool.mountpoint.parent / "other-run").mkdir()
+    told = pool.unmount_elsewhere(pool.mountpoint).stderr
+    # Older kernels do not say which process it is that serves a mount.
+    assert not is_running(pid) or "it may still be writing" in told
+    while is_running(pid):
+        threading.Event().wait(0.05)
+    pool.fsck()
+    pool.mount()
+    assert (pool.mountpoint / "file").read_bytes() == content
+
+
 def test_what_a_killed_process_of_another_user_had_is_taken_at_once(pool: MountedPool) -> None:
     write(pool.mountpoint / "file", b"synced")
     pool.kill()
@@ -53,5 +72,5 @@ def test_what_a_killed_process_of_another_user_had_is_taken_at_once(pool: Mounte
     assert taken.returncode == 0, taken.stderr
     assert time.monotonic() - began_s < TAKEOVER_QUIET_S / 2
     assert (pool.mountpoint.parent / "other-mount" / "file").read_bytes() == b"synced"
-    pool.unmount_elsewhere()
+    pool.unmount_elsewhere(pool.mountpoint.parent / "other-mount")
     pool.mount()

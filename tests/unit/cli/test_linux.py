@@ -17,9 +17,9 @@ MOUNTINFO = (
 def test_mountinfo_is_read_with_its_escapes_and_optional_fields() -> None:
     mounts = parse_mountinfo(MOUNTINFO)
     assert mounts == [
-        Mount("/", "ext4", "/dev/vda"),
-        Mount("/mnt/a b", "fuse.ecfs", "ecfs"),
-        Mount("/mnt/-", "tmpfs", "-"),
+        Mount("/", "ext4", "/dev/vda", device="0"),
+        Mount("/mnt/a b", "fuse.ecfs", "ecfs", device="40"),
+        Mount("/mnt/-", "tmpfs", "-", device="41"),
     ]
     assert [mount.is_ecfs for mount in mounts] == [False, True, False]
 

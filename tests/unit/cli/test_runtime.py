@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ecfs.base.errors import EcfsError
-from ecfs.cli.places import run_dir, state_dir
+from ecfs.cli.places import other_run_dirs, run_dir, state_dir
 from ecfs.cli.runtime import RunDirectory
 
 
@@ -108,3 +108,18 @@ def test_other_directories_are_read_but_never_written(run: RunDirectory, tmp_pat
 def test_places(environ: dict[str, str], uid: int, state: str, run_path: str) -> None:
     assert str(state_dir(environ, uid)) == state
     assert str(run_dir(environ, uid)) == run_path
+
+
+@pytest.mark.parametrize(
+    ("environ", "uid", "others"),
+    [
+        ({}, 0, ["/run/ecfs", "/run/user/0/ecfs"]),
+        ({"XDG_RUNTIME_DIR": "/r"}, 0, ["/run/ecfs", "/run/user/0/ecfs"]),
+        ({"HOME": "/h", "XDG_RUNTIME_DIR": "/r"}, 7,
+         ["/h/.local/state/ecfs/run", "/run/user/7/ecfs"]),
+    ],
+)
+def test_mounts_of_the_same_user_are_seen_wherever_they_are_noted(
+    environ: dict[str, str], uid: int, others: list[str]
+) -> None:
+    assert [str(path) for path in other_run_dirs(environ, uid)] == others

@@ -9,6 +9,7 @@ import pytest
 
 from ecfs.base.errors import InUse
 from ecfs.cli.fsck import FsckOrder, fsck_lines, perform
+from ecfs.cli.linux import Mount
 from ecfs.cli.main import run_command
 from ecfs.cli.mkfs import kdf_memory_kib
 from ecfs.cli.pool import join_targets, read_pool_file
@@ -316,6 +317,18 @@ def test_the_mount_helper_fails_with_its_own_bits(
 
 def test_umount_of_what_is_not_mounted(tools: Tools, tmp_path: Path) -> None:
     assert run(tools, "umount", str(tmp_path)) == 2
+
+
+def test_an_unmount_of_what_nobody_knows_says_so(
+    tools: Tools, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounted = Mount(str(tmp_path), "fuse.ecfs", "ecfs", device="99999")
+    detached: list[str] = []
+    monkeypatch.setattr("ecfs.cli.umount.mount_at", lambda path: mounted)
+    monkeypatch.setattr("ecfs.cli.umount.detach", detached.append)
+    assert run(tools, "umount", str(tmp_path)) == 0
+    assert detached == [str(tmp_path)]
+    assert "it may still be writing" in capsys.readouterr().err
 
 
 def test_sync_of_what_is_not_mounted(tools: Tools, tmp_path: Path, capsys: Capture) -> None:
