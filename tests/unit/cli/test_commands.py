@@ -205,7 +205,7 @@ def test_a_mounted_pool_is_scrubbed_and_synced_through_its_socket(mounted: Shell
     assert_done(done)
     report = json.loads(done.stdout)
     assert (report["schema"], report["bad"]) == ("ecfs.scrub/1", 0)
-    done = mounted.ecfs("sync", "--json", str(mounted.root))
+    done = mounted.ecfs("sync", "--json", mounted.targets[0])
     assert_done(done)
     assert json.loads(done.stdout) == {"schema": "ecfs.sync/1"}
 
