@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import trio
 
 from ecfs.base.errors import BadMountPoint, InUse
 from ecfs.base.memory import keep_heap
+from ecfs.base.paths import real_path
 from ecfs.cli.daemon import Report, in_background
 from ecfs.cli.engine import Key
 from ecfs.cli.linux import harden, mount_at
@@ -90,10 +92,13 @@ def perform(tools: Tools, order: MountOrder) -> int:
         )
     mountpoint = checked_mountpoint(order.mountpoint)
     check_apart(spec.paths, mountpoint)
-    source = order.wish.source(order.source)
-    key = Key(source.kind, source.read())
     log_file = order.log_file or order.wish.log_file
     log_path = None if log_file is None else os.path.abspath(log_file)
+    _check_outside(mountpoint, {
+        "the state directory": str(tools.state_dir), "the run directory": str(tools.run.path),
+        "anchor_dir": order.wish.anchor_dir, "the log file": log_path})
+    source = order.wish.source(order.source)
+    key = Key(source.kind, source.read())
 
     def work(report: Report) -> None:
         harden()
@@ -141,6 +146,17 @@ def checked_mountpoint(path: str) -> str:
     if not empty:
         raise BadMountPoint(f"{path} is not empty; mount at an empty directory")
     return real
+
+
+def _check_outside(mountpoint: str, places: Mapping[str, str | None]) -> None:
+    """BadMountPoint where the process that serves the mount would write into the mount itself, and
+    so wait for itself."""
+    for name, path in places.items():
+        if path is not None and os.path.commonpath([real_path(path), mountpoint]) == mountpoint:
+            raise BadMountPoint(
+                f"{name}, {path}, lies below the mount point {mountpoint}, and ecfs would wait for "
+                "itself; mount somewhere else, or see ecfs(1) for how to put it elsewhere"
+            )
 
 
 def _is_dead(path: str) -> bool:

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ecfs.cli.linux import Mount
 from ecfs.cli.main import run_command
 from ecfs.cli.mkfs import kdf_memory_kib
 from ecfs.cli.pool import join_targets, read_pool_file
+from ecfs.cli.runtime import RunDirectory
 from ecfs.cli.secret import SecretSource
 from ecfs.cli.status import status_lines
 from ecfs.cli.tools import Tools
@@ -294,6 +296,29 @@ def test_an_unsuitable_mount_point(
     arguments = ("mount", "--passfile", passfile, targets[0], f"{tmp_path}/{mountpoint}")
     assert run(tools, *arguments) == code
     assert engine.asked == []
+
+
+@pytest.mark.parametrize("what", ["state", "run", "log", "log_file", "anchor_dir"])
+def test_nothing_of_ours_may_lie_below_the_mount_point(
+    tools: Tools, targets: Targets, passfile: str, tmp_path: Path, what: str, capsys: Capture
+) -> None:
+    place = tmp_path / "m"
+    place.mkdir()
+    below = place / "x"
+    (tmp_path / "link").symlink_to(place)
+    words = {
+        "log": ("--log-file", str(below)),
+        "log_file": ("-o", f"log_file={tmp_path}/link/x"),
+        "anchor_dir": ("-o", f"anchor_dir={place}"),
+    }.get(what, ())
+    if what == "state":
+        tools = replace(tools, state_dir=below)
+    elif what == "run":
+        tools = replace(tools, run=RunDirectory(below))
+    assert run(tools, "mount", *words, "--passfile", passfile, targets[0], str(place)) == 17
+    err = capsys.readouterr().err
+    assert "lies below the mount point" in err and "[E-MOUNTPOINT]" in err
+    assert list(place.iterdir()) == []
 
 
 def test_an_unknown_mount_option_is_a_usage_error(
