@@ -117,4 +117,5 @@ class MountedPool:
     def _ecfs(self, *words: str) -> str:
         return subprocess.run(
             [*ECFS, *words], check=True,
-            env=self._environment, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True).stdout
+            env=self._environment, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True,
+            errors="surrogateescape").stdout

@@ -38,7 +38,7 @@ class RecordWriter:
         self._claim_keys = claim_keys
         self._keys = keys
         self._journal = journal
-        self._allocated: dict[bytes, int] = {}
+        self._allocated: dict[str, int] = {}
         self.offset = 0
         self.missed: tuple[bytes, ...] = ()
         self.left_out: set[bytes] = set()
@@ -104,13 +104,13 @@ class RecordWriter:
 
     def _write(self, target: Target, name: str, offset: int, record: bytes) -> None:
         end = offset + len(record)
-        if end > self._allocated.get(target.path.encode(), 0):
+        if end > self._allocated.get(target.path, 0):
             try:
                 target.preallocate(name, offset, max(COMMIT_PREALLOCATE_LEN, len(record)))
             except TargetError as error:
                 if error.fault is not Fault.FULL:
                     raise
-            self._allocated[target.path.encode()] = offset + COMMIT_PREALLOCATE_LEN
+            self._allocated[target.path] = offset + COMMIT_PREALLOCATE_LEN
         target.write(name, offset, [record])
 
     async def find_fence(self) -> Fenced | None:
