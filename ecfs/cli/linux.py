@@ -5,11 +5,16 @@ import os
 import re
 import resource
 import select
+import shutil
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from ecfs.base.errors import EcfsError
 from ecfs.base.processes import process_start
 
+FUSE_DEVICE = "/dev/fuse"
+FUSE_HELPER = "fusermount3"
 _PR_SET_DUMPABLE = 4
 _UMOUNT_NOFOLLOW = 8
 _CLONE_NEWNS = 0x00020000
@@ -38,6 +43,20 @@ def unmount(mountpoint: str) -> None:
     """umount2(2) without following a symbolic link; raises OSError (EBUSY, EINVAL, EPERM)."""
     if _libc().umount2(os.fsencode(mountpoint), _UMOUNT_NOFOLLOW) != 0:
         _raise_errno(mountpoint)
+
+
+def check_can_mount() -> None:
+    """EcfsError where this machine, or container, has no FUSE for this user."""
+    try:
+        there = stat.S_ISCHR(os.stat(FUSE_DEVICE).st_mode)
+    except FileNotFoundError:
+        there = False
+    if not there:
+        raise EcfsError(f"there is no {FUSE_DEVICE}; load the module (`modprobe fuse`), or give "
+                        "the container that device")
+    if os.geteuid() != 0 and shutil.which(FUSE_HELPER) is None:
+        raise EcfsError(f"{FUSE_HELPER} is not there, which mounts for ordinary users; install it "
+                        "(Debian's package fuse3)")
 
 
 def write_pages(mountpoint: str) -> None:

@@ -1,7 +1,11 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from ecfs.base.errors import EcfsError
 from ecfs.base.processes import process_start
 from ecfs.cli import linux
 from ecfs.cli.linux import Mount, holders, mount_at, parse_fstab, parse_mountinfo
@@ -66,6 +70,19 @@ def test_who_holds_a_directory_is_named(tmp_path: Path) -> None:
         [holder] = holders(str(tmp_path))
         child.communicate(b"\n")
     assert holder.endswith(f"(pid {child.pid})")
+
+
+def test_a_machine_without_fuse_is_told_what_is_missing(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    linux.check_can_mount()
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(linux, "FUSE_HELPER", "no-such-helper")
+    with pytest.raises(EcfsError, match="no-such-helper is not there"):
+        linux.check_can_mount()
+    for path in (tmp_path / "none", tmp_path):
+        monkeypatch.setattr(linux, "FUSE_DEVICE", str(path))
+        with pytest.raises(EcfsError, match=f"there is no {path}; load the module"):
+            linux.check_can_mount()
 
 
 def test_a_hardened_process_leaves_no_core() -> None:
