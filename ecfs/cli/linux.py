@@ -161,9 +161,12 @@ def wait_for_exit(pid: int, start: int, timeout_s: float | None = None) -> bool:
         os.close(descriptor)
 
 
-def holders(mountpoint: str) -> list[str]:
-    """Other processes with something open below `mountpoint`: `vim (pid 12)`, a few at most."""
-    below = mountpoint.rstrip("/") + "/"
+def holders(folder: str, *, only_open: bool = False) -> list[str]:
+    """Other processes that use `folder` or what lies below: `vim (pid 12)`, a few at most.
+
+    With `only_open` those that have something open there, and not those that merely stand in it.
+    """
+    below = folder.rstrip("/") + "/"
     myself = str(os.getpid())
     found: list[str] = []
     for entry in os.listdir("/proc")[:_PROC_ENTRIES_MAX]:
@@ -171,7 +174,8 @@ def holders(mountpoint: str) -> list[str]:
             break
         if not entry.isdigit() or entry == myself:
             continue
-        if any(link == mountpoint or link.startswith(below) for link in _links_of(int(entry))):
+        links = _links_of(int(entry), only_open=only_open)
+        if any(link == folder or link.startswith(below) for link in links):
             found.append(f"{_process_name(int(entry))} (pid {entry})")
     return found
 
@@ -199,10 +203,11 @@ def _serves(pid: str, device: str) -> bool:
     return False
 
 
-def _links_of(pid: int) -> list[str]:
-    """Where the links of a process lead: its directory, root, program, descriptors. Best effort."""
+def _links_of(pid: int, *, only_open: bool) -> list[str]:
+    """Where the links of a process lead: its descriptors, and unless `only_open` its directory,
+    root and program. Best effort."""
     base = f"/proc/{pid}"
-    names = [f"{base}/cwd", f"{base}/root", f"{base}/exe"]
+    names = [] if only_open else [f"{base}/cwd", f"{base}/root", f"{base}/exe"]
     try:
         names += [f"{base}/fd/{name}" for name in os.listdir(f"{base}/fd")[:_PROC_ENTRIES_MAX]]
     except OSError:

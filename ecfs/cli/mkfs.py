@@ -20,6 +20,7 @@ from ecfs.base.limits import (
 )
 from ecfs.base.units import KIB
 from ecfs.cli.engine import Key, NewPool
+from ecfs.cli.linux import holders
 from ecfs.cli.outcome import Json, print_json
 from ecfs.cli.params import TARGET, json_option, log_file_option
 from ecfs.cli.pool import check_pool_file, distinct, join_targets, write_pool_file
@@ -83,6 +84,10 @@ def mkfs(
     record = tools.run.with_target(tuple(os.path.realpath(path) for path in paths))
     if record is not None:
         raise InUse(f"a pool on these targets is mounted at {record.mountpoint}; unmount it first")
+    for path in paths if force else ():
+        # Root is not kept out by the locks of other users' mounts.
+        if users := holders(os.path.realpath(path), only_open=True):
+            raise InUse(f"{path} is in use by {', '.join(users)}; unmount the pool there first")
     if pool_file is not None:
         check_pool_file(Path(pool_file), paths)
     memory_kib = kdf_memory_kib(kdf_memory, machine_memory_len())

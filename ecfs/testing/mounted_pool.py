@@ -89,21 +89,28 @@ class MountedPool:
     def run_elsewhere(self, *words: str) -> subprocess.CompletedProcess[str]:
         """A verb on the pool's targets, as another user of this machine runs it, who has another
         directory for state, locks and sockets. Its words come before the pool's."""
-        place = self.mountpoint.parent
-        other = self._environment | {"XDG_STATE_HOME": str(place / "other-state"),
-                                     "XDG_RUNTIME_DIR": str(place / "other-run")}
         verb, *rest = words
-        mountpoint = [str(place / "other-mount")] if verb == "mount" else []
-        for name in ("other-state", "other-run", "other-mount"):
-            (place / name).mkdir(exist_ok=True)
-        return subprocess.run(
-            [*ECFS, verb, *self._secret, *rest, self._pool, *mountpoint], check=False, env=other,
-            cwd=REPOSITORY, capture_output=True, text=True, timeout=COMMAND_WAIT_S)
+        mountpoint = [self.mountpoint.parent / "other-mount"] if verb == "mount" else []
+        return self._elsewhere(verb, *self._secret, *rest, self._pool, *mountpoint)
+
+    def make_again_elsewhere(self) -> subprocess.CompletedProcess[str]:
+        """`ecfs mkfs --force` over the same targets, by the other user."""
+        return self._elsewhere("mkfs", "--force", "--data", "4", "--parity", "2", *self._secret,
+                               *self.targets)
 
     def unmount_elsewhere(self, mountpoint: Path) -> subprocess.CompletedProcess[str]:
         """A mount of either, as the other user does it."""
-        other = self._environment | {"XDG_RUNTIME_DIR": str(self.mountpoint.parent / "other-run")}
-        return subprocess.run([*ECFS, "umount", mountpoint], check=True, cwd=REPOSITORY, env=other,
+        done = self._elsewhere("umount", mountpoint)
+        done.check_returncode()
+        return done
+
+    def _elsewhere(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
+        place = self.mountpoint.parent
+        for name in ("other-state", "other-run", "other-mount"):
+            (place / name).mkdir(exist_ok=True)
+        other = self._environment | {"XDG_STATE_HOME": str(place / "other-state"),
+                                     "XDG_RUNTIME_DIR": str(place / "other-run")}
+        return subprocess.run([*ECFS, *words], check=False, env=other, cwd=REPOSITORY,
                               capture_output=True, text=True, timeout=COMMAND_WAIT_S)
 
     def serving_pid(self) -> int:

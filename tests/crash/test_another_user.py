@@ -48,12 +48,19 @@ def test_a_pool_that_another_user_of_this_machine_has_mounted_is_in_use(
     assert pool.status()["state"] == "healthy"
 
 
+def test_a_pool_that_another_user_has_mounted_is_not_made_anew(pool: MountedPool) -> None:
+    write(pool.mountpoint / "before", b"before")
+    refused = pool.make_again_elsewhere()
+    assert refused.returncode == IN_USE, refused.stderr
+    assert "is in use by" in refused.stderr
+    write(pool.mountpoint / "after", b"after")
+
+
 def test_root_unmounts_what_another_user_mounted_and_waits_until_it_is_written(
         pool: MountedPool) -> None:
     pid = pool.serving_pid()
     content = random.Random(1).randbytes(20_000_000)
     (pool.mountpoint / "file").write_bytes(content)
-    (pool.mountpoint.parent / "other-run").mkdir()
     told = pool.unmount_elsewhere(pool.mountpoint).stderr
     # Older kernels do not say which process it is that serves a mount.
     assert not is_running(pid) or "it may still be writing" in told
