@@ -2,14 +2,23 @@
 
 import json
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable
+
+import click
 
 from ecfs.base.errors import Bug, EcfsError
 from ecfs.cli.outcome import Failure, Json, RemoteFailure, failure_of
 
 REPORT_LEN_MAX = 16 << 20
+
+SLOW_S = 6.0
+SLOW_WORDS = (
+    "still waiting: a target does not answer, or another machine had the pool mounted last, which "
+    "has to be silent for half a minute"
+)
 
 Report = Callable[[Json], None]
 """Tells the parent that all is well; to be called once."""
@@ -30,7 +39,15 @@ def in_background(work: Callable[[Report], None]) -> Json:
         _child(work, writing)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        content = _patiently(pid, lambda: pipe.read(REPORT_LEN_MAX))
+
+        def read() -> bytes:
+            poll = select.poll()
+            poll.register(pipe, select.POLLIN)
+            if not poll.poll(SLOW_S * 1000):
+                click.echo(f"ecfs: {SLOW_WORDS}", err=True)
+            return pipe.read(REPORT_LEN_MAX)
+
+        content = _patiently(pid, read)
     return _conclusion(pid, content)
 
 
