@@ -101,10 +101,13 @@ def test_calls_once_wrong(site: Site, fault: CallFault) -> None:
     assert outcome.verdict.problems == []
 
 
-@pytest.mark.parametrize("fault", [CallFault(0, 216, "hang"), CallFault(0, 227, "hang")],
-                         ids=lambda fault: fault.id)
-def test_an_end_that_fails_while_others_wait_for_the_commit(fault: CallFault) -> None:
-    """Who came next to the lock asked the database, which was closed by then."""
+@pytest.mark.parametrize("fault", [
+    # Who came next to the lock asked the database, which was closed by then.
+    CallFault(0, 216, "hang"), CallFault(0, 227, "hang"),
+    # A name without its bytes, of a file that was never synced: the model did not allow it.
+    CallFault(1, 62, "hang"), CallFault(1, 63, "hang-lost"),
+], ids=lambda fault: fault.id)
+def test_calls_once_wrong_on_two_targets(fault: CallFault) -> None:
     with quick_keys(), scratch_folder() as base:
         outcome = run_call_case(build_site(SHAPE_OF["1+1@2"], 1, base / "1+1@2"), fault)
     assert outcome.verdict is not None

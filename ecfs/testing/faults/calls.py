@@ -183,7 +183,11 @@ class Life:
             raise AssertionError(f"wrong bytes: {wrong}")
 
     async def _write(self, path: bytes, data: bytes) -> None:
-        old = self.promises.now(path) if path in self.promises.states else b""
+        states = self.promises.states
+        old = self.promises.now(path) if path in states else b""
+        if states.get(path, [None])[-1] is None:
+            # A name that nobody has synced may be there before the bytes.
+            self.promises.put(path, b"")
         self.promises.put(path, data + old[len(data):])
         await self._shell.write(path, data)
 
