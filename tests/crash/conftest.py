@@ -1,11 +1,13 @@
 """Pools in memory that lose their power."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ecfs.base.units import KIB
+from ecfs.testing.mounted_pool import MountedPool
 from ecfs.testing.quick import remember_keys, use_virtual_time
 
 
@@ -28,3 +30,14 @@ def keys() -> Iterator[pytest.MonkeyPatch]:
         remember_keys(patch)
         patch.setattr("ecfs.volume.appending.COMMIT_PREALLOCATE_LEN", 64 * KIB)
         yield patch
+
+
+@pytest.fixture
+def mounted() -> Iterator[MountedPool]:
+    """A pool that is mounted by a process of its own, and must be clean in the end."""
+    with tempfile.TemporaryDirectory(prefix="ecfs-crash-", dir="/dev/shm") as path:
+        pool = MountedPool(Path(path))
+        pool.mount()
+        yield pool
+        pool.unmount()
+        pool.check()
