@@ -12,6 +12,7 @@ from typing import Any
 
 MOUNT_WAIT_S = 60.0
 COMMAND_WAIT_S = 120.0
+FSCK_CORRECTED = 1
 ECFS = (sys.executable, "-c", "from ecfs.cli import main; main()")
 
 
@@ -37,11 +38,11 @@ class RealPool:
     def _pool(self) -> str:
         return ":".join(map(str, self.targets))
 
-    def run(self, *words: str) -> str:
-        """A command that must succeed; what it prints."""
+    def run(self, *words: str, statuses: tuple[int, ...] = (0,)) -> str:
+        """A command that must end with one of `statuses`; what it prints."""
         done = subprocess.run([*ECFS, *words], env=self._environment, capture_output=True,
                               timeout=COMMAND_WAIT_S, check=False)
-        if done.returncode:
+        if done.returncode not in statuses:
             raise AssertionError(f"{' '.join(words)} ended with {done.returncode}: "
                                  f"{done.stdout.decode()} {done.stderr.decode()}")
         return done.stdout.decode()
@@ -113,6 +114,11 @@ class RealPool:
         target.mkdir()
         self.run("target", "replace", "--passfile", str(self._passfile), str(self.mountpoint),
                  str(target), str(target))
+
+    def repair(self) -> None:
+        """What is safe to repair is repaired."""
+        self.run("fsck", "-p", "-f", "--passfile", str(self._passfile), self._pool,
+                 statuses=(0, FSCK_CORRECTED))
 
     def fsck(self) -> None:
         """Nothing is wrong."""
