@@ -6,6 +6,7 @@ import select
 import signal
 import sys
 from collections.abc import Callable
+from typing import BinaryIO
 
 import click
 
@@ -39,16 +40,17 @@ def in_background(work: Callable[[Report], None]) -> Json:
         _child(work, writing)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-
-        def read() -> bytes:
-            poll = select.poll()
-            poll.register(pipe, select.POLLIN)
-            if not poll.poll(SLOW_S * 1000):
-                click.echo(f"ecfs: {SLOW_WORDS}", err=True)
-            return pipe.read(REPORT_LEN_MAX)
-
-        content = _patiently(pid, read)
+        content = _patiently(pid, lambda: _told_in(pipe))
     return _conclusion(pid, content)
+
+
+def _told_in(pipe: BinaryIO) -> bytes:
+    """What the child says; in the meantime, after SLOW_S, what it may be waiting for."""
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    if not poll.poll(SLOW_S * 1000):
+        click.echo(f"ecfs: {SLOW_WORDS}", err=True)
+    return pipe.read(REPORT_LEN_MAX)
 
 
 def _patiently(pid: int, read: Callable[[], bytes]) -> bytes:

@@ -6,6 +6,7 @@ import shutil
 from importlib.metadata import PackageNotFoundError, version
 
 from ecfs import __version__
+from ecfs.base.fuse import HELPER
 from ecfs.cli.outcome import Json
 
 _PACKAGES = ("pyfuse3", "trio", "cryptography", "apsw", "blake3", "zstandard", "pyeclib")
@@ -20,7 +21,7 @@ def features() -> Json:
         "ecfs": __version__,
         "format": FORMAT_VERSION,
         "python": platform.python_version(),
-        "fusermount3": shutil.which("fusermount3") or "missing",
+        HELPER: shutil.which(HELPER) or "missing",
         "libfuse3": ctypes.util.find_library("fuse3") or "missing",
         "isa-l": isal or "missing (coding falls back to a slower way)",
         **{name: _version_of(name) for name in _PACKAGES},

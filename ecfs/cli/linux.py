@@ -7,14 +7,15 @@ import resource
 import select
 import shutil
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ecfs.base.errors import EcfsError
+from ecfs.base.fuse import DEVICE, HELPER
+from ecfs.base.limits import DESCRIPTORS_WANTED
 from ecfs.base.processes import process_start
 
-FUSE_DEVICE = "/dev/fuse"
-FUSE_HELPER = "fusermount3"
 _PR_SET_DUMPABLE = 4
 _UMOUNT_NOFOLLOW = 8
 _CLONE_NEWNS = 0x00020000
@@ -39,6 +40,17 @@ def harden() -> None:
         _raise_errno()
 
 
+def raise_descriptor_limit() -> None:
+    """Let this process open DESCRIPTORS_WANTED files, or as many as it may allow itself.
+
+    The usual soft limit of 1,024 is for programs that call select(2), of which this is none.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS_WANTED if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS_WANTED)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def unmount(mountpoint: str) -> None:
     """umount2(2) without following a symbolic link; raises OSError (EBUSY, EINVAL, EPERM)."""
     if _libc().umount2(os.fsencode(mountpoint), _UMOUNT_NOFOLLOW) != 0:
@@ -48,14 +60,14 @@ def unmount(mountpoint: str) -> None:
 def check_can_mount() -> None:
     """EcfsError where this machine, or container, has no FUSE for this user."""
     try:
-        there = stat.S_ISCHR(os.stat(FUSE_DEVICE).st_mode)
+        there = stat.S_ISCHR(os.stat(DEVICE).st_mode)
     except FileNotFoundError:
         there = False
     if not there:
-        raise EcfsError(f"there is no {FUSE_DEVICE}; load the module (`modprobe fuse`), or give "
+        raise EcfsError(f"there is no {DEVICE}; load the module (`modprobe fuse`), or give "
                         "the container that device")
-    if os.geteuid() != 0 and shutil.which(FUSE_HELPER) is None:
-        raise EcfsError(f"{FUSE_HELPER} is not there, which mounts for ordinary users; install it "
+    if os.geteuid() != 0 and shutil.which(HELPER) is None:
+        raise EcfsError(f"{HELPER} is not there, which mounts for ordinary users; install it "
                         "(Debian's package fuse3)")
 
 
@@ -161,64 +173,68 @@ def wait_for_exit(pid: int, start: int, timeout_s: float | None = None) -> bool:
         os.close(descriptor)
 
 
-def holders(folder: str, *, only_open: bool = False) -> list[str]:
-    """Other processes that use `folder` or what lies below: `vim (pid 12)`, a few at most.
+def holders(*folders: str, only_open: bool = False) -> list[str]:
+    """Other processes that use `folders` or what lies below: `vim (pid 12)`, a few at most.
 
-    With `only_open` those that have something open there, and not those that merely stand in it.
+    With `only_open` those that have something open there, and not those that merely stand in one.
     """
-    below = folder.rstrip("/") + "/"
-    myself = str(os.getpid())
+    below = tuple(folder.rstrip("/") + "/" for folder in folders)
     found: list[str] = []
-    for entry in os.listdir("/proc")[:_PROC_ENTRIES_MAX]:
+    for pid in _other_processes():
         if len(found) >= _HOLDERS_MAX:
             break
-        if not entry.isdigit() or entry == myself:
-            continue
-        links = _links_of(int(entry), only_open=only_open)
-        if any(link == folder or link.startswith(below) for link in links):
-            found.append(f"{_process_name(int(entry))} (pid {entry})")
+        links = [*_descriptors_of(pid).values(), *([] if only_open else _places_of(pid))]
+        if any(link in folders or link.startswith(below) for link in links):
+            found.append(f"{_process_name(pid)} (pid {pid})")
     return found
 
 
 def server_of(mount: Mount) -> tuple[int, int] | None:
     """The pid and start of the process that serves a FUSE mount, as far as /proc tells: the kernel
     must be new enough to say which connection a descriptor is of, and the caller be root."""
-    for entry in os.listdir("/proc")[:_PROC_ENTRIES_MAX]:
-        if entry.isdigit() and _serves(entry, mount.device):
-            start = process_start(int(entry))
-            return None if start is None else (int(entry), start)
+    for pid in _other_processes():
+        if any(link == DEVICE and _is_of_connection(pid, name, mount.device)
+               for name, link in _descriptors_of(pid).items()):
+            start = process_start(pid)
+            return None if start is None else (pid, start)
     return None
 
 
-def _serves(pid: str, device: str) -> bool:
-    base = Path(f"/proc/{pid}")
-    wanted = f"fuse_connection:\t{device}\n"
+def _is_of_connection(pid: int, descriptor: str, device: str) -> bool:
     try:
-        for name in os.listdir(base / "fd")[:_PROC_ENTRIES_MAX]:
-            if (os.readlink(base / "fd" / name) == "/dev/fuse"
-                    and wanted in (base / "fdinfo" / name).read_text()):
-                return True
+        told = Path(f"/proc/{pid}/fdinfo/{descriptor}").read_text()
     except OSError:
-        pass
-    return False
+        return False
+    return f"fuse_connection:\t{device}\n" in told
 
 
-def _links_of(pid: int, *, only_open: bool) -> list[str]:
-    """Where the links of a process lead: its descriptors, and unless `only_open` its directory,
-    root and program. Best effort."""
-    base = f"/proc/{pid}"
-    names = [] if only_open else [f"{base}/cwd", f"{base}/root", f"{base}/exe"]
+def _other_processes() -> Iterator[int]:
+    for entry in os.listdir("/proc")[:_PROC_ENTRIES_MAX]:
+        if entry.isdigit() and int(entry) != os.getpid():
+            yield int(entry)
+
+
+def _descriptors_of(pid: int) -> dict[str, str]:
+    """Where each open descriptor of a process leads, by its number. Best effort."""
+    base = f"/proc/{pid}/fd"
     try:
-        names += [f"{base}/fd/{name}" for name in os.listdir(f"{base}/fd")[:_PROC_ENTRIES_MAX]]
+        names = os.listdir(base)[:_PROC_ENTRIES_MAX]
     except OSError:
-        pass
-    links = []
-    for name in names:
-        try:
-            links.append(os.readlink(name))
-        except OSError:
-            continue
-    return links
+        return {}
+    return {name: link for name in names if (link := _link(f"{base}/{name}"))}
+
+
+def _places_of(pid: int) -> list[str]:
+    """The directory, root and program of a process. Best effort."""
+    return [link for name in ("cwd", "root", "exe") if (link := _link(f"/proc/{pid}/{name}"))]
+
+
+def _link(path: str) -> str:
+    """Where a symbolic link leads; empty where that is not told."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
 
 
 def _process_name(pid: int) -> str:

@@ -13,7 +13,7 @@ from ecfs.cli.features import version_text
 from ecfs.cli.fsck import fsck
 from ecfs.cli.fsck_helper import fsck_helper
 from ecfs.cli.install_system import install_system
-from ecfs.cli.linux import harden
+from ecfs.cli.linux import harden, raise_descriptor_limit
 from ecfs.cli.logs import start_log
 from ecfs.cli.mkfs import mkfs
 from ecfs.cli.mount import mount
@@ -27,7 +27,6 @@ from ecfs.cli.sync import sync
 from ecfs.cli.target import target
 from ecfs.cli.tools import Tools
 from ecfs.cli.umount import umount
-from ecfs.targets import raise_descriptor_limit
 
 
 def _print_version(context: click.Context, _: click.Parameter, value: bool) -> None:

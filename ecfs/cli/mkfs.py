@@ -81,13 +81,14 @@ def mkfs(
             f"{data}+{parity} needs at least {data + parity} targets and {len(paths)} were given; "
             "give more, or choose a smaller geometry"
         )
-    record = tools.run.with_target(tuple(os.path.realpath(path) for path in paths))
+    places = tuple(os.path.realpath(path) for path in paths)
+    record = tools.run.with_target(places)
     if record is not None:
         raise InUse(f"a pool on these targets is mounted at {record.mountpoint}; unmount it first")
-    for path in paths if force else ():
-        # Root is not kept out by the locks of other users' mounts.
-        if users := holders(os.path.realpath(path), only_open=True):
-            raise InUse(f"{path} is in use by {', '.join(users)}; unmount the pool there first")
+    # Root is not kept out by the locks of other users' mounts.
+    if force and (users := holders(*places, only_open=True)):
+        used = next((path for path in places if holders(path, only_open=True)), places[0])
+        raise InUse(f"{used} is in use by {', '.join(users)}; unmount the pool there first")
     if pool_file is not None:
         check_pool_file(Path(pool_file), paths)
     memory_kib = kdf_memory_kib(kdf_memory, machine_memory_len())

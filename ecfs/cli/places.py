@@ -23,19 +23,15 @@ def run_dir(environ: Mapping[str, str], uid: int) -> Path:
     """The directory of control sockets and records of mounts."""
     if environ.get("XDG_RUNTIME_DIR"):
         return Path(environ["XDG_RUNTIME_DIR"]) / "ecfs"
-    if uid == 0:
-        return ROOT_RUN
-    session = Path(f"/run/user/{uid}")
-    if session.is_dir():
-        return session / "ecfs"
-    return state_dir(environ, uid) / "run"
+    usual, session = other_run_dirs(environ, uid)
+    return session if uid != 0 and session.parent.is_dir() else usual
 
 
-def other_run_dirs(environ: Mapping[str, str], uid: int) -> tuple[Path, ...]:
-    """Where the same user's mounts may be noted that were made at boot, from a timer, or logged in:
-    each of these has another run directory."""
+def other_run_dirs(environ: Mapping[str, str], uid: int) -> tuple[Path, Path]:
+    """Where a user's mounts are noted that were made without a session (at boot, by a timer), and
+    in one, unless XDG_RUNTIME_DIR says otherwise."""
     usual = ROOT_RUN if uid == 0 else state_dir(environ, uid) / "run"
-    return (usual, Path(f"/run/user/{uid}") / "ecfs")
+    return usual, Path(f"/run/user/{uid}") / "ecfs"
 
 
 def run_directory() -> RunDirectory:

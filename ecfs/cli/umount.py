@@ -8,6 +8,7 @@ import time
 import click
 
 from ecfs.base.errors import EcfsError, UsageRefusal
+from ecfs.base.fuse import HELPER
 from ecfs.cli.linux import Mount, holders, mount_at, server_of, unmount, wait_for_exit
 from ecfs.cli.outcome import Failure, RemoteFailure
 from ecfs.cli.runtime import MountRecord, RunDirectory
@@ -129,7 +130,7 @@ def _detach(place: str) -> None:
             raise
         return
     result = subprocess.run(
-        ["fusermount3", "-u", "--", place],
+        [HELPER, "-u", "--", place],
         env={**os.environ, "LC_ALL": "C"},
         capture_output=True,
         text=True,
@@ -139,7 +140,7 @@ def _detach(place: str) -> None:
     if result.returncode != 0:
         if "busy" in result.stderr:
             raise _busy(place)
-        raise EcfsError(result.stderr.strip() or f"fusermount3 could not unmount {place}")
+        raise EcfsError(result.stderr.strip() or f"{HELPER} could not unmount {place}")
 
 
 def _busy(place: str) -> InUseNow:

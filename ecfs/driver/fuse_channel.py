@@ -9,16 +9,15 @@ import socket
 import subprocess
 from collections.abc import Iterable
 
+from ecfs.base.fuse import DEVICE, HELPER
 from ecfs.base.limits import REQUEST_LEN_MAX
 
 _log = logging.getLogger("ecfs.driver")
 
-DEVICE = "/dev/fuse"
 MOUNT_FLAGS = {"ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8, "sync": 16, "dirsync": 128,
                "noatime": 1024, "nodiratime": 2048}
 UNDONE_FLAGS = {"rw": "ro", "suid": "nosuid", "dev": "nodev", "exec": "noexec", "async": "sync"}
 MNT_DETACH = 2
-HELPER = "fusermount3"
 HELPER_WAIT_S = 30.0
 
 

@@ -7,7 +7,7 @@ nothing of what the bytes mean: nothing here is authenticated, parsed or trusted
 
 from ecfs.targets.directory import DirectoryTarget
 from ecfs.targets.faulty import FaultyTarget, Outcome
-from ecfs.targets.file_budget import files_open_max, raise_descriptor_limit
+from ecfs.targets.file_budget import files_open_max
 from ecfs.targets.jobs import AnyLane, Job, LoopWaiter
 from ecfs.targets.lanes import InlineLane, Lane, run_all
 from ecfs.targets.memory import MemoryTarget
@@ -19,5 +19,5 @@ from ecfs.targets.together import SyncSteps, Together, run_steps
 __all__ = [
     "AnyLane", "Buffer", "Call", "DirectoryTarget", "FaultyTarget", "InlineLane", "Job", "Lane",
     "LoopWaiter", "MemoryTarget", "Outcome", "RecordingTarget", "Space", "SyncSteps", "Target",
-    "Together", "check_name", "files_open_max", "raise_descriptor_limit", "run_all", "run_steps",
+    "Together", "check_name", "files_open_max", "run_all", "run_steps",
 ]

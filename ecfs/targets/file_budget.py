@@ -2,22 +2,11 @@
 
 import resource
 
-from ecfs.base.limits import DESCRIPTORS_WANTED, TARGET_FILES_OPEN_MAX, TARGETS_MAX
+from ecfs.base.limits import TARGET_FILES_OPEN_MAX, TARGETS_MAX
 
 FILES_OPEN_MIN = 4
 OTHER_DESCRIPTORS_COUNT = 256
 """Directories of targets, calls under way, sockets, logs, threads, the device of the mount."""
-
-
-def raise_descriptor_limit() -> None:
-    """Let this process open DESCRIPTORS_WANTED files, or as many as it may allow itself.
-
-    The usual soft limit of 1,024 is for programs that call select(2), of which this is none.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = DESCRIPTORS_WANTED if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS_WANTED)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def files_open_max() -> int:

@@ -8,7 +8,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,20 @@ OPTIONS = "allow_other,dev,suid"
 TARGETS_COUNT = 6
 COMMAND_WAIT_S = 120.0
 ECFS = (sys.executable, "-c", "from ecfs.cli import main; main()")
+
+
+@contextmanager
+def mounted_pool(options: str = OPTIONS) -> "Iterator[MountedPool]":
+    """A fresh pool on a RAM disk, mounted; what it was used for must leave it clean."""
+    with tempfile.TemporaryDirectory(prefix="ecfs-mounted-", dir="/dev/shm") as base:
+        Path(base).chmod(0o755)
+        pool = MountedPool(Path(base), options=options)
+        pool.mount()
+        try:
+            yield pool
+        finally:
+            pool.unmount()
+        pool.check()
 
 
 class MountedPool:

@@ -7,15 +7,13 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ecfs.base.errors import Bug
-from ecfs.testing.mounted_pool import OPTIONS, REPOSITORY, MountedPool
+from ecfs.testing.mounted_pool import OPTIONS, REPOSITORY, mounted_pool
 from ecfs.testing.posix_call import Call
 from ecfs.testing.posix_cases import FAMILIES, cases
 from ecfs.testing.posix_compare import (
@@ -108,20 +106,6 @@ class Campaign:
         self._report.findings.append({"name": name, "calls": text, "difference": str(found)})
 
 
-@contextmanager
-def _mounted(transport: str) -> Iterator[Path]:
-    """A fresh pool on a RAM disk; what it was used for must leave it clean."""
-    with tempfile.TemporaryDirectory(prefix="ecfs-differential-", dir="/dev/shm") as base:
-        Path(base).chmod(0o755)
-        pool = MountedPool(Path(base), options=f"{OPTIONS},transport={transport}")
-        pool.mount()
-        try:
-            yield pool.mountpoint
-        finally:
-            pool.unmount()
-        pool.check()
-
-
 def _commit() -> str:
     return subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, check=False,
                           capture_output=True, text=True).stdout.strip()
@@ -154,8 +138,8 @@ def main(words: Sequence[str]) -> int:
     report = Report(_commit(), options.transport, options.seed)
     begun_before = _earlier(path, report)
     budget = Budget(options.programs, options.minutes * 60)
-    with _mounted(options.transport) as mountpoint, (
-            places_at(mountpoint, reference_parents())) as places:
+    with mounted_pool(f"{OPTIONS},transport={options.transport}") as pool, (
+            places_at(pool.mountpoint, reference_parents())) as places:
         try:
             Campaign(places, report, budget).run(
                 with_cases=not options.no_cases and not begun_before)

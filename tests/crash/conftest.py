@@ -1,13 +1,12 @@
 """Pools in memory that lose their power."""
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ecfs.base.units import KIB
-from ecfs.testing.mounted_pool import MountedPool
+from ecfs.testing.mounted_pool import MountedPool, mounted_pool
 from ecfs.testing.quick import remember_keys, use_virtual_time
 
 
@@ -35,9 +34,5 @@ def keys() -> Iterator[pytest.MonkeyPatch]:
 @pytest.fixture
 def mounted() -> Iterator[MountedPool]:
     """A pool that is mounted by a process of its own, and must be clean in the end."""
-    with tempfile.TemporaryDirectory(prefix="ecfs-crash-", dir="/dev/shm") as path:
-        pool = MountedPool(Path(path))
-        pool.mount()
+    with mounted_pool() as pool:
         yield pool
-        pool.unmount()
-        pool.check()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from ecfs.testing.mounted_pool import OPTIONS, MountedPool
+from ecfs.testing.mounted_pool import OPTIONS, mounted_pool
 
 REPOSITORY = Path(__file__).parents[2]
 UNMOUNT_WAIT_S = 20
@@ -53,16 +53,8 @@ def memory_mount(*words: str) -> Iterator[Path]:
 @contextlib.contextmanager
 def pool_mount(options: str = OPTIONS) -> Iterator[Path]:
     """A pool, 4+2 over six directories, through the command line; clean to fsck afterwards."""
-    with tempfile.TemporaryDirectory(prefix="ecfs-posix-", dir="/dev/shm") as base:
-        place = Path(base)
-        place.chmod(0o755)
-        pool = MountedPool(place, options=options)
-        pool.mount()
-        try:
-            yield pool.mountpoint
-        finally:
-            pool.unmount()
-        pool.check()
+    with mounted_pool(options) as pool:
+        yield pool.mountpoint
 
 
 MOUNTERS: dict[str, Mounter] = {

@@ -4,14 +4,12 @@ import ctypes
 import os
 import random
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
-from ecfs.testing.mounted_pool import MountedPool
+from ecfs.testing.mounted_pool import MountedPool, mounted_pool
 
 KEEP_SIZE, PUNCH_HOLE = 1, 2
 LENGTH = 5_000_000
@@ -19,12 +17,8 @@ LENGTH = 5_000_000
 
 @pytest.fixture
 def pool() -> Iterator[MountedPool]:
-    with tempfile.TemporaryDirectory(prefix="ecfs-posix-", dir="/dev/shm") as path:
-        made = MountedPool(Path(path))
-        made.mount()
+    with mounted_pool() as made:
         yield made
-        made.unmount()
-        made.check()
 
 
 def copied(source: int, target: int, length: int) -> None:

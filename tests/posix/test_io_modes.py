@@ -9,13 +9,12 @@ import resource
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ecfs.testing.mounted_pool import OPTIONS, MountedPool
+from ecfs.testing.mounted_pool import MountedPool, mounted_pool
 
 BLOCK = 4096
 
@@ -110,12 +109,8 @@ def test_the_largest_offset(root: Path) -> None:
 
 @pytest.fixture
 def pool() -> Iterator[MountedPool]:
-    with tempfile.TemporaryDirectory(prefix="ecfs-posix-", dir="/dev/shm") as path:
-        made = MountedPool(Path(path), options=OPTIONS)
-        made.mount()
+    with mounted_pool() as made:
         yield made
-        made.unmount()
-        made.check()
 
 
 def test_what_was_written_in_step_outlives_a_kill_of_the_mount(pool: MountedPool) -> None:

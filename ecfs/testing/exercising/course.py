@@ -110,6 +110,7 @@ class Course:
             tormentor.stop()
             thread.join(HANG_S)
             self.tally.torments.update(tormentor.counts)
+        assert not thread.is_alive(), "the targets are still tormented"
         if tormentor.failure is not None:
             raise tormentor.failure
 

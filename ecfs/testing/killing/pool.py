@@ -4,16 +4,15 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
+from ecfs.testing.mounted_pool import COMMAND_WAIT_S, ECFS
+
 MOUNT_WAIT_S = 60.0
-COMMAND_WAIT_S = 120.0
 FSCK_CORRECTED = 1
-ECFS = (sys.executable, "-c", "from ecfs.cli import main; main()")
 
 
 class RealPool:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecfs.testing.mounted_pool import OPTIONS, MountedPool
+from ecfs.testing.mounted_pool import OPTIONS, MountedPool, mounted_pool
 
 COMMAND_WAIT_S = 1800
 
@@ -73,19 +73,12 @@ def require(condition: bool, what: str) -> None:
 @contextmanager
 def staged(*, transport: str, scale: int) -> Iterator[Stage]:
     """A fresh pool on a RAM disk, mounted; clean to fsck, its log without errors, afterwards."""
-    with tempfile.TemporaryDirectory(prefix="ecfs-programs-", dir="/dev/shm") as base, (
-            tempfile.TemporaryDirectory(prefix="ecfs-programs-")) as plain:
-        for path in (base, plain):
-            os.chmod(path, 0o755)
-        pool = MountedPool(Path(base), options=f"{OPTIONS},transport={transport}")
-        pool.mount()
-        try:
-            mounted = pool.mountpoint / "here"
-            mounted.mkdir()
-            yield Stage(pool, mounted, Path(plain), scale)
-        finally:
-            pool.unmount()
-        pool.check()
+    with tempfile.TemporaryDirectory(prefix="ecfs-programs-") as plain, (
+            mounted_pool(f"{OPTIONS},transport={transport}")) as pool:
+        os.chmod(plain, 0o755)
+        mounted = pool.mountpoint / "here"
+        mounted.mkdir()
+        yield Stage(pool, mounted, Path(plain), scale)
 
 
 def run_program(program: Program, *, transport: str = "raw", scale: int = 1) -> None:

@@ -76,11 +76,11 @@ def test_a_machine_without_fuse_is_told_what_is_missing(
         monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     linux.check_can_mount()
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(linux, "FUSE_HELPER", "no-such-helper")
+    monkeypatch.setattr(linux, "HELPER", "no-such-helper")
     with pytest.raises(EcfsError, match="no-such-helper is not there"):
         linux.check_can_mount()
     for path in (tmp_path / "none", tmp_path):
-        monkeypatch.setattr(linux, "FUSE_DEVICE", str(path))
+        monkeypatch.setattr(linux, "DEVICE", str(path))
         with pytest.raises(EcfsError, match=f"there is no {path}; load the module"):
             linux.check_can_mount()
 

@@ -12,7 +12,8 @@ from ecfs.targets.file_budget import FILES_OPEN_MIN, OTHER_DESCRIPTORS_COUNT, fi
 
 SCRIPT = """
 import json, resource, sys
-from ecfs.targets import files_open_max, raise_descriptor_limit
+from ecfs.cli.linux import raise_descriptor_limit
+from ecfs.targets import files_open_max
 soft, hard = map(int, sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 raise_descriptor_limit()

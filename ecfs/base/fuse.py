@@ -1,0 +1,5 @@
+"""What FUSE is called on every Linux machine."""
+
+DEVICE = "/dev/fuse"
+HELPER = "fusermount3"
+"""Mounts and unmounts for ordinary users."""
