@@ -48,11 +48,13 @@ class CallFault:
 
 @dataclass(slots=True)
 class CallPlan:
-    """Counts the calls of one target over all ways to it, and fails the chosen ones."""
+    """Counts the calls of one target over all ways to it, and fails the chosen ones. `life_count`:
+    those before the life ended; in what is checked afterwards nothing fails."""
 
     fault: CallFault | None
     hangs: Hangs
     count: int = 0
+    life_count: int = 0
     method: str = ""
 
     @property
@@ -229,7 +231,7 @@ def _calls_of(site: Site, target: int) -> int:
     run_repeatably("count", lambda: _judge(site, ground, plan, -1, verdict))
     if verdict.problems:
         raise AssertionError(verdict.problems)
-    return plan.count
+    return plan.life_count
 
 
 def run_call_case(site: Site, fault: CallFault) -> CaseOutcome:
@@ -266,7 +268,7 @@ async def _judge(site: Site, ground: FaultGround, plan: CallPlan, failing: int,
                 _check_accused(site, opening, failing, verdict)
     except BaseException as error:
         judge_error(error, excuse, verdict)
-    plan.fault = None
+    plan.fault, plan.life_count = None, plan.count
     ground.hangs.let_return(all_of_them=True)
     await _check_after(site, ground, promises, failing, verdict)
     if trio.current_time() - began_s > TIME_MAX_S:
