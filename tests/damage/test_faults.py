@@ -14,7 +14,7 @@ from ecfs.testing.faults.world import quick_keys, scratch_folder
 SMALL = "2+1@3"
 SINGLES_STEP = 53
 PAIRS_COUNT = 40
-CALLS_STEP = 797
+CALLS_STEP = 397
 
 ONCE_WRONG = [
     # A symbolic link in place of a record file stayed, and its target was given up for it.
@@ -131,6 +131,6 @@ def test_pairs_of_faults(catalogue: Catalogue) -> None:
 def test_calls_that_fail(site: Site) -> None:
     outcomes = [run_call_case(site, fault)
                 for fault in islice(call_faults(site), 5, None, CALLS_STEP)]
-    assert [(outcome.id, outcome.verdict.problems) for outcome in outcomes
-            if outcome.verdict is not None and outcome.verdict.problems] == []
+    assert [(outcome.id, outcome.verdict and outcome.verdict.problems) for outcome in outcomes
+            if outcome.verdict is None or outcome.verdict.problems] == []
     assert len(outcomes) > 10
