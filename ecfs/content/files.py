@@ -92,15 +92,6 @@ class Files:
         """Have in memory what `blocks` of these needs."""
         self.tables.mapped_lens.load(inodes)
 
-    def opened(self, inode: InodeId) -> int:
-        """The error cursor of a new handle."""
-        return self.flusher.errors.get(inode, (0, 0))[0]
-
-    def error_of(self, inode: InodeId, seen: int) -> tuple[int, int]:
-        """(errno or 0, cursor): a failed background write is reported once to each handle."""
-        count, number = self.flusher.errors.get(inode, (0, 0))
-        return (number if count > seen else 0), count
-
     # -- reading -----------------------------------------------------------------------------
 
     async def read(self, inode: InodeId, offset: int, length: int) -> Buffer:
@@ -254,7 +245,6 @@ class Files:
         state = self.flusher.states.get(inode)
         if state is not None:
             self.flusher.forget(state)
-        self.flusher.errors.pop(inode, None)
         with self._database.change():
             if not self.tables.unmap_some(inode, UNMAP_AT_ONCE):
                 self.tables.note_dying(inode)

@@ -5,7 +5,6 @@ open transaction. Rounds do not overlap, so rows appear in the order in which by
 Pieces that could not be written stay frozen and come first in the next round.
 """
 
-import errno
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
@@ -78,7 +77,6 @@ class Flusher:
         self._clock = clock
         self.states: OrderedDict[int, FileState] = OrderedDict()
         self.dirty_len = 0
-        self.errors: dict[int, tuple[int, int]] = {}
         self.failing: EcfsError | None = None
         self.birth: Callable[[], int] = lambda: 0
         self._requests: list[_Request] = []
@@ -171,24 +169,13 @@ class Flusher:
             self._note_stuck()
         self.room.unpark_all()
         if error is not None:
-            self._note_errors(error)
             return bool(self._requests)
         return bool(pieces) and (self.dirty_len > self.start_len or bool(self._requests))
-
-    def _note_errors(self, error: EcfsError) -> None:
-        """A failed background write is reported once to each open handle of the file."""
-        for inode in {piece.inode for piece in self._retry}:
-            self._note_error(inode, error.errno or errno.EIO)
-
-    def _note_error(self, inode: int, number: int) -> None:
-        count, _ = self.errors.get(inode, (0, 0))
-        self.errors[inode] = (count + 1, number)
 
     def _note_stuck(self) -> None:
         """Files whose pieces could not be entered, and were not told of yet."""
         stuck = self.rows.stuck
         for inode in stuck.keys() - self._told:
-            self._note_error(inode, errno.EIO)
             _log.error("what was written to inode %d cannot be entered into the metadata: %s",
                        inode, stuck[inode])
         self._told = set(stuck)

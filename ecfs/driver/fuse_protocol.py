@@ -100,7 +100,6 @@ class SetAttr:
 
 OPEN_KEEP_CACHE = 1 << 1
 OPEN_CACHE_DIR = 1 << 3
-OPEN_NOFLUSH = 1 << 5
 OPEN_IN_KILL_SUIDGID = 1 << 0
 WRITE_IN_KILL_SUIDGID = 1 << 2
 SETXATTR_ACL_KILL_SGID = 1 << 0
@@ -168,8 +167,8 @@ BODY_LEN_MIN = {
 INODE_COUNT = 1 << 63
 _NS_MAX = (1 << 63) - 1
 
-WANTED = (Feature.ASYNC_READ | Feature.ATOMIC_O_TRUNC | Feature.EXPORT_SUPPORT
-          | Feature.BIG_WRITES | Feature.DO_READDIRPLUS | Feature.READDIRPLUS_AUTO
+WANTED = (Feature.ASYNC_READ | Feature.EXPORT_SUPPORT | Feature.BIG_WRITES
+          | Feature.DO_READDIRPLUS | Feature.READDIRPLUS_AUTO
           | Feature.ASYNC_DIO | Feature.PARALLEL_DIROPS | Feature.MAX_PAGES
           | Feature.CACHE_SYMLINKS | Feature.EXPLICIT_INVAL_DATA | Feature.HANDLE_KILLPRIV_V2
           | Feature.INIT_EXT | Feature.DONT_MASK | Feature.POSIX_ACL | Feature.SETXATTR_EXT)

@@ -1,5 +1,6 @@
 """The kernel's requests about ranges of open files in terms of `RangeRequests`."""
 
+from ecfs.base.ids import InodeId
 from ecfs.driver import fuse_protocol as fuse
 from ecfs.driver.fuse_loop import Answer, Handler, Reply, Request
 from ecfs.driver.fuse_protocol import Opcode
@@ -18,26 +19,27 @@ class KernelRanges:
                 Opcode.COPY_FILE_RANGE: self._copy}
 
     def _fallocate(self, request: Request) -> Answer:
-        fh, offset, length, mode, _ = fuse.FALLOCATE_IN.unpack_from(request.body)
-        return self._allocated(fh, offset, length, mode, request.uid)
+        _, offset, length, mode, _ = fuse.FALLOCATE_IN.unpack_from(request.body)
+        return self._allocated(InodeId(request.inode), offset, length, mode, request.uid)
 
-    async def _allocated(self, fh: int, offset: int, length: int, mode: int,
+    async def _allocated(self, inode: InodeId, offset: int, length: int, mode: int,
                          uid: int) -> Reply:
-        await self._ranges.allocate(fh, offset, length, mode, kill_privileges=uid != 0)
+        await self._ranges.allocate(inode, offset, length, mode, kill_privileges=uid != 0)
         return b""
 
     def _lseek(self, request: Request) -> Answer:
-        fh, offset, whence, _ = fuse.LSEEK_IN.unpack_from(request.body)
-        return self._sought(fh, offset, whence)
+        _, offset, whence, _ = fuse.LSEEK_IN.unpack_from(request.body)
+        return self._sought(InodeId(request.inode), offset, whence)
 
-    async def _sought(self, fh: int, offset: int, whence: int) -> Reply:
-        return fuse.LSEEK_OUT.pack(await self._ranges.seek(fh, offset, whence))
+    async def _sought(self, inode: InodeId, offset: int, whence: int) -> Reply:
+        return fuse.LSEEK_OUT.pack(await self._ranges.seek(inode, offset, whence))
 
     def _copy(self, request: Request) -> Answer:
-        source, offset, _, target, to, length, _ = fuse.COPY_FILE_RANGE_IN.unpack_from(request.body)
-        return self._copied(source, offset, target, to, length, request.uid)
+        _, offset, target, _, to, length, _ = fuse.COPY_FILE_RANGE_IN.unpack_from(request.body)
+        return self._copied(InodeId(request.inode), offset, fuse.inode_of(target), to, length,
+                            request.uid)
 
-    async def _copied(self, source: int, offset: int, target: int, to: int, length: int,
+    async def _copied(self, source: InodeId, offset: int, target: InodeId, to: int, length: int,
                       uid: int) -> Reply:
         return fuse.WRITE_OUT.pack(await self._ranges.copy(
             source, offset, target, to, length, kill_privileges=uid != 0), 0)

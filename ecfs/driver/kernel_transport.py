@@ -1,7 +1,13 @@
-"""The kernel's FUSE requests in terms of `Requests`: unpacks, calls, packs, no more."""
+"""The kernel's FUSE requests in terms of `Requests`: unpacks, calls, packs, no more.
+
+Of open files the kernel keeps account alone. OPEN is answered by ENOSYS, after which it asks for
+none, nor tells when one is closed; FLUSH, which close(2) sends, is ENOSYS as well: it could tell of
+nothing but what fsync(2) tells. So an open costs no round trip, nor does a close.
+"""
 
 import errno
 import logging
+import os
 import stat
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -26,7 +32,8 @@ _log = logging.getLogger("ecfs.driver")
 UNSETTLED_TIMEOUT_S = 1.0
 SYMLINK_MODE = stat.S_IFLNK | 0o777
 BACKGROUND_MAX = 32
-ACCESS_MODE = 3
+OPENED = fuse.OPEN_OUT.pack(0, 0, 0)
+OPENED_KEEPING = fuse.OPEN_OUT.pack(0, fuse.OPEN_KEEP_CACHE, 0)
 
 Waiting = Coroutine[Any, Any, Reply]
 
@@ -41,8 +48,10 @@ class KernelTransport:
                  attribute_timeout_s: float, read_ahead_len: int,
                  notify: Callable[[int, bytes], None], relatime: bool = False) -> None:
         self.requests = Requests(mounted, stale=self._mode_is_stale, relatime=relatime)
-        self._features = fuse.WANTED | (Feature.WRITEBACK_CACHE if writeback else 0)
-        self._writeback = writeback
+        self._features = (
+            fuse.WANTED | (Feature.WRITEBACK_CACHE if writeback else 0)
+            # Else it empties a file by a SETATTR once it is open.
+            | (Feature.ATOMIC_O_TRUNC if self.requests.notes_access else 0))
         self._read_ahead_len = read_ahead_len
         self._notify = notify
         self._entry_timeout = fuse.seconds_and_ns(entry_timeout_s)
@@ -60,10 +69,10 @@ class KernelTransport:
             Opcode.UNLINK: self._unlink, Opcode.RMDIR: self._rmdir, Opcode.RENAME: self._rename,
             Opcode.RENAME2: self._rename, Opcode.LINK: self._link, Opcode.OPEN: self._open,
             Opcode.CREATE: self._create, Opcode.READ: self._read, Opcode.WRITE: self._write,
-            Opcode.FLUSH: self._flush, Opcode.RELEASE: self._release, Opcode.FSYNC: self._fsync,
+            Opcode.RELEASE: self._release, Opcode.FSYNC: self._fsync,
             Opcode.TMPFILE: self._tmpfile, Opcode.STATX: self._statx, Opcode.OPENDIR: self._opendir,
             Opcode.READDIR: self._readdir, Opcode.READDIRPLUS: self._readdirplus,
-            Opcode.RELEASEDIR: self._release, Opcode.FSYNCDIR: self._fsyncdir,
+            Opcode.RELEASEDIR: self._releasedir, Opcode.FSYNCDIR: self._fsyncdir,
             Opcode.STATFS: self._statfs, Opcode.GETXATTR: self._getxattr,
             Opcode.SETXATTR: self._setxattr, Opcode.LISTXATTR: self._listxattr,
             Opcode.REMOVEXATTR: self._removexattr, Opcode.INTERRUPT: self._nothing,
@@ -152,20 +161,19 @@ class KernelTransport:
             symlink=symlink, umask=umask))
 
     def _create(self, request: Request) -> Answer:
-        flags, mode, umask, _ = fuse.CREATE_IN.unpack_from(request.body)
+        _, mode, umask, _ = fuse.CREATE_IN.unpack_from(request.body)
         name, = fuse.names(request.body[fuse.CREATE_IN.size:], 1)
-        return self._created(flags, self.requests.create_open(
+        return self._created(self.requests.create_file(
             InodeId(request.inode), name, mode=mode, uid=request.uid, gid=request.gid,
             umask=umask))
 
     def _tmpfile(self, request: Request) -> Answer:
-        flags, mode, umask, _ = fuse.CREATE_IN.unpack_from(request.body)
-        return self._created(flags, self.requests.create_unnamed(
+        _, mode, umask, _ = fuse.CREATE_IN.unpack_from(request.body)
+        return self._created(self.requests.create_unnamed(
             InodeId(request.inode), mode=mode, uid=request.uid, gid=request.gid, umask=umask))
 
-    async def _created(self, flags: int, making: Coroutine[Any, Any, tuple[int, Stat]]) -> Reply:
-        fh, created = await making
-        return self._entry(created) + self._handle(fh, flags)
+    async def _created(self, making: Coroutine[Any, Any, Stat]) -> Reply:
+        return self._entry(await making) + OPENED_KEEPING
 
     def _link(self, request: Request) -> Answer:
         inode, = fuse.LINK_IN.unpack_from(request.body)
@@ -247,36 +255,39 @@ class KernelTransport:
     # --- open files ---
 
     def _open(self, request: Request) -> Answer:
+        """Where access times are kept, the kernel's copy is dropped for a read that is noted."""
+        if not self.requests.notes_access:
+            raise FsError(errno.ENOSYS)
         flags, open_flags = fuse.OPEN_IN.unpack_from(request.body)
-        return self._opened(InodeId(request.inode), flags, request.uid,
+        return self._opened(InodeId(request.inode), bool(flags & os.O_TRUNC),
                             bool(open_flags & fuse.OPEN_IN_KILL_SUIDGID))
 
-    async def _opened(self, inode: InodeId, flags: int, uid: int, kill: bool) -> Reply:
-        fh = await self.requests.open(inode, flags, uid=uid, kill_privileges=kill)
-        return self._handle(fh, flags, keep=self.requests.may_keep_cache(inode))
+    async def _opened(self, inode: InodeId, empties: bool, kill: bool) -> Reply:
+        if empties:
+            await self.requests.empty(inode, kill_privileges=kill)
+        return OPENED_KEEPING if self.requests.may_keep_cache(inode) else OPENED
 
     def _read(self, request: Request) -> Answer:
-        fh, offset, size, _, _, _, _ = fuse.READ_IN.unpack_from(request.body)
+        _, offset, size, _, _, _, _ = fuse.READ_IN.unpack_from(request.body)
         _check_size(size)
-        return self.requests.read(fh, offset, size)
+        return self.requests.read(InodeId(request.inode), offset, size)
 
     def _write(self, request: Request) -> Answer:
-        fh, offset, size, flags, _, _, _ = fuse.WRITE_IN.unpack_from(request.body)
+        _, offset, size, flags, _, _, _ = fuse.WRITE_IN.unpack_from(request.body)
         data = fuse.payload(request.body, fuse.WRITE_IN.size, size)
-        return self._written(fh, offset, data, bool(flags & fuse.WRITE_IN_KILL_SUIDGID))
+        return self._written(InodeId(request.inode), offset, data,
+                             bool(flags & fuse.WRITE_IN_KILL_SUIDGID))
 
-    async def _written(self, fh: int, offset: int, data: Buffer, kill: bool) -> Reply:
+    async def _written(self, inode: InodeId, offset: int, data: Buffer, kill: bool) -> Reply:
         return fuse.WRITE_OUT.pack(
-            await self.requests.write(fh, offset, data, kill_privileges=kill), 0)
-
-    def _flush(self, request: Request) -> Answer:
-        return _emptied(self.requests.flush(_handle_of(request)))
+            await self.requests.write(inode, offset, data, kill_privileges=kill), 0)
 
     def _release(self, request: Request) -> Answer:
-        return _emptied(self.requests.release(_handle_of(request)))
+        """Asked for until the first OPEN was refused, and where it is not."""
+        return b""
 
     def _fsync(self, request: Request) -> Answer:
-        return _emptied(self.requests.fsync(_handle_of(request)))
+        return _emptied(self.requests.fsync(InodeId(request.inode)))
 
     # --- open directories ---
 
@@ -312,17 +323,14 @@ class KernelTransport:
                 self.requests.count_lookup(attributes.inode)
         return reply
 
+    def _releasedir(self, request: Request) -> Answer:
+        self.requests.close_directory(_handle_of(request))
+        return b""
+
     def _fsyncdir(self, request: Request) -> Answer:
         return _emptied(self.requests.fsync_directory(_handle_of(request)))
 
     # --- replies ---
-
-    def _handle(self, fh: int, flags: int, *, keep: bool = True) -> bytes:
-        """An open file. Who only reads has nothing to be told at close."""
-        told = fuse.OPEN_KEEP_CACHE if keep else 0
-        if flags & ACCESS_MODE == 0 and not self._writeback:
-            told |= fuse.OPEN_NOFLUSH
-        return fuse.OPEN_OUT.pack(fh, told, 0)
 
     def _timeout(self, found: Stat) -> tuple[int, int]:
         return self._settled_timeout if found.settled else self._unsettled_timeout

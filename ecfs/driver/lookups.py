@@ -6,7 +6,8 @@ from ecfs.base.ids import InodeId
 
 
 class LookupCounts:
-    """Lookup counts as FUSE defines them. An inode may go when count and open handles are zero."""
+    """Lookup counts as FUSE defines them. An inode may go when its count is zero: the kernel does
+    not forget what a program has open, mapped or as its working directory."""
 
     def __init__(self) -> None:
         self._counts: dict[InodeId, int] = {}

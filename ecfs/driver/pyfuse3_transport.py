@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import os
 import stat
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ParamSpec, TypeVar
@@ -200,41 +201,37 @@ class Operations(pyfuse3.Operations):
                      ctx: pyfuse3.RequestContext
                      ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
         """Create and open."""
-        fh, created = await self.requests.create_open(
+        created = await self.requests.create_file(
             InodeId(parent_inode), name, mode=mode, uid=ctx.uid, gid=ctx.gid)
-        return pyfuse3.FileInfo(fh=fh, keep_cache=True), self._entry(created)
+        return (pyfuse3.FileInfo(fh=_handle(created.attributes.inode, ctx.uid), keep_cache=True),
+                self._entry(created))
 
     @_answered
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         """Open, with O_TRUNC if asked for; the kernel may keep the pages it has."""
-        fh = await self.requests.open(InodeId(inode), flags, uid=ctx.uid)
-        return pyfuse3.FileInfo(fh=fh,
+        if flags & os.O_TRUNC:
+            await self.requests.empty(InodeId(inode), kill_privileges=ctx.uid != 0)
+        return pyfuse3.FileInfo(fh=_handle(inode, ctx.uid),
                                 keep_cache=self.requests.may_keep_cache(InodeId(inode)))
 
     @_answered
     async def read(self, fh: int, off: int, size: int) -> bytes:
         """Bytes, short only at the end of the file."""
-        return bytes(await self.requests.read(fh, off, size))
+        return bytes(await self.requests.read(_inode_of(fh), off, size))
 
     @_answered
     async def write(self, fh: int, off: int, buf: bytes) -> int:
-        """All of `buf`."""
-        return await self.requests.write(fh, off, buf)
+        """All of `buf`. Root's writes leave set-user-id alone, as Linux does; pyfuse3 does not say
+        who writes, so it is who opened it."""
+        return await self.requests.write(_inode_of(fh), off, buf, kill_privileges=not fh & 1)
 
-    @_answered
-    async def flush(self, fh: int) -> None:
-        """One close(2)."""
-        await self.requests.flush(fh)
-
-    @_answered
     async def release(self, fh: int) -> None:
         """The last close."""
-        await self.requests.release(fh)
 
     @_answered
     async def fsync(self, fh: int, datasync: bool) -> None:
         """Durable content and metadata."""
-        await self.requests.fsync(fh)
+        await self.requests.fsync(_inode_of(fh))
 
     # --- open directories ---
 
@@ -255,7 +252,7 @@ class Operations(pyfuse3.Operations):
     @_answered
     async def releasedir(self, fh: int) -> None:
         """The last close."""
-        await self.requests.release(fh)
+        self.requests.close_directory(fh)
 
     @_answered
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
@@ -281,6 +278,15 @@ class Operations(pyfuse3.Operations):
         entry.st_mtime_ns = attributes.mtime_ns
         entry.st_ctime_ns = attributes.ctime_ns
         return entry
+
+
+def _handle(inode: int, uid: int) -> int:
+    """An open file: which, and in the lowest bit whether root opened it."""
+    return inode << 1 | (uid == 0)
+
+
+def _inode_of(fh: int) -> InodeId:
+    return InodeId(fh >> 1)
 
 
 def _refuse_acls(name: bytes) -> None:

@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable
 from ecfs.base.errors import FsError, NoSpace
 from ecfs.base.ids import InodeId
 from ecfs.base.limits import FILE_LEN_MAX
-from ecfs.driver.attributes import Change, Stat
-from ecfs.driver.handles import HandleTable
+from ecfs.driver.attributes import Change, Stat, check_regular
 from ecfs.driver.volume_protocol import Mounted
 
 KEEP_SIZE = 0x01
@@ -20,23 +19,21 @@ SECTOR_LEN = 512
 class RangeRequests:
     """These requests of one mount; `stat`, `change` and `stale` are those of `Requests`."""
 
-    def __init__(self, mounted: Mounted, handles: HandleTable, stat: Callable[[InodeId], Stat],
+    def __init__(self, mounted: Mounted, stat: Callable[[InodeId], Stat],
                  change: Callable[[InodeId, Change], Awaitable[Stat]],
                  stale: Callable[[InodeId], None]) -> None:
         self._mounted = mounted
-        self._handles = handles
         self._stat = stat
         self._change = change
         self._stale = stale
 
-    async def allocate(self, fh: int, offset: int, length: int, mode: int, *,
+    async def allocate(self, inode: InodeId, offset: int, length: int, mode: int, *,
                        kill_privileges: bool) -> None:
         """fallocate(2): modes 0, KEEP_SIZE, PUNCH_HOLE with KEEP_SIZE, ZERO_RANGE; else EOPNOTSUPP.
 
         Nothing is reserved: a log writes each block anew anyhow. But ENOSPC where there is not room
         for so much now.
         """
-        inode = self._handles.file(fh).inode
         zeroes = mode in (PUNCH_HOLE | KEEP_SIZE, ZERO_RANGE, ZERO_RANGE | KEEP_SIZE)
         if not zeroes and mode & ~KEEP_SIZE:
             raise FsError(errno.EOPNOTSUPP)
@@ -45,6 +42,7 @@ class RangeRequests:
         await self._mounted.room()
         self._mounted.admit(grows=not mode & PUNCH_HOLE)
         found = self._stat(inode)
+        check_regular(found.attributes)
         size = found.attributes.size
         if zeroes:
             await self._mounted.files.punch(inode, offset, min(offset + length, size))
@@ -61,30 +59,31 @@ class RangeRequests:
         if kill_privileges:
             self._drop_privileges(inode)
 
-    async def seek(self, fh: int, offset: int, whence: int) -> int:
+    async def seek(self, inode: InodeId, offset: int, whence: int) -> int:
         """lseek(2) with SEEK_DATA or SEEK_HOLE. ENXIO past the end and where no data follows."""
         if whence not in (os.SEEK_DATA, os.SEEK_HOLE):
             raise FsError(errno.EINVAL)
-        inode = self._handles.file(fh).inode
-        if not 0 <= offset < self._stat(inode).attributes.size:
+        attributes = self._stat(inode).attributes
+        check_regular(attributes)
+        if not 0 <= offset < attributes.size:
             raise FsError(errno.ENXIO)
         found = await self._mounted.files.seek(inode, offset, hole=whence == os.SEEK_HOLE)
         if found is None:
             raise FsError(errno.ENXIO)
         return found
 
-    async def copy(self, source: int, offset: int, target: int, to: int, length: int, *,
+    async def copy(self, source: InodeId, offset: int, target: InodeId, to: int, length: int, *,
                    kill_privileges: bool) -> int:
-        """copy_file_range(2) from handle to handle; may copy less, 0 at the end of the source."""
+        """copy_file_range(2) from file to file; may copy less, 0 at the end of the source."""
         if to + length > FILE_LEN_MAX:
             raise FsError(errno.EFBIG)
         await self._mounted.room()
         self._mounted.admit(grows=True)
-        inode = self._handles.file(target).inode
-        copied_len = await self._mounted.files.copy(
-            self._handles.file(source).inode, offset, inode, to, length)
+        for inode in (source, target):
+            check_regular(self._stat(inode).attributes)
+        copied_len = await self._mounted.files.copy(source, offset, target, to, length)
         if kill_privileges:
-            self._drop_privileges(inode)
+            self._drop_privileges(target)
         return copied_len
 
     def _drop_privileges(self, inode: InodeId) -> None:

@@ -1,18 +1,18 @@
-"""What each file system request means, for any transport: tree, bytes, handles, lookup counts."""
+"""What each file system request means, for any transport: tree, bytes, lookup counts."""
 
 import errno
 import logging
-import os
 import stat
 from collections.abc import Callable, Iterator
 
 from ecfs.base.errors import EcfsError, FsError
 from ecfs.base.ids import ROOT_INODE, InodeId
 from ecfs.base.limits import FILE_LEN_MAX
+from ecfs.base.units import KIB
 from ecfs.driver.access_times import AccessTimes
-from ecfs.driver.attributes import Change, Stat
+from ecfs.driver.attributes import Change, Stat, check_regular
 from ecfs.driver.entries import live_entries
-from ecfs.driver.handles import DirectoryHandle, FileHandle, HandleTable
+from ecfs.driver.handles import DirectoryHandle, DirectoryHandles
 from ecfs.driver.listing import Listing
 from ecfs.driver.lookups import LookupCounts
 from ecfs.driver.orphans import drop_orphan
@@ -26,6 +26,8 @@ _log = logging.getLogger("ecfs.driver")
 _TRUSTED = b"trusted."
 _CAPABILITY = b"security.capability"
 
+BARE_COUNT_MAX = 32 * KIB
+
 
 class Requests:
     """The requests of one mount. All run on the event loop; the async ones may wait.
@@ -33,6 +35,9 @@ class Requests:
     What must not be torn apart stands between two awaits: every change of the tree is one
     synchronous call after the last wait. Each method raises EcfsError with the errno to answer.
     `stale` is told of an inode whose mode changed behind the kernel's back.
+
+    A file is named by its inode, and nothing is kept of who has it open: the kernel checks what may
+    be done through which descriptor, and does not forget an inode that is open.
     """
 
     def __init__(self, mounted: Mounted, stale: Callable[[InodeId], None], *,
@@ -41,12 +46,12 @@ class Requests:
         self._tree = mounted.tree
         self._files = mounted.files
         self._stale = stale
-        self._handles = HandleTable()
+        self._directories = DirectoryHandles()
         self._lookups = LookupCounts()
-        self._capability_changes = 0
+        self._incapable: set[InodeId] = set()
         self._unnamed: set[InodeId] = set()
         self._access = AccessTimes(mounted) if relatime else None
-        self.ranges = RangeRequests(mounted, self._handles, self.stat, self.change, stale)
+        self.ranges = RangeRequests(mounted, self.stat, self.change, stale)
 
     # --- looking ---
 
@@ -92,22 +97,21 @@ class Requests:
         self._lookups.add(attributes.inode)
         return self._seen(attributes)
 
-    async def create_open(self, parent: InodeId, name: bytes, *, mode: int, uid: int,
-                          gid: int, umask: int = 0) -> tuple[int, Stat]:
-        """A new regular file and a handle on it; its lookup is counted."""
-        created = await self.create(parent, name, mode=stat.S_IFREG | stat.S_IMODE(mode), uid=uid,
-                                    gid=gid, umask=umask)
-        return self._opened(created.attributes.inode, uid), created
+    async def create_file(self, parent: InodeId, name: bytes, *, mode: int, uid: int, gid: int,
+                          umask: int = 0) -> Stat:
+        """A new regular file; its lookup is counted."""
+        return await self.create(parent, name, mode=stat.S_IFREG | stat.S_IMODE(mode), uid=uid,
+                                 gid=gid, umask=umask)
 
     async def create_unnamed(self, parent: InodeId, *, mode: int, uid: int, gid: int,
-                             umask: int) -> tuple[int, Stat]:
-        """O_TMPFILE: a file that goes with its handle, unless `link` names it before."""
+                             umask: int) -> Stat:
+        """O_TMPFILE: a file that goes with its last descriptor, unless `link` names it before."""
         await self._admitted(grows=True)
         attributes = self._tree.create_unnamed(parent, mode=mode, uid=uid, gid=gid, umask=umask)
         self._lookups.add(attributes.inode)
         self._lookups.lost_name(attributes.inode)
         self._unnamed.add(attributes.inode)
-        return self._opened(attributes.inode, uid), self._seen(attributes)
+        return self._seen(attributes)
 
     async def link(self, inode: InodeId, parent: InodeId, name: bytes) -> Stat:
         """One more name for an inode; its lookup is counted.
@@ -122,7 +126,7 @@ class Requests:
         return self._seen(attributes)
 
     async def unlink(self, parent: InodeId, name: bytes) -> None:
-        """Remove a name; the inode goes with its last name, lookup and handle."""
+        """Remove a name; the inode goes with its last name and lookup."""
         await self._admitted(grows=False)
         await self._lost_name(self._tree.unlink(parent, name))
 
@@ -184,7 +188,8 @@ class Requests:
                         kill_set_group_id: bool = False) -> None:
         """Set an extended attribute; flags CREATE=1, REPLACE=2. Modes follow access ACLs."""
         await self._admitted(grows=True)
-        self._capability_changes += name == _CAPABILITY
+        if name == _CAPABILITY:
+            self._incapable.discard(inode)
         self._tree.set_xattr(inode, name, value, flags, kill_set_group_id=kill_set_group_id)
 
     async def remove_xattr(self, inode: InodeId, name: bytes) -> None:
@@ -192,68 +197,48 @@ class Requests:
         await self._admitted(grows=False)
         self._tree.remove_xattr(inode, name)
 
-    # --- open files ---
+    # --- bytes of files ---
 
-    async def open(self, inode: InodeId, flags: int, *, uid: int,
-                   kill_privileges: bool | None = None) -> int:
-        """A handle on a regular file; O_TRUNC in `flags` empties it first.
+    @property
+    def notes_access(self) -> bool:
+        """Whether access times are kept, so that the kernel is to ask at each open (relatime)."""
+        return self._access is not None
 
-        The access mode does not matter here: the kernel has checked it, and with a write-back cache
-        it reads through handles that a program opened for writing only. `kill_privileges` is for
-        O_TRUNC; None: unless root opens.
-        """
-        if flags & os.O_TRUNC:
-            kill = uid != 0 if kill_privileges is None else kill_privileges
-            await self.change(inode, Change(size=0, kill_privileges=kill))
-        return self._opened(inode, uid)
+    async def empty(self, inode: InodeId, *, kill_privileges: bool) -> None:
+        """O_TRUNC of an open."""
+        await self.change(inode, Change(size=0, kill_privileges=kill_privileges))
 
     def may_keep_cache(self, inode: InodeId) -> bool:
-        """Whether what the kernel has of a file's or directory's content may serve a new handle."""
+        """Whether what the kernel has of a file's or directory's content may serve who opens it."""
         return self._access is None or not self._access.is_due(inode)
 
-    async def read(self, fh: int, offset: int, length: int) -> Buffer:
+    async def read(self, inode: InodeId, offset: int, length: int) -> Buffer:
         """The bytes of the range that lie before the end of the file."""
-        inode = self._handles.file(fh).inode
+        check_regular(self._tree.attributes(inode))
         if self._access is not None:
             self._access.note(inode)
         return await self._files.read(inode, offset, length)
 
-    async def write(self, fh: int, offset: int, data: Buffer, *,
-                    kill_privileges: bool | None = None) -> int:
+    async def write(self, inode: InodeId, offset: int, data: Buffer, *,
+                    kill_privileges: bool) -> int:
         """Write all of `data`; returns its length. EFBIG past the largest offset.
 
-        `kill_privileges`: whether set-user-id and set-group-id go; None: unless root opened it.
+        `kill_privileges`: whether set-user-id and set-group-id go.
         """
-        handle = self._handles.file(fh)
-        inode = handle.inode
+        check_regular(self._tree.attributes(inode))
         if offset + len(data) > FILE_LEN_MAX:
             raise FsError(errno.EFBIG)
         self._mounted.admit(grows=True)
         await self._files.write(inode, offset, data)
-        if kill_privileges is None:
-            kill_privileges = not handle.privileged
         if kill_privileges and self._tree.drop_privileges(inode):
             self._stale(inode)
-        if handle.capability_changes != self._capability_changes:
-            handle.capability_changes = self._capability_changes
+        if inode not in self._incapable:
             self._drop_capability(inode)
         return len(data)
 
-    async def flush(self, fh: int) -> None:
-        """close(2) of one descriptor: reports a failed background write."""
-        self._report_error(self._handles.file(fh))
-
-    async def fsync(self, fh: int) -> None:
-        """Everything about the file is durable, or this raises."""
-        handle = self._handles.file(fh)
-        await self._mounted.fsync(handle.inode)
-        self._report_error(handle)
-
-    async def release(self, fh: int) -> None:
-        """The last descriptor of a handle, of a file or directory, was closed."""
-        inode = self._handles.remove(fh)
-        if self._lookups.is_nameless(inode):
-            await self._drop_if_unused(inode)
+    async def fsync(self, inode: InodeId) -> None:
+        """Everything about a file is durable, or this raises."""
+        await self._mounted.fsync(inode)
 
     # --- open directories ---
 
@@ -261,7 +246,11 @@ class Requests:
         """A handle for reading a directory."""
         if not self._tree.attributes(inode).is_directory:
             raise FsError(errno.ENOTDIR)
-        return self._handles.add_directory(inode)
+        return self._directories.add(inode)
+
+    def close_directory(self, fh: int) -> None:
+        """The last descriptor of a handle was closed."""
+        self._directories.remove(fh)
 
     def entries(self, fh: int, start: int) -> Iterator[tuple[bytes, Stat, int]]:
         """`(name, stat, cookie)` of what comes after cookie `start`, dots included.
@@ -270,7 +259,7 @@ class Requests:
         and each inode is looked up anew, so that the kernel never caches what a name once meant.
         The caller counts a lookup (`count_lookup`) for each entry but dots that it passed on.
         """
-        handle = self._handles.directory(fh)
+        handle = self._directories.of(fh)
         listing = self._listing(handle, start)
         for cookie, name, attributes in live_entries(
                 self._tree, self._files, handle, listing.after(start)):
@@ -278,7 +267,7 @@ class Requests:
 
     def plain_entries(self, fh: int, start: int) -> Iterator[tuple[bytes, InodeId, int, int]]:
         """`(name, inode, mode, cookie)` after cookie `start`, as they were when reading began."""
-        listing = self._listing(self._handles.directory(fh), start)
+        listing = self._listing(self._directories.of(fh), start)
         for cookie, name, inode, mode in listing.after(start):
             yield name, inode, mode, cookie
 
@@ -288,11 +277,11 @@ class Requests:
 
     async def fsync_directory(self, fh: int) -> None:
         """All metadata is durable, or this raises."""
-        await self._mounted.fsync(self._handles.directory(fh).inode)
+        await self._mounted.fsync(self._directories.of(fh).inode)
 
     async def finish(self) -> None:
         """The kernel is gone: forget everything, and drop what only it kept alive."""
-        self._handles.clear()
+        self._directories.clear()
         for inode in self._lookups.clear():
             if not await self._has_room():
                 return
@@ -329,21 +318,15 @@ class Requests:
         try:
             self._tree.get_xattr(inode, _CAPABILITY)
         except FsError:
+            if len(self._incapable) >= BARE_COUNT_MAX:
+                self._incapable.clear()
+            self._incapable.add(inode)
             return
         self._tree.remove_xattr(inode, _CAPABILITY)
 
-    def _opened(self, inode: InodeId, uid: int) -> int:
-        return self._handles.add_file(inode, self._files.opened(inode), privileged=uid == 0)
-
-    def _report_error(self, handle: FileHandle) -> None:
-        error, handle.error_cursor = self._files.error_of(handle.inode, handle.error_cursor)
-        if error:
-            raise FsError(error, f"an earlier write of inode {handle.inode} failed")
-
     def _check_size(self, attributes: Attributes, size: int) -> None:
-        if attributes.is_directory:
-            raise FsError(errno.EISDIR)
-        if not attributes.is_regular or size < 0:
+        check_regular(attributes)
+        if size < 0:
             raise FsError(errno.EINVAL)
         if size > FILE_LEN_MAX:
             raise FsError(errno.EFBIG)
@@ -365,12 +348,12 @@ class Requests:
             await self._drop_if_unused(victim.inode)
 
     async def _drop_if_unused(self, inode: InodeId) -> None:
-        if self._is_used(inode):
+        if self._lookups.is_known(inode):
             return
         self._unnamed.discard(inode)
         if not await self._has_room():
             self._lookups.dropped(inode)
-        elif not self._is_used(inode) and self._lookups.is_nameless(inode):
+        elif not self._lookups.is_known(inode) and self._lookups.is_nameless(inode):
             drop_orphan(self._mounted, inode)
             self._lookups.dropped(inode)
 
@@ -382,6 +365,3 @@ class Requests:
             _log.warning("inodes without a name stay for the next mount: %s", error)
             return False
         return True
-
-    def _is_used(self, inode: InodeId) -> bool:
-        return self._lookups.is_known(inode) or self._handles.is_open(inode)

@@ -98,14 +98,6 @@ class Files(Protocol):
         """The inode is gone: drop its buffers and rows. Its row in the tree goes right after."""
         ...
 
-    def error_of(self, inode: InodeId, seen: int) -> tuple[int, int]:
-        """`(errno or 0, cursor)`: a background write that failed after cursor `seen`."""
-        ...
-
-    def opened(self, inode: InodeId) -> int:
-        """The cursor with which a new handle starts."""
-        ...
-
 
 class Mounted(Protocol):
     """A volume while it is mounted."""

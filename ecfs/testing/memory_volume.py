@@ -59,7 +59,6 @@ class MemoryFiles:
         self._blocks: dict[InodeId, set[int]] = {}
         self._sizes: dict[InodeId, int] = {}
         self._pending: dict[InodeId, _Pending] = {}
-        self._failures: dict[InodeId, list[int]] = {}
         self.flush_count = 0
 
     def pending(self, inode: InodeId) -> tuple[int, int, int] | None:
@@ -177,21 +176,8 @@ class MemoryFiles:
 
     def discard(self, inode: InodeId) -> None:
         """Forget the bytes."""
-        for known in (self._data, self._blocks, self._sizes, self._pending, self._failures):
+        for known in (self._data, self._blocks, self._sizes, self._pending):
             known.pop(inode, None)
-
-    def error_of(self, inode: InodeId, seen: int) -> tuple[int, int]:
-        """Each injected failure counts one."""
-        failures = self._failures.get(inode, [])
-        return (failures[-1] if len(failures) > seen else 0), len(failures)
-
-    def opened(self, inode: InodeId) -> int:
-        """The cursor of a new handle."""
-        return len(self._failures.get(inode, ()))
-
-    def fail(self, inode: InodeId, number: int = errno.EIO) -> None:
-        """Pretend that a background write of the file failed."""
-        self._failures.setdefault(inode, []).append(number)
 
     def knows(self, inode: InodeId) -> bool:
         """Whether any bytes of the file are kept."""

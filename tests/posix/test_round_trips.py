@@ -43,6 +43,37 @@ async def test_what_is_known_is_not_asked_for_again() -> None:
     assert counts[Opcode.STATX] == 0
 
 
+async def test_an_open_and_a_close_are_no_request() -> None:
+    """The first open is: it is told that there is nothing to ask for."""
+    def use(base: Path) -> None:
+        (base / "f").write_bytes(b"content")
+        for number in range(TIMES):
+            assert (base / "f").read_bytes() == b"content"
+            with (base / "f").open("ab") as file:
+                file.write(b"")
+            with (base / "f").open("r+b") as file:
+                os.ftruncate(file.fileno(), 7)
+            (base / f"g{number}").touch()
+
+    counts = Counter(asked.opcode for asked in await record(use))
+    assert counts[Opcode.OPEN] == 1
+    assert counts[Opcode.RELEASE] <= 1
+    assert counts[Opcode.CREATE] == TIMES + 1
+    assert counts[Opcode.FLUSH] == 0, "it is refused before a handler is asked"
+
+
+async def test_emptying_by_an_open_is_one_request() -> None:
+    def empty(base: Path) -> None:
+        (base / "f").write_bytes(b"content")
+        for _ in range(TIMES):
+            (base / "f").write_bytes(b"other")
+
+    counts = Counter(asked.opcode for asked in await record(empty))
+    assert counts[Opcode.SETATTR] == TIMES
+    assert counts[Opcode.WRITE] == TIMES + 1
+    assert counts[Opcode.OPEN] == 1
+
+
 async def test_a_copy_is_one_request_and_no_byte() -> None:
     def copy(base: Path) -> None:
         (base / "f").write_bytes(b"x" * (4 << 20))

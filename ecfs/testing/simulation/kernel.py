@@ -35,9 +35,8 @@ _FILE_LEN_MAX = 2_000_000
 
 @dataclass(slots=True)
 class _Open:
-    """An open file: handle, inode, and what the history calls it."""
+    """An open file: its inode, and what the history calls it."""
 
-    fh: int
     inode: InodeId
     node: int
 
@@ -148,7 +147,8 @@ class Kernel:
                 piece = data[at : at + _REQUEST_LEN]
                 self._history.write(opened.node, start + at, piece)
                 try:
-                    await self._requests.write(opened.fh, start + at, piece)
+                    await self._requests.write(opened.inode, start + at, piece,
+                                               kill_privileges=False)
                 except EcfsError:
                     await _if_alive()
                     self._history.unwritten(opened.node)
@@ -158,7 +158,7 @@ class Kernel:
         opened = await self._opened(task, op.path)
         async with self._lock(opened.inode):
             expected = self._history.content(opened.node)
-            pieces = [bytes(await self._requests.read(opened.fh, at, _REQUEST_LEN))
+            pieces = [bytes(await self._requests.read(opened.inode, at, _REQUEST_LEN))
                       for at in range(0, len(expected) + 1, _REQUEST_LEN)]
             found = b"".join(pieces)
             if found != expected:
@@ -169,7 +169,7 @@ class Kernel:
         opened = await self._opened(task, op.path)
         async with self._lock(opened.inode):
             mark = self._history.mark(opened.node)
-            await self._requests.fsync(opened.fh)
+            await self._requests.fsync(opened.inode)
             self._history.acknowledged(mark)
             self._trace.counts["acknowledged"] += 1
 
@@ -181,7 +181,7 @@ class Kernel:
             self._history.acknowledged(mark)
             self._trace.counts["acknowledged"] += 1
         finally:
-            await self._requests.release(fh)
+            self._requests.close_directory(fh)
 
     async def _truncate(self, task: _Task, op: Op) -> None:
         # The size is metadata: it changes in the same order as names do.
@@ -299,17 +299,16 @@ class Kernel:
                 raise FsError(errno.EISDIR)
             if item.kind is Kind.LINK:
                 raise FsError(errno.ELOOP)
-            opened = _Open(await self._requests.open(inode, 0, uid=0), inode, item.node)
+            opened = _Open(inode, item.node)
+            # The kernel does not forget what is open: its lookup goes when it is closed.
+            task.lookups.pop()
         task.files[path] = opened
         return opened
 
     async def _close(self, task: _Task, path: bytes) -> None:
         opened = task.files.pop(path, None)
         if opened is not None:
-            try:
-                await self._requests.flush(opened.fh)
-            finally:
-                await self._requests.release(opened.fh)
+            await self._requests.forget(opened.inode, 1)
 
     async def _forget(self, task: _Task) -> None:
         lookups, task.lookups = task.lookups, []

@@ -17,10 +17,17 @@ DIRECTORY = stat.S_IFDIR | 0o755
 
 
 async def new_file(requests: Requests, name: bytes, *, mode: int = 0o644,
-                   uid: int = 0) -> tuple[int, InodeId]:
-    """A created and opened file: `(fh, inode)`."""
-    fh, created = await requests.create_open(ROOT_INODE, name, mode=mode, uid=uid, gid=0)
-    return fh, created.attributes.inode
+                   uid: int = 0) -> InodeId:
+    """A created file, which is known once."""
+    created = await requests.create_file(ROOT_INODE, name, mode=mode, uid=uid, gid=0)
+    return created.attributes.inode
+
+
+async def write(requests: Requests, inode: InodeId, offset: int, data: bytes, *,
+                kill_privileges: bool = False) -> None:
+    """Write all of `data`."""
+    assert await requests.write(inode, offset, data,
+                                kill_privileges=kill_privileges) == len(data)
 
 
 async def refused(number: int, action: Awaitable[object]) -> None:
@@ -37,58 +44,55 @@ async def test_a_missing_name_is_none(requests: Requests) -> None:
 
 async def test_pending_content_shows_in_attributes(requests: Requests,
                                                    volume: MemoryVolume) -> None:
-    fh, inode = await new_file(requests, b"f")
-    await requests.write(fh, 10, b"x" * 5000)
+    inode = await new_file(requests, b"f")
+    await write(requests, inode, 10, b"x" * 5000)
     assert volume.tree.attributes(inode).size == 0
     found = requests.stat(inode)
     assert found.attributes.size == 5010
     assert found.attributes.mtime_ns == found.attributes.ctime_ns
     assert found.blocks == 10
     assert not found.settled
-    await requests.fsync(fh)
+    await requests.fsync(inode)
     after = requests.stat(inode)
     assert after.attributes == found.attributes
     assert after.settled
 
 
 async def test_set_times_outlive_pending_ones(requests: Requests, volume: MemoryVolume) -> None:
-    fh, inode = await new_file(requests, b"f")
-    await requests.write(fh, 0, b"x")
+    inode = await new_file(requests, b"f")
+    await write(requests, inode, 0, b"x")
     await requests.change(inode, Change(mtime_ns=7, atime_ns=8))
     assert requests.stat(inode).attributes.mtime_ns == 7
-    await requests.fsync(fh)
+    await requests.fsync(inode)
     assert volume.tree.attributes(inode).mtime_ns == 7
     assert volume.tree.attributes(inode).size == 1
 
 
-async def test_an_unlinked_file_lives_until_forget_and_release(
+async def test_an_unlinked_file_lives_until_it_is_forgotten(
         requests: Requests, volume: MemoryVolume) -> None:
-    for first in ("forget", "release"):
-        fh, inode = await new_file(requests, b"f")
-        await requests.write(fh, 0, b"content")
-        requests.lookup(ROOT_INODE, b"f")
-        await requests.unlink(ROOT_INODE, b"f")
-        assert volume.tree.orphans(9) == [inode]
-        for step in (first, "release" if first == "forget" else "forget"):
-            assert await requests.read(fh, 0, 99) == b"content" if step == first else True
-            assert volume.files.knows(inode)
-            if step == "forget":
-                await requests.forget(inode, 1)
-                assert volume.tree.orphans(9) == [inode]
-                await requests.forget(inode, 1)
-            else:
-                await requests.release(fh)
-        assert volume.tree.orphans(9) == []
-        assert not volume.files.knows(inode)
-        with pytest.raises(FsError):
-            requests.stat(inode)
+    """The kernel does so once nobody has it open, or mapped."""
+    inode = await new_file(requests, b"f")
+    await write(requests, inode, 0, b"content")
+    requests.lookup(ROOT_INODE, b"f")
+    await requests.unlink(ROOT_INODE, b"f")
+    await requests.forget(inode, 1)
+    assert volume.tree.orphans(9) == [inode]
+    assert await requests.read(inode, 0, 99) == b"content"
+    await write(requests, inode, 7, b" and more")
+    await requests.forget(inode, 1)
+    assert volume.tree.orphans(9) == []
+    assert not volume.files.knows(inode)
+    with pytest.raises(FsError):
+        requests.stat(inode)
+    await refused(errno.ENOENT, requests.read(inode, 0, 99))
+    await refused(errno.ENOENT, write(requests, inode, 0, b"x"))
+    assert not volume.files.knows(inode)
 
 
 async def test_a_name_left_keeps_the_inode(requests: Requests, volume: MemoryVolume) -> None:
-    fh, inode = await new_file(requests, b"f")
+    inode = await new_file(requests, b"f")
     await requests.link(inode, ROOT_INODE, b"g")
     await requests.unlink(ROOT_INODE, b"f")
-    await requests.release(fh)
     await requests.forget(inode, 2)
     found = requests.lookup(ROOT_INODE, b"g")
     assert found is not None
@@ -97,26 +101,25 @@ async def test_a_name_left_keeps_the_inode(requests: Requests, volume: MemoryVol
 
 async def test_a_replaced_file_and_a_removed_directory_go(requests: Requests,
                                                           volume: MemoryVolume) -> None:
-    fh, victim = await new_file(requests, b"old")
-    await requests.release(fh)
+    victim = await new_file(requests, b"old")
     await requests.forget(victim, 1)
-    fh, source = await new_file(requests, b"new")
-    await requests.write(fh, 0, b"x")
+    source = await new_file(requests, b"new")
+    await write(requests, source, 0, b"x")
     await requests.rename(ROOT_INODE, b"new", ROOT_INODE, b"old", 0)
     assert volume.tree.orphans(9) == []
     assert volume.files.flush_count == 1, "a replacing file is flushed before it replaces"
     assert volume.tree.attributes(source).size == 1
     made = await requests.create(ROOT_INODE, b"d", mode=DIRECTORY, uid=0, gid=0)
     dh = requests.open_directory(made.attributes.inode)
-    await requests.forget(made.attributes.inode, 1)
     await requests.rmdir(ROOT_INODE, b"d")
     assert volume.tree.orphans(9) == [made.attributes.inode]
-    await requests.release(dh)
+    requests.close_directory(dh)
+    await requests.forget(made.attributes.inode, 1)
     assert volume.tree.orphans(9) == []
 
 
 async def test_the_end_of_a_mount_drops_orphans(requests: Requests, volume: MemoryVolume) -> None:
-    _, inode = await new_file(requests, b"f")
+    inode = await new_file(requests, b"f")
     await requests.unlink(ROOT_INODE, b"f")
     await requests.finish()
     assert volume.tree.orphans(9) == []
@@ -136,25 +139,25 @@ async def test_orphans_of_a_crash_are_swept(volume: MemoryVolume) -> None:
     assert volume.tree.count() == 1
 
 
-async def test_a_failed_background_write_is_told_once_to_each_handle(
-        requests: Requests, volume: MemoryVolume) -> None:
-    first, inode = await new_file(requests, b"f")
-    second = await requests.open(inode, os.O_WRONLY, uid=0)
-    volume.files.fail(inode, errno.ENOSPC)
-    late = await requests.open(inode, os.O_RDONLY, uid=0)
-    await refused(errno.ENOSPC, requests.flush(first))
-    await requests.flush(first)
-    await requests.fsync(first)
-    await refused(errno.ENOSPC, requests.fsync(second))
-    await requests.flush(second)
-    await requests.flush(late)
+async def test_only_regular_files_have_bytes(requests: Requests, volume: MemoryVolume) -> None:
+    """The kernel would not ask; nothing must come of it if it did."""
+    made = await requests.create(ROOT_INODE, b"p", mode=stat.S_IFIFO | 0o600, uid=0, gid=0)
+    pipe = made.attributes.inode
+    allocate, copy, seek = (requests.ranges.allocate, requests.ranges.copy, requests.ranges.seek)
+    for inode, number in ((ROOT_INODE, errno.EISDIR), (pipe, errno.EINVAL)):
+        await refused(number, requests.read(inode, 0, 9))
+        await refused(number, write(requests, inode, 0, b"x"))
+        await refused(number, seek(inode, 0, os.SEEK_DATA))
+        await refused(number, allocate(inode, 0, 9, 0, kill_privileges=False))
+        await refused(number, copy(inode, 0, inode, 9, 1, kill_privileges=False))
+        assert not volume.files.knows(inode)
 
 
 async def test_read_only_and_full(requests: Requests, volume: MemoryVolume) -> None:
-    fh, inode = await new_file(requests, b"f")
-    await requests.write(fh, 0, b"abc")
+    inode = await new_file(requests, b"f")
+    await write(requests, inode, 0, b"abc")
     volume.full = True
-    await refused(errno.ENOSPC, requests.write(fh, 0, b"x"))
+    await refused(errno.ENOSPC, write(requests, inode, 0, b"x"))
     await refused(errno.ENOSPC, requests.create(ROOT_INODE, b"g", mode=0o600, uid=0, gid=0))
     await refused(errno.ENOSPC, requests.link(inode, ROOT_INODE, b"g"))
     await refused(errno.ENOSPC, requests.set_xattr(inode, b"user.a", b"", 0))
@@ -163,34 +166,33 @@ async def test_read_only_and_full(requests: Requests, volume: MemoryVolume) -> N
     await requests.change(inode, Change(mode=0o600))
     await requests.rename(ROOT_INODE, b"f", ROOT_INODE, b"g", 0)
     volume.full, volume.read_only = False, True
-    for action in (requests.write(fh, 0, b"x"), requests.unlink(ROOT_INODE, b"g"),
-                   requests.rmdir(ROOT_INODE, b"g"), requests.open(inode, os.O_TRUNC, uid=0),
+    for action in (write(requests, inode, 0, b"x"), requests.unlink(ROOT_INODE, b"g"),
+                   requests.rmdir(ROOT_INODE, b"g"), requests.empty(inode, kill_privileges=False),
                    requests.rename(ROOT_INODE, b"g", ROOT_INODE, b"h", 0),
                    requests.change(inode, Change(mode=0)),
                    requests.remove_xattr(inode, b"user.a")):
         await refused(errno.EROFS, action)
-    assert await requests.read(fh, 0, 9) == b"a"
+    assert await requests.read(inode, 0, 9) == b"a"
     assert requests.stat(inode).attributes.size == 1
 
 
 async def test_truncate_on_open(requests: Requests) -> None:
-    fh, inode = await new_file(requests, b"f")
-    await requests.write(fh, 0, b"old")
+    inode = await new_file(requests, b"f")
+    await write(requests, inode, 0, b"old")
     before = requests.stat(inode).attributes
-    other = await requests.open(inode, os.O_WRONLY | os.O_TRUNC, uid=0)
+    await requests.empty(inode, kill_privileges=False)
     after = requests.stat(inode).attributes
     assert after.size == 0
     assert after.mtime_ns > before.mtime_ns
-    assert await requests.read(other, 0, 9) == b""
+    assert await requests.read(inode, 0, 9) == b""
 
 
 async def test_privileges_go_with_a_write_of_anyone_but_root(requests: Requests,
                                                              stale: list[InodeId]) -> None:
-    fh, inode = await new_file(requests, b"f", mode=0o6777)
-    await requests.write(fh, 0, b"x")
+    inode = await new_file(requests, b"f", mode=0o6777)
+    await write(requests, inode, 0, b"x")
     assert requests.stat(inode).attributes.mode == stat.S_IFREG | 0o6777
-    other = await requests.open(inode, os.O_WRONLY, uid=7)
-    await requests.write(other, 0, b"x")
+    await write(requests, inode, 0, b"x", kill_privileges=True)
     assert requests.stat(inode).attributes.mode == stat.S_IFREG | 0o777
     assert stale == [inode]
     await requests.change(inode, Change(mode=0o4777))
@@ -199,8 +201,8 @@ async def test_privileges_go_with_a_write_of_anyone_but_root(requests: Requests,
 
 
 async def test_sizes_out_of_range(requests: Requests) -> None:
-    fh, inode = await new_file(requests, b"f")
-    await refused(errno.EFBIG, requests.write(fh, (1 << 63) - 2, b"xx"))
+    inode = await new_file(requests, b"f")
+    await refused(errno.EFBIG, write(requests, inode, (1 << 63) - 2, b"xx"))
     await refused(errno.EFBIG, requests.change(inode, Change(size=1 << 63)))
     await refused(errno.EINVAL, requests.change(inode, Change(size=-1)))
     await refused(errno.EISDIR, requests.change(ROOT_INODE, Change(size=0)))
@@ -211,7 +213,7 @@ async def test_a_handle_that_is_asked_in_the_middle_first_misses_nothing(
     """The kernel serves the beginning from what it kept of another handle's reading."""
     names = [b"%03d" % number for number in range(40)]
     for name in names:
-        _, inode = await new_file(requests, name)
+        inode = await new_file(requests, name)
     for number in range(5):
         await requests.link(inode, ROOT_INODE, b"link%d" % number)
     read = list(requests.plain_entries(requests.open_directory(ROOT_INODE), 0))
@@ -248,7 +250,7 @@ async def test_reading_a_directory(requests: Requests) -> None:
 
 
 async def test_trusted_names_are_for_root(requests: Requests) -> None:
-    _, inode = await new_file(requests, b"f")
+    inode = await new_file(requests, b"f")
     for name in (b"user.a", b"trusted.b"):
         await requests.set_xattr(inode, name, b"", 0)
     assert requests.list_xattrs(inode, uid=0) == [b"trusted.b", b"user.a"]
