@@ -240,14 +240,18 @@ class Files:
         """What was written before is in the open transaction on return, not yet durable."""
         await self.flusher.flush(inode, inline=inline)
 
-    def discard(self, inode: InodeId) -> None:
-        """The file is gone: drop its dirty bytes and its rows, a great many of them later."""
-        state = self.flusher.states.get(inode)
-        if state is not None:
-            self.flusher.forget(state)
+    def discard(self, inodes: Sequence[InodeId]) -> None:
+        """The files are gone: drop their dirty bytes and rows, a great many of them later."""
+        for inode in inodes:
+            state = self.flusher.states.get(inode)
+            if state is not None:
+                self.flusher.forget(state)
         with self._database.change():
-            if not self.tables.unmap_some(inode, UNMAP_AT_ONCE):
-                self.tables.note_dying(inode)
+            if self.tables.unmap_files(inodes, UNMAP_AT_ONCE):
+                return
+            for inode in inodes:
+                if not self.tables.unmap_some(inode, max(1, UNMAP_AT_ONCE // len(inodes))):
+                    self.tables.note_dying(inode)
 
     def reap(self) -> bool:
         """Drop some more rows of files that are gone; True when there may be more to do."""

@@ -39,6 +39,7 @@ async def serve_kernel(mounted: Mounted, mountpoint: str, options: MountOptions,
         serving = _Serving(loop)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serving.run)
+            nursery.start_soon(transport.requests.keep_tidy)
             nursery.start_soon(announce)
             nursery.start_soon(_stop_after, stopping, nursery.cancel_scope)
             try:

@@ -110,16 +110,15 @@ class KernelTransport:
 
     def _forget(self, request: Request) -> Answer:
         count, = fuse.FORGET_IN.unpack_from(request.body)
-        return self._forget_all([(request.inode, count)])
+        self.requests.forget(InodeId(request.inode), count)
+        return None
 
     def _batch_forget(self, request: Request) -> Answer:
         count, _ = fuse.BATCH_FORGET_IN.unpack_from(request.body)
-        return self._forget_all(list(fuse.FORGET_ONE.iter_unpack(fuse.payload(
-            request.body, fuse.BATCH_FORGET_IN.size, count * fuse.FORGET_ONE.size))))
-
-    async def _forget_all(self, forgotten: list[tuple[int, int]]) -> None:
-        for inode, count in forgotten:
-            await self.requests.forget(InodeId(inode), count)
+        for inode, lookups_count in fuse.FORGET_ONE.iter_unpack(fuse.payload(
+                request.body, fuse.BATCH_FORGET_IN.size, count * fuse.FORGET_ONE.size)):
+            self.requests.forget(InodeId(inode), lookups_count)
+        return None
 
     def _getattr(self, request: Request) -> Answer:
         return self._attributes(self.requests.stat(InodeId(request.inode)))

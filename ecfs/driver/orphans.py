@@ -1,6 +1,7 @@
 """Inodes without a name: each goes once nobody knows it any more."""
 
 import logging
+from collections.abc import Sequence
 
 from ecfs.base.errors import EcfsError
 from ecfs.base.ids import InodeId
@@ -11,19 +12,24 @@ _log = logging.getLogger("ecfs.driver")
 SWEEP_BATCH_COUNT = 256
 
 
-def drop_orphan(mounted: Mounted, inode: InodeId) -> bool:
-    """Delete an inode without a name, content first; whether it worked.
+def drop_orphans(mounted: Mounted, inodes: Sequence[InodeId]) -> int:
+    """Delete inodes without a name, content first; how many. All at once, which costs a third of
+    one by one, or those with which it works.
 
     What the volume does not take now (read-only, damaged) stays an orphan for the next sweep.
     """
+    if not inodes:
+        return 0
     try:
         mounted.admit(grows=False)
-        mounted.files.discard(inode)
-        mounted.tree.drop_orphan(inode)
+        mounted.files.discard(inodes)
+        mounted.tree.drop_orphans(inodes)
     except EcfsError as error:
-        _log.warning("inode %d without a name stays for the next mount: %s", inode, error)
-        return False
-    return True
+        if len(inodes) > 1:
+            return sum(drop_orphans(mounted, [inode]) for inode in inodes)
+        _log.warning("inode %d without a name stays for the next mount: %s", inodes[0], error)
+        return 0
+    return len(inodes)
 
 
 async def sweep_orphans(mounted: Mounted) -> int:
@@ -33,10 +39,8 @@ async def sweep_orphans(mounted: Mounted) -> int:
     """
     dropped_count = 0
     while orphans := mounted.tree.orphans(SWEEP_BATCH_COUNT):
-        batch_count = 0
-        for inode in orphans:
-            await mounted.room()
-            batch_count += drop_orphan(mounted, inode)
+        await mounted.room()
+        batch_count = drop_orphans(mounted, orphans)
         dropped_count += batch_count
         if not batch_count:
             break

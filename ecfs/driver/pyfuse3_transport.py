@@ -70,11 +70,12 @@ class Operations(pyfuse3.Operations):
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         """Has no reply, so errors end in the log."""
-        for inode, count in inode_list:
-            try:
-                await self.requests.forget(InodeId(inode), count)
-            except Exception as error:
-                errno_of(error, "forget")
+        try:
+            for inode, count in inode_list:
+                self.requests.forget(InodeId(inode), count)
+            await self.requests.tidy()
+        except Exception as error:
+            errno_of(error, "forget")
 
     @_answered
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:

@@ -4,6 +4,9 @@ import errno
 import logging
 import stat
 from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+import trio
 
 from ecfs.base.errors import EcfsError, FsError
 from ecfs.base.ids import ROOT_INODE, InodeId
@@ -12,10 +15,11 @@ from ecfs.base.units import KIB
 from ecfs.driver.access_times import AccessTimes
 from ecfs.driver.attributes import Change, Stat, check_regular
 from ecfs.driver.entries import live_entries
+from ecfs.driver.errnos import errno_of
 from ecfs.driver.handles import DirectoryHandle, DirectoryHandles
 from ecfs.driver.listing import Listing
 from ecfs.driver.lookups import LookupCounts
-from ecfs.driver.orphans import drop_orphan
+from ecfs.driver.orphans import drop_orphans
 from ecfs.driver.ranges import RangeRequests
 from ecfs.driver.volume_protocol import Mounted, VolumeSpace
 from ecfs.namespace import RENAME_EXCHANGE, Attributes
@@ -27,6 +31,8 @@ _TRUSTED = b"trusted."
 _CAPABILITY = b"security.capability"
 
 BARE_COUNT_MAX = 32 * KIB
+TIDIED_AT_ONCE = 64
+TIDY_AFTER_S = 0.002
 
 
 class Requests:
@@ -49,6 +55,8 @@ class Requests:
         self._directories = DirectoryHandles()
         self._lookups = LookupCounts()
         self._incapable: set[InodeId] = set()
+        self._leaving: list[InodeId] = []
+        self._left = trio.Event()
         self._unnamed: set[InodeId] = set()
         self._access = AccessTimes(mounted) if relatime else None
         self.ranges = RangeRequests(mounted, self.stat, self.change, stale)
@@ -80,11 +88,36 @@ class Requests:
         """Total and free space."""
         return self._mounted.space()
 
-    async def forget(self, inode: InodeId, count: int) -> None:
-        """The kernel dropped `count` lookups. Never fails."""
+    def forget(self, inode: InodeId, count: int) -> None:
+        """The kernel dropped `count` lookups. What is gone for good with it goes at `tidy`."""
         self._lookups.forget(inode, count)
-        if self._lookups.is_nameless(inode):
-            await self._drop_if_unused(inode)
+        if self._lookups.is_nameless(inode) and not self._lookups.is_known(inode):
+            self._leaving.append(inode)
+            self._left.set()
+
+    async def tidy(self) -> None:
+        """Drop the inodes without a name that the kernel has forgotten. Never fails."""
+        while leaving := self._leaving[:TIDIED_AT_ONCE]:
+            del self._leaving[:TIDIED_AT_ONCE]
+            has_room = await self._has_room()
+            gone = [inode for inode in dict.fromkeys(leaving) if self._lookups.is_nameless(inode)
+                    and not self._lookups.is_known(inode)]
+            if has_room:
+                drop_orphans(self._mounted, gone)
+            for inode in gone:
+                self._unnamed.discard(inode)
+                self._lookups.dropped(inode)
+
+    async def keep_tidy(self) -> NoReturn:
+        """`tidy` for as long as this runs, some at once, a moment after they were forgotten."""
+        while True:
+            await self._left.wait()
+            await trio.sleep(TIDY_AFTER_S)
+            self._left = trio.Event()
+            try:
+                await self.tidy()
+            except Exception as error:
+                errno_of(error, "tidy")
 
     # --- names ---
 
@@ -282,10 +315,12 @@ class Requests:
     async def finish(self) -> None:
         """The kernel is gone: forget everything, and drop what only it kept alive."""
         self._directories.clear()
-        for inode in self._lookups.clear():
+        self._leaving = list(self._lookups.clear())
+        while leaving := self._leaving[:TIDIED_AT_ONCE]:
+            del self._leaving[:TIDIED_AT_ONCE]
             if not await self._has_room():
                 return
-            drop_orphan(self._mounted, inode)
+            drop_orphans(self._mounted, leaving)
 
     # --- parts ---
 
@@ -345,17 +380,9 @@ class Requests:
     async def _lost_name(self, victim: Attributes) -> None:
         if not victim.nlink and victim.inode != ROOT_INODE:
             self._lookups.lost_name(victim.inode)
-            await self._drop_if_unused(victim.inode)
-
-    async def _drop_if_unused(self, inode: InodeId) -> None:
-        if self._lookups.is_known(inode):
-            return
-        self._unnamed.discard(inode)
-        if not await self._has_room():
-            self._lookups.dropped(inode)
-        elif not self._lookups.is_known(inode) and self._lookups.is_nameless(inode):
-            drop_orphan(self._mounted, inode)
-            self._lookups.dropped(inode)
+            if not self._lookups.is_known(victim.inode):
+                self._leaving.append(victim.inode)
+                await self.tidy()
 
     async def _has_room(self) -> bool:
         """Wait for room to drop an orphan; where there will be none it stays for the next mount."""

@@ -94,8 +94,8 @@ class Files(Protocol):
         """Bring pending content into the open transaction; not durable yet."""
         ...
 
-    def discard(self, inode: InodeId) -> None:
-        """The inode is gone: drop its buffers and rows. Its row in the tree goes right after."""
+    def discard(self, inodes: Sequence[InodeId]) -> None:
+        """These are gone: drop their buffers and rows. Their rows in the tree go right after."""
         ...
 
 

@@ -5,7 +5,7 @@ the sum over a stripe's extents. An extent that nothing shows is deleted, and so
 extents; its segment keeps the dead bytes until it is reclaimed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from ecfs.base.errors import Bug, Damage
 from ecfs.formats import SegmentEntry
 from ecfs.metadata.database import Database
 from ecfs.metadata.mapped import MappedLens
+from ecfs.metadata.places import in_places
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,9 +218,23 @@ class ContentTables:
         if rows:
             self.forget_mapped_len(inode)
             self._database.run("DELETE FROM maps WHERE inode=? AND offset>=?", (inode, rows[-1][0]))
-        for _, length, extent in rows:
-            self._reduce_extent(extent, length)
+        self._reduce_extents((length, extent) for _, length, extent in rows)
         return len(rows) < rows_max
+
+    def unmap_files(self, inodes: Sequence[int], rows_max: int) -> bool:
+        """Drop all map rows of files that are gone; False, and nothing done, where there are more
+        than `rows_max` of them."""
+        rows = in_places(self._database,
+                         "SELECT len, extent FROM maps WHERE inode IN {} "
+                         f"LIMIT {rows_max + 1}", inodes)
+        if len(rows) > rows_max:
+            return False
+        if rows:
+            for inode in inodes:
+                self.forget_mapped_len(inode)
+            in_places(self._database, "DELETE FROM maps WHERE inode IN {}", inodes)
+            self._reduce_extents(rows)
+        return True
 
     def tail_offset(self, inode: int, low: int, rows_max: int) -> int | None:
         """Where the last `rows_max` map rows past `low` begin, None when there are not so many."""
@@ -291,6 +306,33 @@ class ContentTables:
             if live < 0:
                 raise Bug(f"extent {extent} would have negative live bytes")
         if stripe is not None:
+            self._reduce_stripe(stripe, length)
+
+    def _reduce_extents(self, rows: Iterable[Sequence[int]]) -> None:
+        """`(length, extent)`: so many bytes of an extent are shown no longer."""
+        lengths: dict[int, int] = {}
+        for length, extent in rows:
+            lengths[extent] = lengths.get(extent, 0) + length
+        known = {row[0]: row for row in in_places(
+            self._database, "SELECT id, stripe, live FROM extents WHERE id IN {}", [*lengths])}
+        gone, inline, stripes = [], [], dict[int, int]()
+        for extent, length in lengths.items():
+            if extent not in known:
+                raise Damage(f"a file names extent {extent}, which is not in the metadata")
+            _, stripe, live = known[extent]
+            if live < length:
+                raise Bug(f"extent {extent} would have negative live bytes")
+            if live > length:
+                self._database.run("UPDATE extents SET live=live-? WHERE id=?", (length, extent))
+            else:
+                gone.append(extent)
+                if stripe is None:
+                    inline.append(extent)
+            if stripe is not None:
+                stripes[stripe] = stripes.get(stripe, 0) + length
+        in_places(self._database, "DELETE FROM extents WHERE id IN {}", gone)
+        in_places(self._database, "DELETE FROM inline WHERE extent IN {}", inline)
+        for stripe, length in stripes.items():
             self._reduce_stripe(stripe, length)
 
     def _reduce_stripe(self, stripe: int, length: int) -> None:

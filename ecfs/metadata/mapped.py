@@ -2,13 +2,12 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from itertools import islice
 
 from ecfs.base.units import KIB
 from ecfs.metadata.database import Database
+from ecfs.metadata.places import in_places
 
 MAPPED_LENS_MAX = 32 * KIB
-LOADED_AT_ONCE = 64
 
 
 class MappedLens:
@@ -32,15 +31,12 @@ class MappedLens:
     def load(self, inodes: Iterable[int]) -> None:
         """Find out about many inodes at once, for what one each would cost several times."""
         self._check()
-        wanted = iter([inode for inode in inodes if inode not in self._lens])
-        while some := list(islice(wanted, LOADED_AT_ONCE)):
-            # Always as many places, so that the statement is compiled once.
-            places = (*some, *[0] * (LOADED_AT_ONCE - len(some)))
-            found: dict[int, int] = dict(self._database.rows(
-                "SELECT inode, sum(len) FROM maps WHERE inode IN "
-                f"({','.join('?' * LOADED_AT_ONCE)}) GROUP BY inode", places))
-            for inode in some:
-                self._remember(inode, found.get(inode, 0))
+        wanted = [inode for inode in inodes if inode not in self._lens]
+        found: dict[int, int] = dict(in_places(
+            self._database, "SELECT inode, sum(len) FROM maps WHERE inode IN {} GROUP BY inode",
+            wanted))
+        for inode in wanted:
+            self._remember(inode, found.get(inode, 0))
 
     def forget(self, inode: int) -> None:
         """The map of a file changes, or has changed."""

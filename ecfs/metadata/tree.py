@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from ecfs.base.ids import InodeId
 from ecfs.base.units import KIB
 from ecfs.metadata.database import Database, Row
+from ecfs.metadata.places import in_places
 
 _INODE_COLUMNS = "id,mode,nlink,uid,gid,rdev,size,atime_ns,mtime_ns,ctime_ns,btime_ns"
 
 BARE_COUNT_MAX = 32 * KIB
-INODES_AT_ONCE = 64
 
 
 class TreeTables:
@@ -32,25 +32,16 @@ class TreeTables:
 
     def inode_rows(self, inodes: Sequence[InodeId]) -> list[Row]:
         """Rows as of `inode_row`, of those that exist, in no order."""
-        return self._rows_of(f"SELECT {_INODE_COLUMNS} FROM inodes WHERE id", inodes)
+        return in_places(self._database,
+                         f"SELECT {_INODE_COLUMNS} FROM inodes WHERE id IN {{}}", inodes)
 
     def find_bare(self, inodes: Sequence[InodeId]) -> None:
         """Find out which of these have no extended attribute; that is remembered."""
-        with_xattrs = {row[0] for row in self._rows_of(
-            "SELECT DISTINCT inode FROM xattrs WHERE inode", inodes)}
+        with_xattrs = {row[0] for row in in_places(
+            self._database, "SELECT DISTINCT inode FROM xattrs WHERE inode IN {}", inodes)}
         for inode in inodes:
             if inode not in with_xattrs:
                 self._note_bare(inode)
-
-    def _rows_of(self, statement: str, inodes: Sequence[InodeId]) -> list[Row]:
-        """All rows of a statement that ends with what is an inode's number."""
-        found: list[Row] = []
-        for begin in range(0, len(inodes), INODES_AT_ONCE):
-            some = inodes[begin : begin + INODES_AT_ONCE]
-            # Always as many places, so that the statement is compiled once.
-            found += self._rows(f"{statement} IN ({','.join('?' * INODES_AT_ONCE)})",
-                                (*some, *[0] * (INODES_AT_ONCE - len(some))))
-        return found
 
     def insert_root(self, inode: InodeId, mode: int, uid: int, gid: int, now_ns: int) -> None:
         """Add the root directory under a given number; it is its own parent."""
@@ -85,12 +76,12 @@ class TreeTables:
         self._run("UPDATE inodes SET nlink=?,mtime_ns=?,ctime_ns=? WHERE id=?",
                   (nlink, now_ns, now_ns, inode))
 
-    def delete_inode(self, inode: InodeId) -> None:
-        """Remove an inode with its xattrs and its place among the orphans."""
-        if not self._is_bare(inode):
-            self._run("DELETE FROM xattrs WHERE inode=?", (inode,))
-        self._run("DELETE FROM orphans WHERE inode=?", (inode,))
-        self._run("DELETE FROM inodes WHERE id=?", (inode,))
+    def delete_inodes(self, inodes: Sequence[InodeId]) -> None:
+        """Remove inodes with their xattrs and their places among the orphans."""
+        in_places(self._database, "DELETE FROM xattrs WHERE inode IN {}",
+                  [inode for inode in inodes if not self._is_bare(inode)])
+        in_places(self._database, "DELETE FROM orphans WHERE inode IN {}", inodes)
+        in_places(self._database, "DELETE FROM inodes WHERE id IN {}", inodes)
 
     def inode_count(self) -> int:
         """Number of inodes; reads the whole table."""

@@ -2,6 +2,7 @@
 
 import errno
 import stat
+from collections.abc import Sequence
 
 from ecfs.base.errors import FsError
 from ecfs.base.ids import ROOT_INODE, InodeId
@@ -302,14 +303,15 @@ class Tree(TreeView):
 
     # --- orphans ---
 
-    def drop_orphan(self, inode: InodeId) -> None:
-        """Delete an inode that has no name and that nobody has open. EBUSY if it has a name."""
-        if self.attributes(inode).nlink:
+    def drop_orphans(self, inodes: Sequence[InodeId]) -> None:
+        """Delete inodes that have no name and that nobody has open. EBUSY if any has a name."""
+        if any(self.attributes(inode).nlink for inode in inodes):
             raise FsError(errno.EBUSY)
         with self._database.change():
-            self._tables.delete_inode(inode)
-        self._cache.drop(inode)
-        self._count_changed(-1)
+            self._tables.delete_inodes(inodes)
+        for inode in inodes:
+            self._cache.drop(inode)
+        self._count_changed(-len(inodes))
 
     # --- parts ---
 

@@ -174,10 +174,11 @@ class MemoryFiles:
         for inode in list(self._pending):
             self._settle(inode)
 
-    def discard(self, inode: InodeId) -> None:
+    def discard(self, inodes: Sequence[InodeId]) -> None:
         """Forget the bytes."""
         for known in (self._data, self._blocks, self._sizes, self._pending):
-            known.pop(inode, None)
+            for inode in inodes:
+                known.pop(inode, None)
 
     def knows(self, inode: InodeId) -> bool:
         """Whether any bytes of the file are kept."""

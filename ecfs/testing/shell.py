@@ -132,5 +132,5 @@ class Shell:
 
     def _drop(self, attributes: Attributes) -> None:
         if not attributes.nlink:
-            self.volume.files.discard(attributes.inode)
-            self.volume.tree.drop_orphan(attributes.inode)
+            self.volume.files.discard([attributes.inode])
+            self.volume.tree.drop_orphans([attributes.inode])

@@ -308,12 +308,14 @@ class Kernel:
     async def _close(self, task: _Task, path: bytes) -> None:
         opened = task.files.pop(path, None)
         if opened is not None:
-            await self._requests.forget(opened.inode, 1)
+            self._requests.forget(opened.inode, 1)
+            await self._requests.tidy()
 
     async def _forget(self, task: _Task) -> None:
         lookups, task.lookups = task.lookups, []
         for inode in lookups:
-            await self._requests.forget(inode, 1)
+            self._requests.forget(inode, 1)
+        await self._requests.tidy()
 
     def _lock(self, inode: InodeId) -> trio.Lock:
         return self._locks.setdefault(inode, trio.Lock())

@@ -230,7 +230,7 @@ async def test_discarding_a_file_whose_bytes_are_on_their_way(clock: MockClock) 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(world.files.flush, None)
                 await trio.sleep(pause * 0.004)
-                world.files.discard(A)
+                world.files.discard([A])
             await world.files.flush(None)
             world.check_accounting()
             assert world.database.value("SELECT count(*) FROM maps WHERE inode=?", (A,)) == 0
@@ -351,7 +351,7 @@ async def test_a_file_whose_map_is_lost_does_not_fill_the_buffer(clock: MockCloc
             await files.flush(B)
         with pytest.raises(Damage):
             await files.write(A, 0, b"a")
-        files.discard(B)
+        files.discard([B])
         with trio.fail_after(60):
             for at in range(0, 400_000, 50_000):
                 await files.write(A, at, b"a" * 50_000)

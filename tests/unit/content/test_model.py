@@ -151,7 +151,7 @@ class Player:
     async def discard(self, file: int, offset: int, length: int) -> None:
         while self.busy:
             await trio.sleep(0.01)
-        self.world.files.discard(self.inodes[file])
+        self.world.files.discard([self.inodes[file]])
         while self.world.files.reap():
             pass
         self.inodes[file], self.next_inode = InodeId(self.next_inode), self.next_inode + 1

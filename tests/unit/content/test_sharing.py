@@ -37,13 +37,13 @@ def test_a_copy_takes_no_room_and_outlives_its_source() -> None:
             assert await world.files.copy(SOURCE, 0, target, 0, LENGTH) == LENGTH // 256 * 256
         assert stored_len(world) == before_len
         whole = bytes(await world.files.read(SOURCE, 0, LENGTH))
-        world.files.discard(SOURCE)
+        world.files.discard([SOURCE])
         await world.files.truncate(THIRD, 1_000_000)
         world.check_accounting()
         assert await world.files.read(TARGET, 0, LENGTH) == whole
         assert await world.files.read(THIRD, 0, LENGTH) == whole[:1_000_000]
-        world.files.discard(TARGET)
-        world.files.discard(THIRD)
+        world.files.discard([TARGET])
+        world.files.discard([THIRD])
         assert stored_len(world) == 0
 
     in_a_world(scenario)

@@ -107,7 +107,8 @@ async def test_an_unnamed_file_goes_once_it_is_forgotten(requests: Requests,
     inode = made.attributes.inode
     await requests.write(inode, 0, b"x", kill_privileges=False)
     assert volume.tree.orphans(9) == [inode]
-    await requests.forget(inode, 1)
+    requests.forget(inode, 1)
+    await requests.tidy()
     assert volume.tree.orphans(9) == [] and not volume.files.knows(inode)
 
 
@@ -116,7 +117,8 @@ async def test_an_unnamed_file_that_gets_a_name_stays(requests: Requests,
     made = await requests.create_unnamed(ROOT_INODE, mode=0o600, uid=1, gid=2, umask=0)
     inode = made.attributes.inode
     await requests.link(inode, ROOT_INODE, b"named")
-    await requests.forget(inode, 2)
+    requests.forget(inode, 2)
+    await requests.tidy()
     assert volume.tree.lookup(ROOT_INODE, b"named").inode == inode
     await requests.unlink(ROOT_INODE, b"named")
     assert volume.tree.orphans(9) == []

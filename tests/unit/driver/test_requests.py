@@ -3,11 +3,13 @@
 import errno
 import os
 import stat
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
 import pytest
+import trio
+from trio.testing import MockClock
 
-from ecfs.base.errors import EcfsError, FsError
+from ecfs.base.errors import Damage, EcfsError, FsError
 from ecfs.base.ids import ROOT_INODE, InodeId
 from ecfs.driver import Requests, sweep_orphans
 from ecfs.driver.attributes import Change
@@ -75,11 +77,13 @@ async def test_an_unlinked_file_lives_until_it_is_forgotten(
     await write(requests, inode, 0, b"content")
     requests.lookup(ROOT_INODE, b"f")
     await requests.unlink(ROOT_INODE, b"f")
-    await requests.forget(inode, 1)
+    requests.forget(inode, 1)
+    await requests.tidy()
     assert volume.tree.orphans(9) == [inode]
     assert await requests.read(inode, 0, 99) == b"content"
     await write(requests, inode, 7, b" and more")
-    await requests.forget(inode, 1)
+    requests.forget(inode, 1)
+    await requests.tidy()
     assert volume.tree.orphans(9) == []
     assert not volume.files.knows(inode)
     with pytest.raises(FsError):
@@ -89,11 +93,85 @@ async def test_an_unlinked_file_lives_until_it_is_forgotten(
     assert not volume.files.knows(inode)
 
 
+async def forgotten_files(requests: Requests, count: int) -> list[InodeId]:
+    """Files with content that were unlinked, and then forgotten by the kernel."""
+    inodes = []
+    for number in range(count):
+        inodes.append(await new_file(requests, b"%d" % number))
+        await write(requests, inodes[-1], 0, b"content")
+        await requests.unlink(ROOT_INODE, b"%d" % number)
+    for inode in inodes:
+        requests.forget(inode, 1)
+    return inodes
+
+
+async def test_many_that_were_forgotten_go_at_once(requests: Requests, volume: MemoryVolume,
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    inodes = await forgotten_files(requests, 150)
+    counts: list[int] = []
+    discard = volume.files.discard
+
+    def noting(some: Sequence[InodeId]) -> None:
+        counts.append(len(some))
+        discard(some)
+
+    monkeypatch.setattr(volume.files, "discard", noting)
+    # Found again by its number, as a server of NFS does.
+    assert requests.lookup(inodes[70], b".") is not None
+    await requests.tidy()
+    assert volume.tree.orphans(200) == [inodes[70]]
+    assert counts == [64, 63, 22]
+    assert [volume.files.knows(inode) for inode in inodes] == [
+        inode == inodes[70] for inode in inodes]
+    requests.forget(inodes[70], 1)
+    await requests.tidy()
+    assert volume.tree.count() == 1
+
+
+async def test_one_that_cannot_go_holds_up_no_other(requests: Requests, volume: MemoryVolume,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    inodes = await forgotten_files(requests, 10)
+    discard = volume.files.discard
+
+    def failing(some: Sequence[InodeId]) -> None:
+        if inodes[3] in some:
+            raise Damage("a page of the metadata is lost")
+        discard(some)
+
+    monkeypatch.setattr(volume.files, "discard", failing)
+    await requests.tidy()
+    assert volume.tree.orphans(99) == [inodes[3]]
+    monkeypatch.undo()
+    await requests.tidy()
+    assert volume.tree.orphans(99) == [inodes[3]], "until the next mount"
+    assert await sweep_orphans(volume) == 1
+
+
+async def test_what_was_forgotten_goes_by_itself(requests: Requests, volume: MemoryVolume,
+                                                 autojump_clock: MockClock,
+                                                 monkeypatch: pytest.MonkeyPatch,
+                                                 caplog: pytest.LogCaptureFixture) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(requests.keep_tidy)
+        await forgotten_files(requests, 3)
+        await trio.sleep(1)
+        assert volume.tree.orphans(9) == []
+        with monkeypatch.context() as patch:
+            patch.setattr(volume.tree, "drop_orphans", lambda inodes: 1 // 0)
+            lost = await forgotten_files(requests, 1)
+            await trio.sleep(1)
+        assert "ZeroDivisionError" in caplog.text
+        await forgotten_files(requests, 1)
+        await trio.sleep(1)
+        assert volume.tree.orphans(9) == lost
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_name_left_keeps_the_inode(requests: Requests, volume: MemoryVolume) -> None:
     inode = await new_file(requests, b"f")
     await requests.link(inode, ROOT_INODE, b"g")
     await requests.unlink(ROOT_INODE, b"f")
-    await requests.forget(inode, 2)
+    requests.forget(inode, 2)
     found = requests.lookup(ROOT_INODE, b"g")
     assert found is not None
     assert found.attributes.nlink == 1
@@ -102,7 +180,7 @@ async def test_a_name_left_keeps_the_inode(requests: Requests, volume: MemoryVol
 async def test_a_replaced_file_and_a_removed_directory_go(requests: Requests,
                                                           volume: MemoryVolume) -> None:
     victim = await new_file(requests, b"old")
-    await requests.forget(victim, 1)
+    requests.forget(victim, 1)
     source = await new_file(requests, b"new")
     await write(requests, source, 0, b"x")
     await requests.rename(ROOT_INODE, b"new", ROOT_INODE, b"old", 0)
@@ -114,7 +192,8 @@ async def test_a_replaced_file_and_a_removed_directory_go(requests: Requests,
     await requests.rmdir(ROOT_INODE, b"d")
     assert volume.tree.orphans(9) == [made.attributes.inode]
     requests.close_directory(dh)
-    await requests.forget(made.attributes.inode, 1)
+    requests.forget(made.attributes.inode, 1)
+    await requests.tidy()
     assert volume.tree.orphans(9) == []
 
 

@@ -1,6 +1,6 @@
 """Maps of files against byte arrays: every byte says which byte of which extent it is."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ecfs.base.errors import Bug, Damage
 from ecfs.formats import SegmentEntry
 from ecfs.metadata import ContentTables, Database, ExtentRow, StripeRow
+from ecfs.metadata.places import in_places
 
 LEN = 60
 Byte = tuple[int, int] | None
@@ -17,6 +18,7 @@ STEPS = st.lists(st.one_of(
     st.tuples(st.just("inline"), st.integers(0, 2), st.integers(0, LEN), st.integers(1, 20)),
     st.tuples(st.just("unmap"), st.integers(0, 2), st.integers(0, LEN), st.integers(0, 30)),
     st.tuples(st.just("some"), st.integers(0, 2), st.integers(1, 3), st.just(0)),
+    st.tuples(st.just("gone"), st.integers(0, 2), st.integers(0, 4), st.just(0)),
     st.tuples(st.just("move"), st.integers(0, 9), st.just(0), st.just(0)),
     st.tuples(st.just("pieces"), st.integers(0, 2), st.integers(0, LEN), st.integers(0, 40)),
 ), max_size=30)
@@ -63,6 +65,14 @@ class Machine:
         assert self.tables.unmap_some(file, rows_max) == (len(rows) < rows_max)
         for offset, length in rows[:rows_max]:
             self.files[file][offset : offset + length] = [None] * length
+
+    def gone(self, file: int, rows_max: int, _: int) -> None:
+        files = [file, (file + 1) % len(self.files), 77]
+        rows = self.database.rows("SELECT 1 FROM maps WHERE inode IN (?,?,?)", tuple(files))
+        assert self.tables.unmap_files(files, rows_max) == (len(rows) <= rows_max)
+        if len(rows) <= rows_max:
+            for one in files[:2]:
+                self.files[one] = [None] * 200
 
     def move(self, number: int, _: int, __: int) -> None:
         extents = self.database.rows("SELECT id FROM extents ORDER BY id")
@@ -143,18 +153,39 @@ def test_a_read_of_very_many_pieces_gets_them_all(database: Database) -> None:
     assert len(machine.tables.pieces(0, 0, 10_000, limit=64)) == 64
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 8, 9, 64, 65, 200])
+def test_many_rows_are_named_at_once(database: Database, count: int) -> None:
+    tables = ContentTables(database)
+    with database.change():
+        for number in range(1, 202):
+            tables.add_extent(ExtentRow(number, None, 0, 1, 1), birth=1)
+    numbers = list(range(1, count + 1))
+    assert sorted(row[0] for row in in_places(
+        database, "SELECT id FROM extents WHERE id IN {}", [*numbers, 999])) == numbers
+    with database.change():
+        in_places(database, "DELETE FROM extents WHERE id IN {}", numbers)
+    assert database.value("SELECT count(*) FROM extents") == 201 - count
+    assert database.value("SELECT min(id) FROM extents") == count + 1
+
+
 def test_accounting_that_does_not_add_up_is_noticed_and_undone(database: Database) -> None:
     tables = ContentTables(database)
     with database.change():
         tables.add_extent(ExtentRow(1, None, 0, 10, 5), birth=1)
         tables.map_range(7, 0, 10, 1)
-    with pytest.raises(Bug, match="negative"), database.change():
-        tables.unmap_range(7, 0, 10)
-    assert tables.mapped_len(7) == 10
+    unmaps: list[Callable[[], object]] = [
+        lambda: tables.unmap_range(7, 0, 10), lambda: tables.unmap_some(7, 9),
+        lambda: tables.unmap_files([7, 8], 9)]
+    for unmap in unmaps:
+        with pytest.raises(Bug, match="negative"), database.change():
+            unmap()
+        assert tables.mapped_len(7) == 10
     with database.change():
         database.run("DELETE FROM extents")
-    with pytest.raises(Damage), database.change():
-        tables.unmap_range(7, 0, 10)
+    for unmap in unmaps:
+        with pytest.raises(Damage), database.change():
+            unmap()
+        assert tables.mapped_len(7) == 10
     with pytest.raises(Damage):
         tables.stripe(1)
     with pytest.raises(Damage):

@@ -53,12 +53,12 @@ def test_an_attribute_whose_removal_is_undone_is_there_and_goes_with_its_inode(
         assert tree.xattr(inode, b"user.a") is None
         raise Undone
     with pytest.raises(Undone), database.change():
-        tree.delete_inode(inode)
+        tree.delete_inodes([inode])
         assert database.value("SELECT count(*) FROM xattrs") == 0
         raise Undone
     assert tree.xattr(inode, b"user.a") == b"x"
     with database.change():
-        tree.delete_inode(inode)
+        tree.delete_inodes([inode])
     assert database.value("SELECT count(*) FROM xattrs") == 0
 
 

@@ -102,14 +102,14 @@ def test_links_are_counted_and_bounded(tree: Tree, database: Database) -> None:
 def test_inode_numbers_are_not_used_again(tree: Tree) -> None:
     first = make(tree, b"f").inode
     tree.unlink(ROOT_INODE, b"f")
-    tree.drop_orphan(first)
+    tree.drop_orphans([first])
     assert make(tree, b"f").inode > first
 
 
 def test_an_orphan_lives_until_dropped(tree: Tree) -> None:
     inode = make(tree, b"f").inode
     tree.set_xattr(inode, b"user.a", b"1")
-    refused(errno.EBUSY, lambda: tree.drop_orphan(inode))
+    refused(errno.EBUSY, lambda: tree.drop_orphans([inode]))
     victim = tree.unlink(ROOT_INODE, b"f")
     assert victim.nlink == 0
     assert victim.ctime_ns > victim.mtime_ns
@@ -118,7 +118,7 @@ def test_an_orphan_lives_until_dropped(tree: Tree) -> None:
     assert tree.path_of(inode) is None
     refused(errno.ENOENT, lambda: tree.link(inode, ROOT_INODE, b"again"))
     tree.set_attributes(inode, mode=0o600)
-    tree.drop_orphan(inode)
+    tree.drop_orphans([inode])
     refused(errno.ENOENT, lambda: tree.attributes(inode))
     assert tree.orphans(1) == []
 

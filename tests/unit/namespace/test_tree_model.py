@@ -314,7 +314,7 @@ class TreeModel(RuleBasedStateMachine):
             node[1].dropped = True
             del self.ids[node[0]]
 
-        self.both(lambda: self.tree.drop_orphan(node[0]), model)
+        self.both(lambda: self.tree.drop_orphans([node[0]]), model)
 
     @rule()
     def commit(self) -> None:

@@ -77,7 +77,7 @@ async def test_many_commits_and_checkpoints(pool: Pool) -> None:
                     gone = b"%d-%d" % (cycle - 1, step)
                     entry = volume.tree.lookup(1, gone)  # type: ignore[arg-type]
                     volume.tree.unlink(1, gone)  # type: ignore[arg-type]
-                    volume.files.discard(entry.inode)
+                    volume.files.discard([entry.inode])
                     del expected[gone]
             assert volume.database.integrity_findings() == []
             assert volume.checkpointer is not None
