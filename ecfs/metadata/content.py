@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from ecfs.base.errors import Bug, Damage
 from ecfs.formats import SegmentEntry
-from ecfs.metadata.database import Database
+from ecfs.metadata.database import Database, Row
 from ecfs.metadata.mapped import MappedLens
+from ecfs.metadata.missed import MissedShards
 from ecfs.metadata.places import in_places
 
 
@@ -55,11 +56,11 @@ class ExtentRow:
     live: int
 
 
-class ContentTables:
+class ContentTables(MissedShards):
     """Statements over the content tables. Writers call them inside `database.change()`."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        super().__init__(database)
         self.mapped_lens = MappedLens(database)
 
     def history_hash(self, seq: int) -> bytes | None:
@@ -192,13 +193,8 @@ class ContentTables:
     def unmap_range(self, inode: int, low: int, high: int) -> None:
         """Bytes [low, high) of a file become a hole; extents that nothing shows are deleted."""
         self.forget_mapped_len(inode)
-        for offset, length, extent, extent_offset in self._database.rows(
-                "SELECT offset, len, extent, extent_offset FROM maps WHERE inode=? AND offset<? "
-                "AND offset>=ifnull((SELECT max(offset) FROM maps WHERE inode=? AND offset<=?), ?)",
-                (inode, high, inode, low, low)):
+        for offset, length, extent, extent_offset in self._rows_within(inode, low, high):
             end = offset + length
-            if end <= low:
-                continue
             cut_low, cut_high = max(offset, low), min(end, high)
             if offset < cut_low:
                 self._database.run("UPDATE maps SET len=? WHERE inode=? AND offset=?",
@@ -248,12 +244,36 @@ class ContentTables:
 
         All of it, or the first `limit` pieces; there are at most `high - low`.
         """
+        first = self._row_at(inode, low)
+        if first is not None and low < high <= first[0] + first[1]:
+            # All of it lies in one, as for most reads: half as dear to find.
+            place = self._database.one("SELECT stripe, start, len FROM extents WHERE id=?",
+                                       (first[2],))
+            return [MapPiece._make(first + (place or (None, None, None)))]
         return [MapPiece._make(row) for row in self._database.rows(
             "SELECT m.offset, m.len, m.extent, m.extent_offset, e.stripe, e.start, e.len "
             "FROM maps m LEFT JOIN extents e ON e.id=m.extent WHERE m.inode=? AND m.offset<? "
             "AND m.offset>=ifnull((SELECT max(offset) FROM maps WHERE inode=? AND offset<=?), ?) "
             "AND m.offset+m.len>? ORDER BY m.offset LIMIT ?",
             (inode, high, inode, low, low, low, limit))]
+
+    def _row_at(self, inode: int, low: int) -> Row | None:
+        """`(offset, len, extent, extent_offset)` of the last map row that begins at `low` or
+        before."""
+        return self._database.one(
+            "SELECT offset, len, extent, extent_offset FROM maps WHERE inode=? AND offset<=? "
+            "ORDER BY offset DESC LIMIT 1", (inode, low))
+
+    def _rows_within(self, inode: int, low: int, high: int) -> list[Row]:
+        """Map rows that show any of [low, high), in order."""
+        first = self._row_at(inode, low)
+        end = low if first is None else first[0] + first[1]
+        if first is not None and low < high <= end:
+            return [first]
+        rows = self._database.rows(
+            "SELECT offset, len, extent, extent_offset FROM maps WHERE inode=? AND offset>? "
+            "AND offset<? ORDER BY offset", (inode, low, high))
+        return rows if first is None or end <= low else [first, *rows]
 
     def mapped_len(self, inode: int) -> int:
         """Bytes of a file that are not holes."""
@@ -345,7 +365,7 @@ class ContentTables:
         """So many live bytes of a stripe are shown by no file after all."""
         self._reduce_stripe(stripe, length)
 
-    # -- files that are going away, and missed shards ----------------------------------------
+    # -- files that are going away -----------------------------------------------------------
 
     def note_dying(self, inode: int) -> None:
         """Remember a deleted file whose maps are dropped bit by bit."""
@@ -359,68 +379,12 @@ class ContentTables:
         """Nothing of a deleted file is left."""
         self._database.run("DELETE FROM dying WHERE inode=?", (inode,))
 
-    def add_missed(self, stripe: int, targets: Iterable[bytes]) -> None:
-        """These targets did not acknowledge their shard of a stripe."""
-        for target in targets:
-            self._database.run("INSERT OR IGNORE INTO missed VALUES(?,?)", (target, stripe))
-
-    def missed_by(self, target: bytes, limit: int) -> list[int]:
-        """Stripes of which a target has no shard."""
-        return [row[0] for row in self._database.rows(
-            "SELECT stripe FROM missed WHERE target=? LIMIT ?", (target, limit))]
-
-    def forget_missed(self, target: bytes, stripe: int) -> None:
-        """A target has caught up on a stripe."""
-        self._database.run("DELETE FROM missed WHERE target=? AND stripe=?", (target, stripe))
-
-    def forget_missed_by(self, target: bytes) -> None:
-        """A target has caught up on everything, or is no longer part of the pool."""
-        self._database.run("DELETE FROM missed WHERE target=?", (target,))
-
-    def missing_targets(self) -> set[bytes]:
-        """Targets that lack a shard of some stripe."""
-        return {row[0] for row in self._database.rows("SELECT DISTINCT target FROM missed")}
-
-    def behind(self) -> set[bytes]:
-        """Targets that had not caught up when that was last committed."""
-        return {row[0] for row in self._database.rows(
-            "SELECT id FROM targets WHERE state='behind'")}
-
-    def set_behind(self, target: bytes, *, behind: bool) -> None:
-        """Remember, or forget, that a target has to catch up."""
-        if behind:
-            self._database.run("INSERT OR REPLACE INTO targets(id, state) VALUES(?, 'behind')",
-                               (target,))
-        else:
-            self._database.run("DELETE FROM targets WHERE id=?", (target,))
-
-    def replace_target(self, old: bytes, new: bytes) -> None:
-        """Every column of one target is another's from now on."""
-        for row in self._database.rows("SELECT id, columns FROM segments"):
-            ids = [row[1][at : at + 16] for at in range(0, len(row[1]), 16)]
-            if old in ids:
-                columns = b"".join(new if one == old else one for one in ids)
-                self._database.run("UPDATE segments SET columns=? WHERE id=?", (columns, row[0]))
-        self.forget_missed_by(old)
-        self._database.run("DELETE FROM targets WHERE id=?", (old,))
-
     def shown_of_stripe(self, stripe: int, limit: int) -> list[tuple[int, int, int]]:
         """(extent, inode, offset in the file) of what files show of a stripe; reads all maps, for
         damaged stripes only."""
         return [(row[0], row[1], row[2]) for row in self._database.rows(
             "SELECT extent, inode, offset FROM maps WHERE extent IN "
             "(SELECT id FROM extents WHERE stripe=?) LIMIT ?", (stripe, limit))]
-
-    def missed_len(self, target: bytes) -> int:
-        """Bytes of shards that a target has missed."""
-        return int(self._database.value(
-            "SELECT ifnull(sum(s.body_len), 0) FROM missed m JOIN stripes s ON s.id=m.stripe "
-            "WHERE m.target=?", (target,)))
-
-    def was_missed(self, target: bytes, stripe: int) -> bool:
-        """Whether a target is known to lack a shard: its absence accuses nobody."""
-        return self._database.one("SELECT 1 FROM missed WHERE target=? AND stripe=?",
-                                  (target, stripe)) is not None
 
 
 def _segment(row: tuple[int, int, int, int, bytes | None, int]) -> SegmentEntry:

@@ -10,6 +10,10 @@ _PAGING = "ecfs/metadata/pages.py"
 _FLUSHER = "ecfs/content/flusher.py"
 _FILES = "ecfs/content/files.py"
 _ENTERING = "ecfs/content/entering.py"
+_MAPS = ("tests/unit/metadata/test_content_tables.py",)
+_TABLES = "ecfs/metadata/content.py"
+_DRIVER = ("tests/unit/driver/test_requests.py",)
+_REQUESTS = "ecfs/driver/requests.py"
 
 CONTENT_MUTANTS = (
     Mutant("rolled-back-pages-kept", _PAGING,
@@ -73,10 +77,43 @@ CONTENT_MUTANTS = (
     Mutant("rows-past-a-failure", _FLUSHER,
            "good = outcome if failure is None else outcome[: outcome.index(failure)]",
            "good = [item for item in outcome if isinstance(item, Written)]", _ORDER + _MODEL),
-    Mutant("failed-write-not-reported", _FLUSHER,
-           "            self._note_errors(error)\n", "", _MODEL),
-    Mutant("failed-write-reported-for-ever", _FILES,
-           "return (number if count > seen else 0), count", "return number, count", _MODEL),
+    Mutant("flush-of-a-failed-round-succeeds", _FLUSHER,
+           "request.error = error or self._stuck_error(request.inode)",
+           "request.error = self._stuck_error(request.inode)", _MODEL),
+    Mutant("flush-of-a-stuck-file-succeeds", _FLUSHER,
+           "request.error = error or self._stuck_error(request.inode)",
+           "request.error = error", _MODEL),
+    Mutant("row-at-the-end-passed-over", _TABLES,
+           "AND offset<? ORDER BY offset\", (", "AND offset<?-1 ORDER BY offset\", (", _MAPS),
+    Mutant("piece-that-ends-too-early", _TABLES,
+           "low < high <= first[0] + first[1]:", "low < first[0] + first[1]:", _MAPS),
+    Mutant("row-cut-once-for-a-long-range", _TABLES,
+           "        if first is not None and low < high <= end:\n",
+           "        if first is not None and low < end:\n", _MAPS),
+    Mutant("extent-gone-while-shown-elsewhere", _TABLES,
+           "            if live > length:\n", "            if live > length + 1:\n", _MAPS),
+    Mutant("inline-bytes-outlive-their-file", _TABLES,
+           "                    inline.append(extent)\n", "                    pass\n", _MAPS),
+    Mutant("stripe-outlives-its-files", _TABLES,
+           "                stripes[stripe] = stripes.get(stripe, 0) + length\n",
+           "                stripes[stripe] = length\n", _MAPS),
+    Mutant("rows-dropped-past-the-bound", _TABLES,
+           "        if len(rows) > rows_max:\n", "        if len(rows) > rows_max + 1:\n",
+           _MAPS),
+    Mutant("place-left-over-names-a-row", "ecfs/metadata/places.py",
+           "NO_ROW = -1\n", "NO_ROW = 1\n", _MAPS),
+    Mutant("last-of-many-left-out", "ecfs/metadata/places.py",
+           "    for begin in range(0, len(numbers), at_once):\n",
+           "    for begin in range(0, len(numbers) - 1, at_once):\n", _MAPS),
+    Mutant("file-dropped-that-was-found-again", _REQUESTS,
+           "                    and not self._lookups.is_known(inode)]\n", "                    ]\n",
+           _DRIVER),
+    Mutant("file-dropped-while-known", _REQUESTS,
+           "is_nameless(inode) and not self._lookups.is_known(inode):",
+           "is_nameless(inode):", _DRIVER),
+    Mutant("bytes-written-to-no-file", _REQUESTS,
+           "        check_regular(self._tree.attributes(inode))\n        if offset + len(data)",
+           "        if offset + len(data)", _DRIVER),
     Mutant("failed-bytes-dropped", _FLUSHER,
            "        self._retry = [piece for group in groups[len(good) :] for piece in group]\n",
            "        self._retry = []\n", _MODEL),
