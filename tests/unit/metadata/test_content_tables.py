@@ -168,6 +168,50 @@ def test_many_rows_are_named_at_once(database: Database, count: int) -> None:
     assert database.value("SELECT min(id) FROM extents") == count + 1
 
 
+class Undone(Exception):
+    """Lets a change come to nothing."""
+
+
+def test_every_range_shows_and_loses_just_its_own_bytes(database: Database) -> None:
+    machine = Machine(database)
+    with database.change():
+        for offset, length in ((0, 5), (5, 1), (6, 1), (9, 4), (14, 1)):
+            machine.stripe(0, offset, length)
+    whole = list(machine.files[0])
+    for low in range(17):
+        for high in range(low, 17):
+            machine.pieces(0, low, high - low)
+            with pytest.raises(Undone), database.change():
+                machine.unmap(0, low, high - low)
+                machine.check()
+                raise Undone
+            machine.files[0] = list(whole)
+
+
+def test_what_another_file_shows_stays_when_many_go(database: Database) -> None:
+    """And a stripe of several extents goes with the last of them."""
+    tables = ContentTables(database)
+    with database.change():
+        for stripe, live in ((1, 60), (2, 3)):
+            tables.add_stripe(StripeRow(stripe, 1, stripe * 4096, 4096, b"s", b"d", live))
+        for number in (1, 2, 3):
+            tables.add_extent(ExtentRow(number, 1, 0, 20, 20), birth=1)
+            tables.map_range(number, 0, 20, number)
+        tables.add_extent(ExtentRow(4, 2, 0, 2, 3), birth=1)
+        for inode, length in ((1, 1), (2, 1), (3, 1)):
+            tables.map_range(inode, 30, length, 4)
+    with database.change():
+        assert tables.unmap_files([1, 2], 9)
+    assert database.rows("SELECT id, stripe, live FROM extents ORDER BY id") == [
+        (3, 1, 20), (4, 2, 1)]
+    assert database.rows("SELECT id, live FROM stripes ORDER BY id") == [(1, 20), (2, 1)]
+    assert [len(tables.pieces(inode, 0, 99)) for inode in (1, 2, 3)] == [0, 0, 2]
+    with database.change():
+        assert tables.unmap_files([3], 9)
+    assert tables.stripes_count() == 0
+    assert database.value("SELECT count(*) FROM extents") == 0
+
+
 def test_accounting_that_does_not_add_up_is_noticed_and_undone(database: Database) -> None:
     tables = ContentTables(database)
     with database.change():
