@@ -13,7 +13,7 @@ SWEEP_BATCH_COUNT = 256
 
 
 def drop_orphans(mounted: Mounted, inodes: Sequence[InodeId]) -> int:
-    """Delete inodes without a name, content first; how many. All at once, which costs a third of
+    """Delete inodes without a name, content first; how many. All at once, which costs a fraction of
     one by one, or those with which it works.
 
     What the volume does not take now (read-only, damaged) stays an orphan for the next sweep.
