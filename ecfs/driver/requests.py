@@ -71,6 +71,9 @@ class Requests:
             if error.errno == errno.ENOENT:
                 return None
             raise
+        if not attributes.nlink and not self._lookups.is_known(attributes.inode):
+            # Asked for by its number (`.`): it is about to go.
+            return None
         self._lookups.add(attributes.inode)
         return self._seen(attributes)
 
@@ -100,8 +103,7 @@ class Requests:
         while leaving := self._leaving[:TIDIED_AT_ONCE]:
             del self._leaving[:TIDIED_AT_ONCE]
             has_room = await self._has_room()
-            gone = [inode for inode in dict.fromkeys(leaving) if self._lookups.is_nameless(inode)
-                    and not self._lookups.is_known(inode)]
+            gone = [inode for inode in dict.fromkeys(leaving) if self._lookups.is_nameless(inode)]
             if has_room:
                 drop_orphans(self._mounted, gone)
             for inode in gone:
