@@ -1,10 +1,8 @@
 """What requests about attributes carry, there and back."""
 
-import errno
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ecfs.base.errors import FsError
 from ecfs.namespace import Attributes
 
 
@@ -37,9 +35,3 @@ class Change:
     atime_now: bool = False
     mtime_now: bool = False
     kill_privileges: bool = False
-
-
-def check_regular(attributes: Attributes) -> None:
-    """Raise EISDIR or EINVAL for what has no bytes of its own."""
-    if not attributes.is_regular:
-        raise FsError(errno.EISDIR if attributes.is_directory else errno.EINVAL)

@@ -1,7 +1,5 @@
 """How often the kernel was told of each inode, and which of those have no name left."""
 
-from collections.abc import Iterator
-
 from ecfs.base.ids import InodeId
 
 
@@ -45,8 +43,7 @@ class LookupCounts:
         """The inode does not exist any more, or is left to the next sweep."""
         self._nameless.discard(inode)
 
-    def clear(self) -> Iterator[InodeId]:
-        """The kernel is gone: forget all lookups and yield the nameless inodes."""
+    def forget_all(self) -> list[InodeId]:
+        """The kernel is gone: forget all lookups; returns the nameless inodes."""
         self._counts.clear()
-        while self._nameless:
-            yield self._nameless.pop()
+        return list(self._nameless)

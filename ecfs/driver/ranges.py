@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from ecfs.base.errors import FsError, NoSpace
 from ecfs.base.ids import InodeId
 from ecfs.base.limits import FILE_LEN_MAX
-from ecfs.driver.attributes import Change, Stat, check_regular
+from ecfs.driver.attributes import Change, Stat
 from ecfs.driver.volume_protocol import Mounted
 
 KEEP_SIZE = 0x01
@@ -42,7 +42,7 @@ class RangeRequests:
         await self._mounted.room()
         self._mounted.admit(grows=not mode & PUNCH_HOLE)
         found = self._stat(inode)
-        check_regular(found.attributes)
+        found.attributes.check_regular()
         size = found.attributes.size
         if zeroes:
             await self._mounted.files.punch(inode, offset, min(offset + length, size))
@@ -64,7 +64,7 @@ class RangeRequests:
         if whence not in (os.SEEK_DATA, os.SEEK_HOLE):
             raise FsError(errno.EINVAL)
         attributes = self._stat(inode).attributes
-        check_regular(attributes)
+        attributes.check_regular()
         if not 0 <= offset < attributes.size:
             raise FsError(errno.ENXIO)
         found = await self._mounted.files.seek(inode, offset, hole=whence == os.SEEK_HOLE)
@@ -80,7 +80,7 @@ class RangeRequests:
         await self._mounted.room()
         self._mounted.admit(grows=True)
         for inode in (source, target):
-            check_regular(self._stat(inode).attributes)
+            self._stat(inode).attributes.check_regular()
         copied_len = await self._mounted.files.copy(source, offset, target, to, length)
         if kill_privileges:
             self._drop_privileges(target)

@@ -13,7 +13,7 @@ from ecfs.base.ids import ROOT_INODE, InodeId
 from ecfs.base.limits import FILE_LEN_MAX
 from ecfs.base.units import KIB
 from ecfs.driver.access_times import AccessTimes
-from ecfs.driver.attributes import Change, Stat, check_regular
+from ecfs.driver.attributes import Change, Stat
 from ecfs.driver.entries import live_entries
 from ecfs.driver.errnos import errno_of
 from ecfs.driver.handles import DirectoryHandle, DirectoryHandles
@@ -30,7 +30,7 @@ _log = logging.getLogger("ecfs.driver")
 _TRUSTED = b"trusted."
 _CAPABILITY = b"security.capability"
 
-BARE_COUNT_MAX = 32 * KIB
+INCAPABLE_COUNT_MAX = 32 * KIB
 TIDIED_AT_ONCE = 64
 TIDY_AFTER_S = 0.002
 
@@ -100,9 +100,10 @@ class Requests:
 
     async def tidy(self) -> None:
         """Drop the inodes without a name that the kernel has forgotten. Never fails."""
+        has_room = True
         while leaving := self._leaving[:TIDIED_AT_ONCE]:
             del self._leaving[:TIDIED_AT_ONCE]
-            has_room = await self._has_room()
+            has_room = has_room and await self._has_room()
             gone = [inode for inode in dict.fromkeys(leaving) if self._lookups.is_nameless(inode)]
             if has_room:
                 drop_orphans(self._mounted, gone)
@@ -249,7 +250,7 @@ class Requests:
 
     async def read(self, inode: InodeId, offset: int, length: int) -> Buffer:
         """The bytes of the range that lie before the end of the file."""
-        check_regular(self._tree.attributes(inode))
+        self._tree.attributes(inode).check_regular()
         if self._access is not None:
             self._access.note(inode)
         return await self._files.read(inode, offset, length)
@@ -260,7 +261,7 @@ class Requests:
 
         `kill_privileges`: whether set-user-id and set-group-id go.
         """
-        check_regular(self._tree.attributes(inode))
+        self._tree.attributes(inode).check_regular()
         if offset + len(data) > FILE_LEN_MAX:
             raise FsError(errno.EFBIG)
         self._mounted.admit(grows=True)
@@ -317,12 +318,8 @@ class Requests:
     async def finish(self) -> None:
         """The kernel is gone: forget everything, and drop what only it kept alive."""
         self._directories.clear()
-        self._leaving = list(self._lookups.clear())
-        while leaving := self._leaving[:TIDIED_AT_ONCE]:
-            del self._leaving[:TIDIED_AT_ONCE]
-            if not await self._has_room():
-                return
-            drop_orphans(self._mounted, leaving)
+        self._leaving = self._lookups.forget_all()
+        await self.tidy()
 
     # --- parts ---
 
@@ -355,14 +352,14 @@ class Requests:
         try:
             self._tree.get_xattr(inode, _CAPABILITY)
         except FsError:
-            if len(self._incapable) >= BARE_COUNT_MAX:
+            if len(self._incapable) >= INCAPABLE_COUNT_MAX:
                 self._incapable.clear()
             self._incapable.add(inode)
             return
         self._tree.remove_xattr(inode, _CAPABILITY)
 
     def _check_size(self, attributes: Attributes, size: int) -> None:
-        check_regular(attributes)
+        attributes.check_regular()
         if size < 0:
             raise FsError(errno.EINVAL)
         if size > FILE_LEN_MAX:

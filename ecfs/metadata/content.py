@@ -310,6 +310,7 @@ class ContentTables(MissedShards):
         return int(self._database.value("SELECT ifnull(sum(length(data)), 0) FROM inline"))
 
     def _reduce_extent(self, extent: int, length: int) -> None:
+        """As `_reduce_extents` of one, which would make an overwrite a third slower (measured)."""
         gone = self._database.rows("DELETE FROM extents WHERE id=? AND live=? RETURNING stripe",
                                    (extent, length))
         if gone:

@@ -1,8 +1,10 @@
 """What stat(2) tells of an inode, but for the blocks that its content takes."""
 
+import errno
 import stat
 from typing import NamedTuple
 
+from ecfs.base.errors import FsError
 from ecfs.base.ids import InodeId
 
 
@@ -30,6 +32,11 @@ class Attributes(NamedTuple):
     def is_regular(self) -> bool:
         """Whether it is a regular file."""
         return stat.S_ISREG(self.mode)
+
+    def check_regular(self) -> None:
+        """Raise EISDIR or EINVAL for what has no bytes of its own."""
+        if not self.is_regular:
+            raise FsError(errno.EISDIR if self.is_directory else errno.EINVAL)
 
     def with_links(self, nlink: int, ctime_ns: int) -> "Attributes":
         """The same with another number of names."""

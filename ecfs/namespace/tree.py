@@ -229,8 +229,7 @@ class Tree(TreeView):
         elif uid is not None or gid is not None:
             mode = without_privileges(old.mode)
         if size is not None:
-            if not old.is_regular:
-                raise FsError(errno.EISDIR if old.is_directory else errno.EINVAL)
+            old.check_regular()
             if not 0 <= size <= FILE_LEN_MAX:
                 raise FsError(errno.EINVAL if size < 0 else errno.EFBIG)
             if mtime_ns is None:

@@ -112,7 +112,7 @@ CONTENT_MUTANTS = (
            "is_nameless(inode) and not self._lookups.is_known(inode):",
            "is_nameless(inode):", _DRIVER),
     Mutant("bytes-written-to-no-file", _REQUESTS,
-           "        check_regular(self._tree.attributes(inode))\n        if offset + len(data)",
+           "        self._tree.attributes(inode).check_regular()\n        if offset + len(data)",
            "        if offset + len(data)", _DRIVER),
     Mutant("failed-bytes-dropped", _FLUSHER,
            "        self._retry = [piece for group in groups[len(good) :] for piece in group]\n",
