@@ -71,8 +71,9 @@ class Requests:
             if error.errno == errno.ENOENT:
                 return None
             raise
-        if not attributes.nlink and not self._lookups.is_known(attributes.inode):
-            # Asked for by its number (`.`): it is about to go.
+        if not attributes.nlink:
+            # By its number (`.`), so the kernel has it no more: what is open it would not ask for.
+            # It is about to go, though its FORGET may come after this.
             return None
         self._lookups.add(attributes.inode)
         return self._seen(attributes)

@@ -106,7 +106,7 @@ CONTENT_MUTANTS = (
            "    for begin in range(0, len(numbers), at_once):\n",
            "    for begin in range(0, len(numbers) - 1, at_once):\n", _MAPS),
     Mutant("unlinked-file-found-by-its-number", _REQUESTS,
-           "        if not attributes.nlink and not self._lookups.is_known(attributes.inode):\n",
+           "        if not attributes.nlink:\n",
            "        if attributes.nlink < 0:\n", _DRIVER),
     Mutant("file-dropped-while-known", _REQUESTS,
            "is_nameless(inode) and not self._lookups.is_known(inode):",

@@ -77,6 +77,7 @@ async def test_an_unlinked_file_lives_until_it_is_forgotten(
     await write(requests, inode, 0, b"content")
     requests.lookup(ROOT_INODE, b"f")
     await requests.unlink(ROOT_INODE, b"f")
+    assert requests.lookup(inode, b".") is None, "a FORGET may be overtaken"
     requests.forget(inode, 1)
     await requests.tidy()
     assert volume.tree.orphans(9) == [inode]
