@@ -234,6 +234,7 @@ class SystemPool:
             flags=frozenset(wish.kernel_words),
             transport=Transport(wish.transport),
             relatime=wish.relatime,
+            polls=wish.polls,
         )
         self._transport = wish.transport
         await serve(self._volume, mountpoint, options, ready=ready)

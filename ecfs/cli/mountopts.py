@@ -23,9 +23,9 @@ ACCESS_WORDS = ("relatime", "atime", "diratime", "strictatime")
 SECRET_WORDS = ("passfile", "keyfile", "extpass")
 TRANSPORTS = ("raw", "pyfuse3")
 OWN_WORDS = (
-    *("ro", "rw", "allow_other", "accept_rollback", "relatime", "anchor=always", "anchor=lazy"),
-    *("cache=", "write_back=", "log_file=", "transport=raw", "transport=pyfuse3",
-      "anchor_dir="),
+    *("ro", "rw", "allow_other", "accept_rollback", "relatime", "nopoll"),
+    *("anchor=always", "anchor=lazy", "cache=", "write_back=", "log_file=", "transport=raw"),
+    *("transport=pyfuse3", "anchor_dir="),
 )
 CACHE_LEN_MIN = 1 * MIB
 
@@ -45,6 +45,7 @@ class MountWish:
     log_file: str | None = None
     transport: str = "raw"
     relatime: bool = False
+    polls: bool = True
     secrets: dict[str, str] = field(default_factory=dict)
 
     def source(self, given: SecretSource) -> SecretSource:
@@ -99,6 +100,7 @@ def _own_word(name: str, value: str) -> dict[str, Any] | None:
         "rw": {"read_only": False},
         "allow_other": {"allow_other": True},
         "accept_rollback": {"accept_rollback": True},
+        "nopoll": {"polls": False},
         **{word: {"relatime": True} for word in ACCESS_WORDS},
     }
     if not value:

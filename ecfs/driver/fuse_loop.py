@@ -21,6 +21,7 @@ from ecfs.driver.fuse_protocol import (
     PAGE_LEN,
     UNANSWERED,
 )
+from ecfs.driver.idle_cores import IdleCores
 from ecfs.driver.patience import Patience
 
 _log = logging.getLogger("ecfs.driver")
@@ -63,10 +64,11 @@ class RequestLoop:
     through the scheduler. Handlers return a reply, None for no reply at all, or a coroutine of one.
     """
 
-    def __init__(self, fd: int, handlers: dict[int, Handler], patience: Patience, *,
-                 tasks_count: int) -> None:
+    def __init__(self, fd: int, handlers: dict[int, Handler], patience: Patience,
+                 idle_cores: IdleCores, *, tasks_count: int) -> None:
         self._fd = fd
         self._patience = patience
+        self._idle_cores = idle_cores
         self._tasks_count = tasks_count
         self._handlers = handlers
         self._view = memoryview(bytearray(READ_LEN))
@@ -113,6 +115,7 @@ class RequestLoop:
                 self._ended = True
                 self._idle.unpark_all()
                 return
+            self._idle_cores.served()
             await self._handle(number, data)
             handled_count += 1 + len(data) // BYTES_AS_A_REQUEST
             if handled_count >= REQUESTS_BETWEEN_YIELDS_MAX:

@@ -8,6 +8,7 @@ import trio
 from ecfs.base.world import SystemClock
 from ecfs.driver.fuse_channel import mount, unmount
 from ecfs.driver.fuse_loop import RequestLoop
+from ecfs.driver.idle_cores import IdleCores, latency_to_ask_us
 from ecfs.driver.kernel import mounted_device
 from ecfs.driver.kernel_transport import KernelTransport
 from ecfs.driver.options import MountOptions
@@ -33,13 +34,17 @@ async def serve_kernel(mounted: Mounted, mountpoint: str, options: MountOptions,
             attribute_timeout_s=options.attribute_timeout_s,
             read_ahead_len=options.read_ahead_len, relatime=options.relatime,
             notify=lambda code, body: loop.notify(code, body))
-        patience = Patience(SystemClock(), cores_count=len(os.sched_getaffinity(0)))
-        loop = RequestLoop(fd, transport.handlers(), patience,
+        clock = SystemClock()
+        patience = Patience(clock, cores_count=len(os.sched_getaffinity(0)) if options.polls else 1)
+        idle_cores = IdleCores(clock, latency_to_ask_us(cores_count=os.cpu_count() or 1)
+                               if options.polls else None)
+        loop = RequestLoop(fd, transport.handlers(), patience, idle_cores,
                            tasks_count=options.requests_at_once_max)
         serving = _Serving(loop)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serving.run)
             nursery.start_soon(transport.requests.keep_tidy)
+            nursery.start_soon(idle_cores.run)
             nursery.start_soon(announce)
             nursery.start_soon(_stop_after, stopping, nursery.cancel_scope)
             try:

@@ -20,8 +20,9 @@ class MountOptions:
 
     `writeback`: the kernel gathers small writes and owns size and times of open files; times are
     coarser then, and an error shows at fsync or close only. `relatime`: reads set access times,
-    but seldom; without it only utimensat(2) does. `flags` go to mount(2): `noexec`,
-    `dev`, `suid`, ...; without them nodev and nosuid hold.
+    but seldom; without it only utimensat(2) does. `polls`: nobody sleeps between requests that come
+    one after the other, neither the server nor idle cores, where the transport is raw. `flags` go
+    to mount(2): `noexec`, `dev`, `suid`, ...; without them nodev and nosuid hold.
     """
 
     allow_other: bool = False
@@ -33,6 +34,7 @@ class MountOptions:
     requests_at_once_max: int = REQUESTS_AT_ONCE_MAX
     flags: frozenset[str] = frozenset()
     relatime: bool = False
+    polls: bool = True
     transport: Transport = Transport.RAW
 
     def mount_flags(self) -> list[str]:

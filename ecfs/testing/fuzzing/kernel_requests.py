@@ -28,6 +28,7 @@ from ecfs.driver.fuse_protocol import (
     WRITE_IN,
     Opcode,
 )
+from ecfs.driver.idle_cores import IdleCores
 from ecfs.driver.kernel_transport import KernelTransport
 from ecfs.driver.patience import Patience
 from ecfs.testing.fuzzing.target import FuzzTarget, expect
@@ -45,7 +46,9 @@ class _FedLoop(RequestLoop):
     """A loop whose device is a list of packets, and which keeps what it sends."""
 
     def __init__(self, handlers: dict[int, Handler], packets: list[bytes]) -> None:
-        super().__init__(-1, handlers, Patience(SystemClock(), cores_count=1), tasks_count=2)
+        clock = SystemClock()
+        super().__init__(-1, handlers, Patience(clock, cores_count=1), IdleCores(clock, None),
+                         tasks_count=2)
         self._packets = packets
         self.sent: list[tuple[int, int, bytes]] = []
 

@@ -34,6 +34,11 @@ def test_access_times_are_kept_on_demand() -> None:
         assert parse((word,)).relatime
 
 
+def test_polling_can_be_left_out() -> None:
+    assert parse(()).polls
+    assert not parse(("nopoll",)).polls
+
+
 def test_the_last_word_is_completed() -> None:
     assert completed("ro,trans") == ["ro,transport=raw", "ro,transport=pyfuse3"]
     assert set(OWN_WORDS) < set(completed(""))
