@@ -63,6 +63,8 @@ class Database:
         try:
             self._connection = apsw.Connection(path, vfs=vfs,
                                                statementcachesize=STATEMENT_CACHE_COUNT)
+            # Else a statement is parsed and planned anew whenever a bound of a range is another one.
+            self._connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         except apsw.Error as error:
             raise self._translated(error) from error
         for pragma in (
