@@ -5,7 +5,8 @@ import logging
 import os
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
-from typing import Any
+from types import NoneType
+from typing import Any, Final
 
 import trio
 
@@ -37,6 +38,7 @@ BYTES_AS_A_REQUEST = 64 * KIB
 """A long request keeps the loop for as long as some short ones."""
 
 Reply = bytes | bytearray | memoryview | None
+REPLY_TYPES: Final = (bytes, NoneType, bytearray, memoryview)
 Answer = Reply | Coroutine[Any, Any, Reply]
 
 
@@ -72,6 +74,7 @@ class RequestLoop:
         self._tasks_count = tasks_count
         self._handlers = handlers
         self._view = memoryview(bytearray(READ_LEN))
+        self._views = (self._view,)
         self._after_long = False
         self._leader: int | None = None
         self._idle = trio.lowlevel.ParkingLot()
@@ -116,7 +119,9 @@ class RequestLoop:
                 self._idle.unpark_all()
                 return
             self._idle_cores.served()
-            await self._handle(number, data)
+            rest = self._handle(number, data)
+            if rest is not None:
+                await rest
             handled_count += 1 + len(data) // BYTES_AS_A_REQUEST
             if handled_count >= REQUESTS_BETWEEN_YIELDS_MAX:
                 handled_count = 0
@@ -140,7 +145,7 @@ class RequestLoop:
                     data = memoryview(os.read(self._fd, READ_LEN))
                     self._after_long = len(data) >= LONG_LEN
                     return data
-                length = os.readv(self._fd, [self._view])
+                length = os.readv(self._fd, self._views)
                 if length < LONG_LEN:
                     return self._view[:length]
                 self._after_long = True
@@ -153,45 +158,52 @@ class RequestLoop:
                 if error.errno not in (errno.ENOENT, errno.EINTR):
                     raise
 
-    async def _handle(self, number: int, data: memoryview) -> None:
+    def _handle(self, number: int, data: memoryview) -> Coroutine[Any, Any, None] | None:
+        """Answer a request; if its handler waits, another task leads, and this is to be awaited."""
         length = len(data)
         if length < IN_HEADER.size:
             # It names no request that could be answered.
             _log.error("a request of %d bytes is passed over", length)
-            return
+            return None
         told, opcode, unique, inode, uid, gid, _, _, _ = IN_HEADER.unpack_from(data)
         handler = self._handlers.get(opcode)
         if handler is None:
             self._refuse(opcode, unique, errno.ENOSYS)
-            return
-        if told != length or length - IN_HEADER.size < BODY_LEN_MIN.get(opcode, 0):
+        elif told != length or length - IN_HEADER.size < BODY_LEN_MIN.get(opcode, 0):
             self._refuse(opcode, unique, errno.EINVAL)
-            return
-        if inode >= INODE_COUNT:
+        elif inode >= INODE_COUNT:
             self._refuse(opcode, unique, errno.ESTALE)
-            return
-        try:
-            answer = handler(Request(opcode, unique, inode, uid, gid,
-                                     data[IN_HEADER.size:]))
-            if answer is None or isinstance(answer, bytes | bytearray | memoryview):
-                reply: Reply = answer
-            else:
-                try:
-                    trap = answer.send(None)
-                except StopIteration as done:
-                    reply = done.value
+        else:
+            request = Request(opcode, unique, inode, uid, gid, data[IN_HEADER.size:])
+            try:
+                answer = handler(request)
+                if isinstance(answer, REPLY_TYPES):
+                    reply: Reply = answer
                 else:
+                    trap = answer.send(None)
                     self._step_down(number)
                     self._waiting_count += 1
-                    try:
-                        reply = await _Begun(answer, trap)
-                    finally:
-                        self._waiting_count -= 1
-        except Exception as error:
-            self._refuse(opcode, unique, errno_of(error, handler.__name__))
-        else:
+                    return self._wait_for(request, handler, answer, trap)
+            except StopIteration as done:
+                reply = done.value
+            except Exception as error:
+                self._refuse(opcode, unique, errno_of(error, handler.__name__))
+                return None
             if reply is not None:
                 self._send(unique, 0, reply)
+        return None
+
+    async def _wait_for(self, request: Request, handler: Handler,
+                        answer: Coroutine[Any, Any, Reply], trap: object) -> None:
+        try:
+            reply = await _Begun(answer, trap)
+        except Exception as error:
+            self._refuse(request.opcode, request.unique, errno_of(error, handler.__name__))
+        else:
+            if reply is not None:
+                self._send(request.unique, 0, reply)
+        finally:
+            self._waiting_count -= 1
 
     def _refuse(self, opcode: int, unique: int, number: int) -> None:
         if opcode not in UNANSWERED:
@@ -200,7 +212,10 @@ class RequestLoop:
     def _send(self, unique: int, error: int, body: bytes | bytearray | memoryview = b"") -> None:
         header = OUT_HEADER.pack(OUT_HEADER.size + len(body), error, unique)
         try:
-            os.writev(self._fd, (header, body) if body else (header,))
+            if len(body) < LONG_LEN:
+                os.write(self._fd, header + body)
+            else:
+                os.writev(self._fd, (header, body))
         except OSError as failure:
             # ENOENT: the caller was interrupted and waits no more.
             if failure.errno != errno.ENOENT and failure.errno not in CONNECTION_ENDED:

@@ -26,7 +26,7 @@ class Patience:
     """
 
     def __init__(self, clock: Clock, *, cores_count: int) -> None:
-        self._clock = clock
+        self._now_ns = clock.monotonic_ns
         self._window_ns = WINDOW_NS_MAX if cores_count > 1 else 0
         self._asleep_since_ns = 0
 
@@ -34,7 +34,7 @@ class Patience:
         """Calls `ask` until it does not return None, or patience has come to its end."""
         if not self._window_ns:
             return None
-        now_ns = self._clock.monotonic_ns
+        now_ns = self._now_ns
         until_ns = now_ns() + self._window_ns
         while (answer := ask()) is None:
             if (now := now_ns()) >= until_ns:
@@ -47,5 +47,5 @@ class Patience:
     def woke(self) -> None:
         """There is something to be asked for, after a sleep that began when `ask` gave up."""
         if self._window_ns and (
-                self._clock.monotonic_ns() - self._asleep_since_ns < WINDOW_NS_MAX):
+                self._now_ns() - self._asleep_since_ns < WINDOW_NS_MAX):
             self._window_ns = WINDOW_NS_MAX

@@ -63,7 +63,7 @@ class Database:
         try:
             self._connection = apsw.Connection(path, vfs=vfs,
                                                statementcachesize=STATEMENT_CACHE_COUNT)
-            # Else a statement is parsed and planned anew whenever a bound of a range is another one.
+            # Else a statement is planned anew each time that the bound of a range is another.
             self._connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         except apsw.Error as error:
             raise self._translated(error) from error
