@@ -44,7 +44,7 @@ class NullRaw(Null):
 
     def command(self) -> list[str]:
         """The mount."""
-        return [sys.executable, "-m", "ecfs.testing.memory_mount", str(self.root), "null",
+        return [sys.executable, "-m", "ecfs.testing.memory_mount", str(self.root), "null", "alone",
                 *self.words()]  # fmt: skip
 
     @classmethod

@@ -21,12 +21,13 @@ MNT_DETACH = 2
 HELPER_WAIT_S = 30.0
 
 
-def mount(mountpoint: str, words: Iterable[str], *, allow_other: bool) -> int:
+def mount(mountpoint: str, words: Iterable[str], *, allow_other: bool,
+          checks_modes: bool = True) -> int:
     """Mount `fuse.ecfs` on a directory; returns the descriptor on which its requests arrive.
 
     `words` are mount flags, later ones first; unknown ones are refused (ValueError). nosuid and
-    nodev hold unless `suid` and `dev` are given. Root mounts by itself, others through fusermount3.
-    Raises OSError.
+    nodev hold unless `suid` and `dev` are given. `checks_modes`: the kernel holds callers to the
+    modes of files. Root mounts by itself, others through fusermount3. Raises OSError.
     """
     flags = {"nosuid", "nodev"}
     for word in words:
@@ -36,7 +37,8 @@ def mount(mountpoint: str, words: Iterable[str], *, allow_other: bool) -> int:
             flags.add(word)
         else:
             raise ValueError(f"unknown mount flag {word!r}")
-    own = ["default_permissions", *(["allow_other"] if allow_other else [])]
+    own = [word for word, wanted in (("default_permissions", checks_modes),
+                                     ("allow_other", allow_other)) if wanted]
     if os.geteuid() == 0:
         return _mount_as_root(mountpoint, flags, own)
     return _mount_by_helper(mountpoint, [*sorted(flags), *own])

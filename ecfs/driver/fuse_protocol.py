@@ -47,6 +47,7 @@ class Opcode(IntEnum):
     READDIR = 28
     RELEASEDIR = 29
     FSYNCDIR = 30
+    ACCESS = 34
     CREATE = 35
     INTERRUPT = 36
     DESTROY = 38
@@ -124,6 +125,7 @@ RENAME_IN = struct.Struct("=Q")
 RENAME2_IN = struct.Struct("=QII")
 LINK_IN = struct.Struct("=Q")
 OPEN_IN = struct.Struct("=II")
+ACCESS_IN = struct.Struct("=I4x")
 CREATE_IN = struct.Struct("=IIII")
 HANDLE_IN = struct.Struct("=Q")
 READ_IN = struct.Struct("=QQIIQII")
@@ -152,7 +154,7 @@ BODY_LEN_MIN = {
     Opcode.FORGET: FORGET_IN.size, Opcode.SETATTR: SETATTR_IN.size, Opcode.MKNOD: MKNOD_IN.size,
     Opcode.MKDIR: MKDIR_IN.size, Opcode.RENAME: RENAME_IN.size, Opcode.LINK: LINK_IN.size,
     Opcode.OPEN: OPEN_IN.size, Opcode.READ: READ_IN.size, Opcode.WRITE: WRITE_IN.size,
-    Opcode.RELEASE: HANDLE_IN.size, Opcode.FSYNC: HANDLE_IN.size,
+    Opcode.RELEASE: HANDLE_IN.size, Opcode.FSYNC: HANDLE_IN.size, Opcode.ACCESS: ACCESS_IN.size,
     Opcode.SETXATTR: SETXATTR_IN.size, Opcode.GETXATTR: GETXATTR_IN.size,
     Opcode.LISTXATTR: GETXATTR_IN.size, Opcode.FLUSH: HANDLE_IN.size, Opcode.INIT: INIT_IN.size,
     Opcode.READDIR: READ_IN.size, Opcode.RELEASEDIR: HANDLE_IN.size,
@@ -171,7 +173,7 @@ WANTED = (Feature.ASYNC_READ | Feature.EXPORT_SUPPORT | Feature.BIG_WRITES
           | Feature.DO_READDIRPLUS | Feature.READDIRPLUS_AUTO
           | Feature.ASYNC_DIO | Feature.PARALLEL_DIROPS | Feature.MAX_PAGES
           | Feature.CACHE_SYMLINKS | Feature.EXPLICIT_INVAL_DATA | Feature.HANDLE_KILLPRIV_V2
-          | Feature.INIT_EXT | Feature.DONT_MASK | Feature.POSIX_ACL | Feature.SETXATTR_EXT)
+          | Feature.INIT_EXT | Feature.DONT_MASK | Feature.SETXATTR_EXT)
 
 
 def seconds_and_ns(timeout_s: float) -> tuple[int, int]:

@@ -13,6 +13,8 @@ _log = logging.getLogger("ecfs.driver")
 
 PR_SET_IO_FLUSHER = 57
 FILE_SYSTEM_TYPE = "fuse.ecfs"
+ALL_USERS = ["0", "0", str((1 << 32) - 1)]
+"""The map of a user namespace in which each user is himself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,14 @@ class MountedDevice:
 
     major: int
     minor: int
+
+
+def is_root_of_machine() -> bool:
+    """Whether this process is the user 0, and not of a user namespace."""
+    try:
+        return os.geteuid() == 0 and Path("/proc/self/uid_map").read_text().split() == ALL_USERS
+    except OSError:
+        return False
 
 
 def mounted_device(mountpoint: str) -> MountedDevice | None:

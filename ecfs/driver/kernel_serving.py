@@ -9,7 +9,7 @@ from ecfs.base.world import SystemClock
 from ecfs.driver.fuse_channel import mount, unmount
 from ecfs.driver.fuse_loop import RequestLoop
 from ecfs.driver.idle_cores import IdleCores, latency_to_ask_us
-from ecfs.driver.kernel import mounted_device
+from ecfs.driver.kernel import is_root_of_machine, mounted_device
 from ecfs.driver.kernel_transport import KernelTransport
 from ecfs.driver.options import MountOptions
 from ecfs.driver.patience import Patience
@@ -26,14 +26,18 @@ async def serve_kernel(mounted: Mounted, mountpoint: str, options: MountOptions,
     served, because the kernel writes its dirty pages out first; what is open longer than
     END_WAIT_S after that is cut off.
     """
-    fd = mount(mountpoint, options.mount_flags(), allow_other=options.allow_other)
+    # Root alone may do everything, so it would be asked after each change of a directory what the
+    # directory's mode is, a third of the time that a new file takes, to no end.
+    checks_modes = options.allow_other or not is_root_of_machine()
+    fd = mount(mountpoint, options.mount_flags(), allow_other=options.allow_other,
+               checks_modes=checks_modes)
     device = mounted_device(mountpoint)
     try:
         transport = KernelTransport(
             mounted, writeback=options.writeback, entry_timeout_s=options.entry_timeout_s,
             attribute_timeout_s=options.attribute_timeout_s,
             read_ahead_len=options.read_ahead_len, relatime=options.relatime,
-            notify=lambda code, body: loop.notify(code, body))
+            checks_modes=checks_modes, notify=lambda code, body: loop.notify(code, body))
         clock = SystemClock()
         patience = Patience(clock, cores_count=len(os.sched_getaffinity(0)) if options.polls else 1)
         idle_cores = IdleCores(clock, latency_to_ask_us(cores_count=os.cpu_count() or 1)

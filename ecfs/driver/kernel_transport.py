@@ -25,11 +25,13 @@ from ecfs.driver.kernel_ranges import KernelRanges
 from ecfs.driver.listing import DOTS
 from ecfs.driver.requests import Requests
 from ecfs.driver.volume_protocol import Mounted
+from ecfs.namespace import ACCESS_ACL
 from ecfs.targets import Buffer
 
 _log = logging.getLogger("ecfs.driver")
 
 UNSETTLED_TIMEOUT_S = 1.0
+ANYBODY_RUNS = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 SYMLINK_MODE = stat.S_IFLNK | 0o777
 BACKGROUND_MAX = 32
 OPENED = fuse.OPEN_OUT.pack(0, 0, 0)
@@ -41,17 +43,22 @@ Waiting = Coroutine[Any, Any, Reply]
 class KernelTransport:
     """The handlers of one mount, by opcode. Kernel caches hold for the timeouts.
 
-    `notify(code, body)` sends an unasked message to the kernel.
+    `notify(code, body)` sends an unasked message to the kernel. `checks_modes`: the kernel checks
+    who may do what; else only root, who may do everything, gets in.
     """
 
     def __init__(self, mounted: Mounted, *, writeback: bool, entry_timeout_s: float,
                  attribute_timeout_s: float, read_ahead_len: int,
-                 notify: Callable[[int, bytes], None], relatime: bool = False) -> None:
+                 notify: Callable[[int, bytes], None], relatime: bool = False,
+                 checks_modes: bool = True) -> None:
         self.requests = Requests(mounted, stale=self._mode_is_stale, relatime=relatime)
         self._features = (
             fuse.WANTED | (Feature.WRITEBACK_CACHE if writeback else 0)
+            # With it the kernel checks modes, whether it was mounted so or not.
+            | (Feature.POSIX_ACL if checks_modes else 0)
             # Else it empties a file by a SETATTR once it is open.
             | (Feature.ATOMIC_O_TRUNC if self.requests.notes_access else 0))
+        self._checks_modes = checks_modes
         self._read_ahead_len = read_ahead_len
         self._notify = notify
         self._entry_timeout = fuse.seconds_and_ns(entry_timeout_s)
@@ -77,6 +84,7 @@ class KernelTransport:
             Opcode.SETXATTR: self._setxattr, Opcode.LISTXATTR: self._listxattr,
             Opcode.REMOVEXATTR: self._removexattr, Opcode.INTERRUPT: self._nothing,
             Opcode.DESTROY: self._nothing, **KernelRanges(self.requests.ranges).handlers(),
+            **({} if self._checks_modes else {Opcode.ACCESS: self._access}),
         }
 
     # --- the connection ---
@@ -136,6 +144,14 @@ class KernelTransport:
             space.total_len // BLOCK_LEN, space.free_len // BLOCK_LEN,
             space.available_len // BLOCK_LEN, space.inodes_count + space.inodes_free,
             space.inodes_free, BLOCK_LEN, NAME_LEN_MAX, BLOCK_LEN)
+
+    def _access(self, request: Request) -> Answer:
+        """access(2) and chdir(2) of root, who may do all but run what nobody may."""
+        mask, = fuse.ACCESS_IN.unpack_from(request.body)
+        mode = self.requests.stat(InodeId(request.inode)).attributes.mode
+        if mask & os.X_OK and not stat.S_ISDIR(mode) and not mode & ANYBODY_RUNS:
+            raise FsError(errno.EACCES)
+        return b""
 
     # --- names ---
 
@@ -243,9 +259,17 @@ class KernelTransport:
         rest = request.body[fuse.SETXATTR_IN.size:]
         name, = fuse.names(rest, 1)
         value = bytes(fuse.payload(rest, len(name) + 1, size))
-        return _emptied(self.requests.set_xattr(
-            InodeId(request.inode), name, value, flags,
-            kill_set_group_id=bool(extra & fuse.SETXATTR_ACL_KILL_SGID)))
+        return self._attribute_set(InodeId(request.inode), name, value, flags,
+                                   bool(extra & fuse.SETXATTR_ACL_KILL_SGID))
+
+    async def _attribute_set(self, inode: InodeId, name: bytes, value: bytes, flags: int,
+                             kill_set_group_id: bool) -> Reply:
+        await self.requests.set_xattr(inode, name, value, flags,
+                                      kill_set_group_id=kill_set_group_id)
+        if name == ACCESS_ACL and not self._checks_modes:
+            # Else the kernel knows by itself that such a list is part of the mode.
+            self._mode_is_stale(inode)
+        return b""
 
     def _removexattr(self, request: Request) -> Answer:
         name, = fuse.names(request.body, 1)

@@ -1,8 +1,8 @@
 """A memory volume, mounted: `python -m ecfs.testing.memory_mount MOUNTPOINT WORD...`.
 
 The words: `writeback`, `relatime`, `null` (contents are thrown away), `pyfuse3` (that transport),
-`syncs-fail` (fsync is EIO), `user=UID` (served by that user, who mounts through fusermount3, for
-nobody else).
+`syncs-fail` (fsync is EIO), `alone` (for nobody else), `user=UID` (served by that user, who mounts
+through fusermount3, for nobody else).
 Prints `ready` when it answers, ends when it is unmounted or stdin is closed.
 """
 
@@ -28,7 +28,8 @@ async def mount(mountpoint: str, words: list[str]) -> None:
         os.setgroups([])
         os.setresgid(uids[0], uids[0], uids[0])
         os.setresuid(uids[0], uids[0], uids[0])
-    options = MountOptions(allow_other=not uids, writeback="writeback" in words,
+    options = MountOptions(allow_other=not uids and "alone" not in words,
+                           writeback="writeback" in words,
                            relatime="relatime" in words,
                            flags=frozenset() if uids else frozenset({"dev", "suid"}),
                            transport=Transport.PYFUSE3 if "pyfuse3" in words else Transport.RAW)

@@ -59,6 +59,7 @@ def pool_mount(options: str = OPTIONS) -> Iterator[Path]:
 
 MOUNTERS: dict[str, Mounter] = {
     "memory": memory_mount,
+    "memory-alone": lambda: memory_mount("alone"),
     "pool": pool_mount,
     "memory-pyfuse3": lambda: memory_mount("pyfuse3"),
 }
@@ -68,10 +69,12 @@ PYFUSE3_ONLY_MODULES = ("test_fallbacks.py",)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run the tests over pyfuse3 only where the transports could differ."""
+    """Run the tests over pyfuse3 only where the transports could differ, and those with other users
+    only where these are let in."""
     left_out = [item for item in items
                 if ("memory-pyfuse3" in item.name and item.path.name not in PYFUSE3_MODULES)
-                or ("memory-pyfuse3" not in item.name and item.path.name in PYFUSE3_ONLY_MODULES)]
+                or ("memory-pyfuse3" not in item.name and item.path.name in PYFUSE3_ONLY_MODULES)
+                or ("memory-alone" in item.name and item.get_closest_marker("others"))]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 
@@ -81,6 +84,12 @@ def mountpoint(request: pytest.FixtureRequest) -> Iterator[Path]:
     """One mount for all tests that follow each other."""
     with MOUNTERS[request.param]() as path:
         yield path
+
+
+@pytest.fixture
+def lets_others_in(request: pytest.FixtureRequest) -> bool:
+    """Whether the mount is for all users, and not for root alone."""
+    return "memory-alone" not in request.node.name
 
 
 @pytest.fixture

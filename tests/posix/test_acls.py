@@ -52,6 +52,7 @@ def plain() -> Iterator[Path]:
         yield Path(path)
 
 
+@pytest.mark.others
 def test_a_named_user_gets_in(root: Path) -> None:
     root.chmod(0o755)
     (root / "f").write_bytes(b"secret")
@@ -121,6 +122,7 @@ def test_what_is_no_list_is_refused(root: Path) -> None:
                                            for tag in (1, 4, 32)))
 
 
+@pytest.mark.others
 def test_who_may_not_keep_set_group_id_loses_it(root: Path) -> None:
     root.chmod(0o755)
     (root / "f").touch()

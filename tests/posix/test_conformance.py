@@ -22,7 +22,7 @@ def places(mountpoint: Path) -> Iterator[Places]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_slice_of_a_family(places: Places, family: str) -> None:
+def test_a_slice_of_a_family(places: Places, family: str, lets_others_in: bool) -> None:
     total_count = sum(1 for _ in FAMILIES[family]())
     # A step that shares no factor with the lengths of the lists that cases are products of.
     step = max(1, total_count // CASES_COUNT)
@@ -30,6 +30,8 @@ def test_a_slice_of_a_family(places: Places, family: str) -> None:
         step += 1
     findings = []
     for name, calls in cases(family, step=step, first=total_count // 2):
+        if not lets_others_in and any(call.who != "root" for call in calls):
+            continue
         found = compare(calls, places)
         if found is not None and not is_known(found):
             findings.append(f"{name}: {found}")

@@ -37,6 +37,7 @@ def test_a_program_that_is_written_to_does_not_run(root: Path) -> None:
     subprocess.run([program], check=True)
 
 
+@pytest.mark.others
 def test_set_user_id_holds_until_the_program_is_changed(root: Path) -> None:
     root.chmod(0o755)
     program = root / "id"

@@ -285,6 +285,7 @@ print(oct(os.stat(root + "/suid").st_mode))
 """
 
 
+@pytest.mark.others
 def test_permissions_of_another_user(root: Path) -> None:
     root.chmod(0o755)
     (root / "private").touch(mode=0o600)

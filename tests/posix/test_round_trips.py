@@ -87,3 +87,19 @@ async def test_a_copy_is_one_request_and_no_byte() -> None:
     assert counts[Opcode.READ] == 0
     # The volume in memory copies 64 KiB at a time; a real one shares extents.
     assert counts[Opcode.COPY_FILE_RANGE] <= 64
+
+
+async def test_a_change_of_a_directory_is_not_followed_by_a_question() -> None:
+    """Where root mounts for himself alone, whom no mode keeps out."""
+    def change(base: Path) -> None:
+        for number in range(TIMES):
+            (base / f"d{number}").mkdir()
+            (base / f"f{number}").touch()
+            (base / f"f{number}").rename(base / f"g{number}")
+            (base / f"g{number}").unlink()
+
+    counts = Counter(asked.opcode for asked in await record(change))
+    for opcode in (Opcode.MKDIR, Opcode.CREATE, Opcode.RENAME, Opcode.UNLINK):
+        assert counts[opcode] == TIMES
+    assert counts[Opcode.GETATTR] <= 2
+    assert counts[Opcode.ACCESS] == 0

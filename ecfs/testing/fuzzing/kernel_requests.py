@@ -100,7 +100,7 @@ async def _serve(packets: list[bytes]) -> list[tuple[int, int, bytes]]:
     try:
         transport = KernelTransport(
             volume, writeback=False, entry_timeout_s=1.0, attribute_timeout_s=1.0,
-            read_ahead_len=0, notify=lambda code, body: loop.notify(code, body))
+            read_ahead_len=0, checks_modes=False, notify=lambda code, body: loop.notify(code, body))
         handlers = transport.handlers()
         loop = _FedLoop(handlers, packets)
         await loop.run()
@@ -147,7 +147,8 @@ def _frame(opcode: int, body: bytes = b"", *, inode: int = 1, handle: int = 0,
 def _seeds() -> Iterator[bytes]:
     huge = (1 << 64) - 1
     bodies = {
-        Opcode.LOOKUP: b"file\0", Opcode.MKDIR: bytes(8) + b"d\0", Opcode.SYMLINK: b"l\0to\0",
+        Opcode.ACCESS: bytes(8), Opcode.LOOKUP: b"file\0",
+        Opcode.MKDIR: bytes(8) + b"d\0", Opcode.SYMLINK: b"l\0to\0",
         Opcode.MKNOD: MKNOD_IN.pack(0o100600, 0, 0, 0) + b"n\0", Opcode.UNLINK: b"file\0",
         Opcode.RENAME2: RENAME2_IN.pack(1, 0, 0) + b"file\0other\0",
         Opcode.SETATTR: SETATTR_IN.pack(0x1FF, 0, 1 << 62, -1, 1 << 62, 5, 7, 7, 7, 0o7777, 1, 1),
