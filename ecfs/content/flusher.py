@@ -96,7 +96,7 @@ class Flusher:
     @property
     def waiting_len(self) -> int:
         """Dirty bytes on their way; not those of files that are stuck."""
-        return self.dirty_len - self.stuck_len
+        return self.dirty_len - (self.stuck_len if self.rows.stuck else 0)
 
     @property
     def stuck_len(self) -> int:

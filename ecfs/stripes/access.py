@@ -183,17 +183,20 @@ class StripeAccess:
             if sealed is None:
                 return None
             parts[shard] = memoryview(sealed)
-        opener, data, at = self.opener(ref), bytearray(sum(unit.length for unit in units)), 0
-        view = memoryview(data)
-        for unit in units:
-            low = ranges[unit.shard][0]
-            try:
+        opener = self.opener(ref)
+        try:
+            if len(units) == 1:
+                return opener.open_unit(units[0].nonce, parts[units[0].shard])
+            data, at = bytearray(sum(unit.length for unit in units)), 0
+            view = memoryview(data)
+            for unit in units:
+                low = ranges[unit.shard][0]
                 opener.open_unit_into(unit.nonce, parts[unit.shard][unit.offset - low :
                                                                     unit.end - low],
                                       view[at : at + unit.length])
-            except Damage:
-                return None
-            at += unit.length
+                at += unit.length
+        except Damage:
+            return None
         return data
 
     async def examine(self, ref: StripeRef, *, note: bool = True) -> Examination:
