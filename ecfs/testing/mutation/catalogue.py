@@ -1,6 +1,7 @@
 """All mutants, room by room."""
 
 from ecfs.testing.mutation.of_content import CONTENT_MUTANTS
+from ecfs.testing.mutation.of_driver import DRIVER_MUTANTS
 from ecfs.testing.mutation.of_formats import FORMAT_MUTANTS
 from ecfs.testing.mutation.of_keys import KEY_MUTANTS
 from ecfs.testing.mutation.of_log import LOG_MUTANTS
@@ -8,4 +9,4 @@ from ecfs.testing.mutation.of_opening import OPENING_MUTANTS
 from ecfs.testing.mutation.of_stripes import STRIPE_MUTANTS
 
 MUTANTS = (*KEY_MUTANTS, *FORMAT_MUTANTS, *STRIPE_MUTANTS, *LOG_MUTANTS, *OPENING_MUTANTS,
-           *CONTENT_MUTANTS)
+           *CONTENT_MUTANTS, *DRIVER_MUTANTS)

@@ -1,0 +1,30 @@
+"""Mutants of who may do what on a mount, and of what a mount asks of the machine."""
+
+from ecfs.testing.mutation.mutant import Mutant
+
+_ALONE = ("tests/posix/test_root_alone.py",)
+_CORES = ("tests/unit/driver/test_idle_cores.py",)
+_IDLE = "ecfs/driver/idle_cores.py"
+_TRANSPORT = "ecfs/driver/kernel_transport.py"
+
+DRIVER_MUTANTS = (
+    Mutant("modes-bind-nobody", "ecfs/driver/kernel_serving.py",
+           "    checks_modes = options.allow_other or not is_root_of_machine()\n",
+           "    checks_modes = False\n", _ALONE),
+    Mutant("root-of-a-namespace-is-root", "ecfs/driver/kernel.py",
+           '.read_text().split() == ALL_USERS', '.read_text().split() != []', _ALONE),
+    Mutant("root-runs-what-nobody-may", _TRANSPORT,
+           "not mode & ANYBODY_RUNS:", "not mode:", _ALONE),
+    Mutant("mode-of-a-list-not-told", _TRANSPORT,
+           "        if name == ACCESS_ACL and not self._checks_modes:\n",
+           "        if not name:\n", ("tests/posix/test_acls.py",)),
+    Mutant("idle-cores-never-halt-again", _IDLE,
+           "                self._take_back()\n        finally:", "                pass\n        finally:",
+           _CORES),
+    Mutant("idle-cores-outlive-the-mount", _IDLE,
+           "        finally:\n            self._take_back()\n", "        finally:\n            pass\n",
+           _CORES),
+    Mutant("idle-cores-awake-for-one-request-now-and-then", _IDLE,
+           "            if now_ns - self._burst_since_ns <= BURST_NS_MAX:\n",
+           "            if now_ns:\n", _CORES),
+)
