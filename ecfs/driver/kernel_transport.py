@@ -25,7 +25,6 @@ from ecfs.driver.kernel_ranges import KernelRanges
 from ecfs.driver.listing import DOTS
 from ecfs.driver.requests import Requests
 from ecfs.driver.volume_protocol import Mounted
-from ecfs.namespace import ACCESS_ACL
 from ecfs.targets import Buffer
 
 _log = logging.getLogger("ecfs.driver")
@@ -259,17 +258,9 @@ class KernelTransport:
         rest = request.body[fuse.SETXATTR_IN.size:]
         name, = fuse.names(rest, 1)
         value = bytes(fuse.payload(rest, len(name) + 1, size))
-        return self._attribute_set(InodeId(request.inode), name, value, flags,
-                                   bool(extra & fuse.SETXATTR_ACL_KILL_SGID))
-
-    async def _attribute_set(self, inode: InodeId, name: bytes, value: bytes, flags: int,
-                             kill_set_group_id: bool) -> Reply:
-        await self.requests.set_xattr(inode, name, value, flags,
-                                      kill_set_group_id=kill_set_group_id)
-        if name == ACCESS_ACL and not self._checks_modes:
-            # Else the kernel knows by itself that such a list is part of the mode.
-            self._mode_is_stale(inode)
-        return b""
+        return _emptied(self.requests.set_xattr(
+            InodeId(request.inode), name, value, flags,
+            kill_set_group_id=bool(extra & fuse.SETXATTR_ACL_KILL_SGID)))
 
     def _removexattr(self, request: Request) -> Answer:
         name, = fuse.names(request.body, 1)

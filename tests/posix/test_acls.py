@@ -75,6 +75,17 @@ def test_a_named_user_gets_in(root: Path) -> None:
     assert as_user(ALICE, (), read) == errno.EACCES
 
 
+def test_the_mode_follows_at_once(root: Path) -> None:
+    (root / "f").touch(mode=0o600)
+    assert mode(root / "f") == 0o600
+    setfacl("-m", f"u:{ALICE}:rw", root / "f")
+    assert mode(root / "f") == 0o660
+    setfacl("-x", "m", "-n", "-m", "m::r", root / "f")
+    assert mode(root / "f") == 0o640
+    setfacl("-b", root / "f")
+    assert mode(root / "f") == 0o600
+
+
 def play(base: Path, mask: int) -> list[object]:
     """What setfacl, creating and chmod lead to; the same on every file system."""
     seen: list[object] = []
