@@ -65,12 +65,9 @@ class Requests:
 
     def lookup(self, parent: InodeId, name: bytes) -> Stat | None:
         """The inode behind a name, one more lookup of it counted; None if there is none."""
-        try:
-            attributes = self._tree.lookup(parent, name)
-        except FsError as error:
-            if error.errno == errno.ENOENT:
-                return None
-            raise
+        attributes = self._tree.find(parent, name)
+        if attributes is None:
+            return None
         if not attributes.nlink:
             # By its number (`.`), so the kernel has it no more: what is open it would not ask for.
             # It is about to go, though its FORGET may come after this.
@@ -369,8 +366,9 @@ class Requests:
     async def _flush_replacement(self, old_parent: InodeId, old_name: bytes, new_parent: InodeId,
                                  new_name: bytes) -> None:
         try:
+            if self._tree.find(new_parent, new_name) is None:
+                return
             source = self._tree.lookup(old_parent, old_name)
-            self._tree.lookup(new_parent, new_name)
         except FsError:
             return
         if source.is_regular and self._files.pending(source.inode) is not None:

@@ -8,6 +8,7 @@ from ecfs.metadata.database import Database
 from ecfs.metadata.places import in_places
 
 MAPPED_LENS_MAX = 32 * KIB
+AHEAD_COUNT = 64
 
 
 class MappedLens:
@@ -17,15 +18,22 @@ class MappedLens:
         self._database = database
         self._undo_count = database.undo_count
         self._lens: OrderedDict[int, int] = OrderedDict()
+        self._next = 0
 
     def of(self, inode: int) -> int:
         """Bytes of a file that are not holes. Costs nothing while they stay the same."""
         self._check()
         known = self._lens.get(inode)
         if known is None:
+            if inode == self._next:
+                # Who asks in the order in which files were made is told of some more at once.
+                self.load(range(inode, inode + AHEAD_COUNT))
+                self._next = inode + AHEAD_COUNT
+                return self._lens[inode]
             known = int(self._database.value(
                 "SELECT ifnull(sum(len), 0) FROM maps WHERE inode=?", (inode,)))
             self._remember(inode, known)
+            self._next = inode + 1
         return known
 
     def load(self, inodes: Iterable[int]) -> None:

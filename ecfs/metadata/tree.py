@@ -102,6 +102,10 @@ class TreeTables:
         """Note the directory that an inode was moved into."""
         self._run("UPDATE inodes SET parent=? WHERE id=?", (parent, inode))
 
+    def update_parent(self, inode: InodeId, parent: InodeId, *, ctime_ns: int) -> None:
+        """Note the directory that an inode was moved into, and when."""
+        self._run("UPDATE inodes SET parent=?,ctime_ns=? WHERE id=?", (parent, ctime_ns, inode))
+
     def entry(self, parent: InodeId, name: bytes) -> InodeId | None:
         """The inode behind a name, or None."""
         row = self._one("SELECT inode FROM entries WHERE parent=? AND name=?", (parent, name))
@@ -116,6 +120,12 @@ class TreeTables:
     def insert_entry(self, parent: InodeId, name: bytes, inode: InodeId) -> None:
         """Add a name that is not there."""
         self._run("INSERT INTO entries VALUES(?,?,?)", (parent, name, inode))
+
+    def move_entry(self, old_parent: InodeId, old_name: bytes, parent: InodeId,
+                   name: bytes) -> None:
+        """Let an inode have another name, which is not there, in place of one that is."""
+        self._run("UPDATE entries SET parent=?,name=? WHERE parent=? AND name=?",
+                  (parent, name, old_parent, old_name))
 
     def replace_entry(self, parent: InodeId, name: bytes, inode: InodeId) -> None:
         """Let a name that is there mean another inode."""

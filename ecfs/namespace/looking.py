@@ -29,9 +29,16 @@ class TreeView:
 
     def lookup(self, parent: InodeId, name: bytes) -> Attributes:
         """The inode behind a name; `.` and `..` work too. ENOENT, ENOTDIR, ENAMETOOLONG."""
+        found = self.find(parent, name)
+        if found is None:
+            raise FsError(errno.ENOENT)
+        return found
+
+    def find(self, parent: InodeId, name: bytes) -> Attributes | None:
+        """As `lookup`, but None if there is no such name, as for each that is about to be made."""
         row = self._tables.entry_row(parent, name)
         if row is None:
-            return self._lookup_special(parent, name)
+            return self._find_special(parent, name)
         found = Attributes._make(row)
         self._cache.put(found)
         self._cache.put_name(found.inode, parent, name)
@@ -132,7 +139,7 @@ class TreeView:
             raise FsError(errno.ENOENT)
         return self.attributes(inode)
 
-    def _lookup_special(self, parent: InodeId, name: bytes) -> Attributes:
+    def _find_special(self, parent: InodeId, name: bytes) -> Attributes | None:
         if name == b".":
             # Also of what is no directory: so the kernel turns a file handle into an inode.
             return self.attributes(parent)
@@ -141,4 +148,4 @@ class TreeView:
             return self.attributes(self.parent_of(parent))
         if len(name) > NAME_LEN_MAX:
             raise FsError(errno.ENAMETOOLONG)
-        raise FsError(errno.ENOENT)
+        return None

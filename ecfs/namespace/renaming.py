@@ -114,10 +114,10 @@ def carry_out(tables: TreeTables, move: Move,
     if move.exchange and target is not None:
         tables.replace_entry(move.old_parent, move.old_name, target.inode)
         changed.append(_moved(tables, target, move.old_parent, now_ns))
-    else:
+    elif target is not None:
         tables.delete_entry(move.old_parent, move.old_name)
     if target is None:
-        tables.insert_entry(move.new_parent, move.new_name, move.source.inode)
+        tables.move_entry(move.old_parent, move.old_name, move.new_parent, move.new_name)
     else:
         tables.replace_entry(move.new_parent, move.new_name, move.source.inode)
     changed.append(_moved(tables, move.source, move.new_parent, now_ns))
@@ -138,6 +138,5 @@ def lose_name(tables: TreeTables, victim: Attributes, now_ns: int) -> Attributes
 
 
 def _moved(tables: TreeTables, attributes: Attributes, parent: InodeId, now_ns: int) -> Attributes:
-    tables.set_parent(attributes.inode, parent)
-    tables.update_links(attributes.inode, nlink=attributes.nlink, ctime_ns=now_ns)
+    tables.update_parent(attributes.inode, parent, ctime_ns=now_ns)
     return attributes.with_links(attributes.nlink, now_ns)
