@@ -5,6 +5,7 @@ import pytest
 from ecfs.base.ids import ROOT_INODE, InodeId
 from ecfs.formats import SegmentEntry
 from ecfs.metadata import ContentTables, Database, ExtentRow, StripeRow, TreeTables
+from ecfs.metadata.mapped import AHEAD_COUNT
 
 
 class Undone(Exception):
@@ -79,3 +80,23 @@ def test_the_length_of_a_map_follows_its_rows(database: Database) -> None:
     with database.change():
         assert tables.unmap_some(7, 10)
     assert tables.mapped_len(7) == 0
+
+
+def test_lengths_that_were_read_ahead_follow_their_rows(database: Database) -> None:
+    tables = ContentTables(database)
+    inodes = range(10, 10 + 3 * AHEAD_COUNT)
+    with database.change():
+        tables.put_segment(SegmentEntry(1, 1, 1, 0, (bytes(16),), 4096))
+        tables.add_stripe(StripeRow(1, 1, 0, 4096, bytes(32), bytes(32), 0))
+        tables.add_extent(ExtentRow(1, 1, 0, 100, 100), birth=1)
+        for inode in inodes[::2]:
+            tables.map_range(inode, 0, 100, 1)
+    read = [tables.mapped_len(inode) for inode in inodes[:4]]
+    assert read == [100, 0, 100, 0]
+    with database.change():
+        tables.unmap_range(inodes[4], 10, 30)
+        tables.map_range(inodes[5], 0, 40, 1)
+    assert [tables.mapped_len(inode) for inode in inodes[4:8]] == [80, 40, 100, 0]
+    assert tables.mapped_len(inodes[-1] + 5) == 0
+    assert [tables.mapped_len(inode) for inode in reversed(inodes[8:])] == [
+        100 * ((inode - inodes[0]) % 2 == 0) for inode in reversed(inodes[8:])]
