@@ -1,6 +1,5 @@
 """What requests about attributes carry, there and back."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ecfs.namespace import Attributes
@@ -17,8 +16,7 @@ class Stat(NamedTuple):
     settled: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(NamedTuple):
     """What a setattr request sets; None leaves a thing as it is. Times in nanoseconds.
 
     `atime_now`, `mtime_now`: our clock counts, not the coarser one of the kernel.
