@@ -127,6 +127,7 @@ class History:
         self._settled = 0
         self._next_node = 1
         self._blocks: set[tuple[int, bytes]] = set()
+        self._unread: set[int] = set()
 
     # -- what is now -------------------------------------------------------------------------
 
@@ -249,8 +250,15 @@ class History:
                                     else item for path, item in found.items()})]
         self._files = {item.node: _File(item.data or b"", now=item.data or b"")
                        for item in found.values() if item.kind is Kind.FILE}
+        self._unread = {item.node for item in found.values()
+                        if item.kind is Kind.FILE and item.data is None}
         self._floor = self._settled = 0
         self._next_node = 1 + max((item.node for item in found.values()), default=0)
+
+    def is_known(self, node: int) -> bool:
+        """Whether the recovery could read this file; else a fickle disk may still show what it
+        holds, past the budget."""
+        return node not in self._unread
 
     def _differs(self, index: int, found: Tree, *, partial: bool) -> str | None:
         version = self._versions[index]

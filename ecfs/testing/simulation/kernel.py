@@ -161,7 +161,7 @@ class Kernel:
             pieces = [bytes(await self._requests.read(opened.inode, at, _REQUEST_LEN))
                       for at in range(0, len(expected) + 1, _REQUEST_LEN)]
             found = b"".join(pieces)
-            if found != expected:
+            if found != expected and self._history.is_known(opened.node):
                 raise Lost(f"{op.path!r} read back wrong: {len(found)} bytes {found[:8].hex()}, "
                            f"not {len(expected)} bytes {expected[:8].hex()}")
 
