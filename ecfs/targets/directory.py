@@ -138,13 +138,10 @@ class DirectoryTarget:
         file = self._files.take_now(name) if self._reads_now else None
         if file is None:
             return None
+        data = bytearray(length)
         try:
-            if self._is_memory:
-                # Into memory that nobody has zeroed before, a twentieth of a long read.
-                found = os.pread(file.fd, length, offset)
-                return found if len(found) == length else None
-            data = bytearray(length)
-            if os.preadv(file.fd, [data], offset, os.RWF_NOWAIT) == length:
+            flags = 0 if self._is_memory else os.RWF_NOWAIT
+            if os.preadv(file.fd, [data], offset, flags) == length:
                 return data
         except BlockingIOError:
             pass
