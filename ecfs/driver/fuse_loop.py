@@ -180,12 +180,14 @@ class RequestLoop:
                 if isinstance(answer, REPLY_TYPES):
                     reply: Reply = answer
                 else:
-                    trap = answer.send(None)
-                    self._step_down(number)
-                    self._waiting_count += 1
-                    return self._wait_for(request, handler, answer, trap)
-            except StopIteration as done:
-                reply = done.value
+                    try:
+                        trap = answer.send(None)
+                    except StopIteration as done:
+                        reply = done.value
+                    else:
+                        self._step_down(number)
+                        self._waiting_count += 1
+                        return self._wait_for(request, handler, answer, trap)
             except Exception as error:
                 self._refuse(opcode, unique, errno_of(error, handler.__name__))
                 return None

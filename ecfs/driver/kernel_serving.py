@@ -27,7 +27,7 @@ async def serve_kernel(mounted: Mounted, mountpoint: str, options: MountOptions,
     END_WAIT_S after that is cut off.
     """
     # Root alone may do everything, so it would be asked after each change of a directory what the
-    # directory's mode is, a third of the time that a new file takes, to no end.
+    # directory's mode is, a fifth of the time that a new file takes, to no end.
     checks_modes = options.allow_other or not is_root_of_machine()
     fd = mount(mountpoint, options.mount_flags(), allow_other=options.allow_other,
                checks_modes=checks_modes)

@@ -228,6 +228,26 @@ async def test_the_unforeseen_is_eio_and_the_mount_lives(
     assert "ZeroDivisionError" in caplog.text
 
 
+async def test_a_handler_that_runs_out_of_something_is_answered_for(
+        volume: MemoryVolume, place: Path, monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture) -> None:
+    """StopIteration of a handler's own is no end of a coroutine."""
+    def run_out(parent: InodeId, name: bytes) -> None:
+        next(iter(()))
+
+    caplog.set_level(logging.ERROR)
+    with trio.fail_after(DEADLINE_S):
+        async with trio.open_nursery() as nursery:
+            await mounted(nursery, volume, place, MountOptions())
+            with monkeypatch.context() as patch:
+                patch.setattr(volume.tree, "find", run_out)
+                with pytest.raises(OSError) as caught:
+                    await trio.to_thread.run_sync(os.stat, place / "f", abandon_on_cancel=True)
+                assert caught.value.errno == errno.EIO
+            stop()
+    assert "StopIteration" in caplog.text
+
+
 async def test_many_waiting_requests_do_not_stop_the_others(
         volume: MemoryVolume, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     release = trio.Event()
