@@ -96,11 +96,14 @@ class Flusher:
     @property
     def waiting_len(self) -> int:
         """Dirty bytes on their way; not those of files that are stuck."""
-        return self.dirty_len - (self.stuck_len if self.rows.stuck else 0)
+        return self.dirty_len - self.stuck_len
 
     @property
     def stuck_len(self) -> int:
         """Dirty bytes of files whose rows cannot be entered."""
+        if not self.rows.stuck:
+            # Each write asks.
+            return 0
         return sum(len(piece.data) for inode in self.rows.stuck if inode in self.states
                    for piece in self.states[inode].frozen)
 

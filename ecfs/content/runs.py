@@ -86,16 +86,15 @@ class Runs:
             self.full_count += len(data) == WINDOW_LEN
             return
         start = self._offsets[first]
-        if last - first == 1 and start + self._runs[start].length == offset:
+        run = self._runs[start]
+        if last - first == 1 and start + run.length == offset:
             # Who writes in sequence.
-            run = self._runs[start]
             run.append(data)
             self.length += len(data)
             self.full_count += run.length == WINDOW_LEN
             return
         old_len = sum(self._runs[at].length for at in self._offsets[first:last])
         fulls = sum(self._runs[at].length == WINDOW_LEN for at in self._offsets[first:last])
-        run = self._runs[start]
         if last - first > 1 or offset < start:
             start = min(start, offset)
             run = self._merged(first, last, start, max(end, self._end(last - 1)))

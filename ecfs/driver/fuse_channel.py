@@ -21,8 +21,7 @@ MNT_DETACH = 2
 HELPER_WAIT_S = 30.0
 
 
-def mount(mountpoint: str, words: Iterable[str], *, allow_other: bool,
-          checks_modes: bool = True) -> int:
+def mount(mountpoint: str, words: Iterable[str], *, allow_other: bool, checks_modes: bool) -> int:
     """Mount `fuse.ecfs` on a directory; returns the descriptor on which its requests arrive.
 
     `words` are mount flags, later ones first; unknown ones are refused (ValueError). nosuid and

@@ -74,7 +74,6 @@ class RequestLoop:
         self._tasks_count = tasks_count
         self._handlers = handlers
         self._view = memoryview(bytearray(READ_LEN))
-        self._views = (self._view,)
         self._after_long = False
         self._leader: int | None = None
         self._idle = trio.lowlevel.ParkingLot()
@@ -145,7 +144,7 @@ class RequestLoop:
                     data = memoryview(os.read(self._fd, READ_LEN))
                     self._after_long = len(data) >= LONG_LEN
                     return data
-                length = os.readv(self._fd, self._views)
+                length = os.readv(self._fd, (self._view,))
                 if length < LONG_LEN:
                     return self._view[:length]
                 self._after_long = True

@@ -88,22 +88,14 @@ class IdleCores:
 
     def _ask(self, latency_us: int) -> None:
         try:
-            fd = os.open(self._device, os.O_WRONLY | os.O_CLOEXEC)
+            self._fd = os.open(self._device, os.O_WRONLY | os.O_CLOEXEC)
+            os.write(self._fd, LATENCY_US.pack(latency_us))
         except OSError as error:
-            self._refused(error)
-            return
-        try:
-            os.write(fd, LATENCY_US.pack(latency_us))
-        except OSError as error:
-            os.close(fd)
-            self._refused(error)
-            return
-        self._fd = fd
-        self._asked.set()
-
-    def _refused(self, error: OSError) -> None:
-        _log.info("idle cores are left to halt: %s", error)
-        self._latency_us = None
+            _log.info("idle cores are left to halt: %s", error)
+            self._latency_us = None
+            self._take_back()
+        else:
+            self._asked.set()
 
     def _take_back(self) -> None:
         if self._fd is not None:

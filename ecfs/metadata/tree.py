@@ -98,10 +98,6 @@ class TreeTables:
         row = self._one("SELECT parent FROM inodes WHERE id=?", (inode,))
         return InodeId(row[0]) if row else None
 
-    def set_parent(self, inode: InodeId, parent: InodeId) -> None:
-        """Note the directory that an inode was moved into."""
-        self._run("UPDATE inodes SET parent=? WHERE id=?", (parent, inode))
-
     def update_parent(self, inode: InodeId, parent: InodeId, *, ctime_ns: int) -> None:
         """Note the directory that an inode was moved into, and when."""
         self._run("UPDATE inodes SET parent=?,ctime_ns=? WHERE id=?", (parent, ctime_ns, inode))

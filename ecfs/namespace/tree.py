@@ -129,7 +129,7 @@ class Tree(TreeView):
         with self._database.change():
             if not target.nlink:
                 self._tables.delete_orphan(inode)
-                self._tables.set_parent(inode, parent)
+                self._tables.update_parent(inode, parent, ctime_ns=now_ns)
             self._tables.insert_entry(parent, name, inode)
             self._tables.update_links(inode, nlink=linked.nlink, ctime_ns=now_ns)
             changed = self._changed_directory(directory, 0, now_ns)

@@ -255,10 +255,17 @@ class History:
         self._floor = self._settled = 0
         self._next_node = 1 + max((item.node for item in found.values()), default=0)
 
-    def is_known(self, node: int) -> bool:
-        """Whether the recovery could read this file; else a fickle disk may still show what it
-        holds, past the budget."""
-        return node not in self._unread
+    def check_read(self, path: bytes, node: int, found: bytes) -> None:
+        """Raise Lost unless a file holds this. What the recovery could not read, past the budget, a
+        fickle disk may still show: it is plausible, then, until it is written to."""
+        file = self._files[node]
+        if found == file.now:
+            return
+        if node not in self._unread:
+            raise Lost(f"{path!r} read back wrong: {len(found)} bytes {found[:8].hex()}, "
+                       f"not {len(file.now)} bytes {file.now[:8].hex()}")
+        if not file.changes:
+            self.check_plausible({path: Item(Kind.FILE, node, found)})
 
     def _differs(self, index: int, found: Tree, *, partial: bool) -> str | None:
         version = self._versions[index]

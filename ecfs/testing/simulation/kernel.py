@@ -160,10 +160,7 @@ class Kernel:
             expected = self._history.content(opened.node)
             pieces = [bytes(await self._requests.read(opened.inode, at, _REQUEST_LEN))
                       for at in range(0, len(expected) + 1, _REQUEST_LEN)]
-            found = b"".join(pieces)
-            if found != expected and self._history.is_known(opened.node):
-                raise Lost(f"{op.path!r} read back wrong: {len(found)} bytes {found[:8].hex()}, "
-                           f"not {len(expected)} bytes {expected[:8].hex()}")
+            self._history.check_read(op.path, opened.node, b"".join(pieces))
 
     async def _fsync(self, task: _Task, op: Op) -> None:
         opened = await self._opened(task, op.path)
