@@ -11,7 +11,6 @@ from ecfs.volume.creating import PoolMade, lay_out, note_force, remember
 from ecfs.volume.environment import Environment, OpenOptions, PoolOrder, Secret
 from ecfs.volume.locate import look_everywhere
 from ecfs.volume.membership import resume_exchange
-from ecfs.volume.opened import Opened
 from ecfs.volume.opening import open_pool
 from ecfs.volume.status import PoolStatus, peeked
 from ecfs.volume.tending import Tender
@@ -26,19 +25,7 @@ async def open_volume(paths: Iterable[str], secret: Secret, environment: Environ
 
     Raises refusals on entry, and on exit what kept something from becoming durable.
     """
-    given, chosen = tuple(paths), options or OpenOptions()
-    async with _opened_once(given, secret, environment, chosen, mender) as volume:
-        if not _rests_on_what_went(volume.opened):
-            yield volume
-            return
-    # Claim and READ anew, as the next mount would: those that are left tell what was acknowledged.
-    async with _opened_once(given, secret, environment, chosen, mender) as volume:
-        yield volume
-
-
-@asynccontextmanager
-async def _opened_once(paths: tuple[str, ...], secret: Secret, environment: Environment,
-                       chosen: OpenOptions, mender: Mender | None) -> AsyncIterator[Volume]:
+    chosen = options or OpenOptions()
     opened = await open_pool(paths, secret, environment, chosen)
     try:
         async with trio.open_nursery() as nursery:
@@ -56,20 +43,6 @@ async def _opened_once(paths: tuple[str, ...], secret: Secret, environment: Envi
                     await volume.close()
     except BaseExceptionGroup as group:
         raise _single(group) from None
-
-
-def _rests_on_what_went(opened: Opened) -> bool:
-    """Whether the pool can only be read since all members that had a record of what was adopted
-    have failed after it was read, though those that are left are enough to go on without them.
-    What they alone had was never acknowledged: else one of those would have it too."""
-    chain, view, quorum = opened.chain, opened.view, opened.quorum
-    if not opened.read_only or chain is None or view is None:
-        return False
-    here = {member.id for member in opened.fleet.online()}
-    enough = max(quorum.commit, quorum.recover)
-    return all(len(here.intersection(opened.claim_holders, group)) >= enough
-               for group in opened.groups) and any(
-        not here & view.holders[found.commit.epoch, found.commit.seq] for found in chain.records)
 
 
 async def begin(volume: Volume) -> None:

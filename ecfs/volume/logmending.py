@@ -1,6 +1,6 @@
 """Putting claims and commit records right on targets that hold them wrong or not at all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -48,16 +48,21 @@ class LogMender:
     fenced: Callable[[Target], Fenced | None]
     claim_keys: BoxKeys
 
-    async def mend(self, members: tuple[bytes, ...],
-                   start: CheckpointPointer) -> tuple[int, int]:
+    async def mend(self, members: tuple[bytes, ...], start: CheckpointPointer,
+                   adopted: Sequence[Found] = ()) -> tuple[int, int]:
         """Give every one of `members` that is there the claim and all records from `start` on.
 
         (how many were bad or absent, how many of them are right now). Records keep their bytes and
         their place. What a target lacks that another writer has claimed never counted there.
+        Those of `adopted` count as there, though nobody may show them any more.
         """
         bad = mended = 0
         view = await read_log(self.fleet, members, self.keys, epoch=start.epoch,
                               offset=start.offset)
+        for found in adopted:
+            key = (found.commit.epoch, found.commit.seq)
+            if view.records.setdefault(key, found) is found:
+                view.holders[key] = set()
         needed = _worth_keeping(view)
         for member in list(self.fleet.online()):
             if member.id not in view.read:
@@ -86,7 +91,7 @@ class LogMender:
         thin = _thin(keys, counted, quorum, view)
         if chain.tip.commit.clean and not thin and not view.bad:
             return
-        await self.mend(members, start)
+        await self.mend(members, start, chain.records)
         if not thin:
             return
         again = await read_log(self.fleet, members, self.keys, epoch=start.epoch,
@@ -143,6 +148,8 @@ class LogMender:
         return patches
 
     async def _bytes_of(self, found: Found, holders: set[bytes]) -> bytes | None:
+        if found.data is not None:
+            return found.data
         for target_id in sorted(holders):
             member = self.fleet.get(target_id)
             if member is None or member.target is None or member.lane is None:

@@ -33,12 +33,14 @@ CLAIMS_CHECKED_MAX = 256
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An authentic record: where it lies in its epoch's file, and its hash."""
+    """An authentic record: where it lies in its epoch's file, and its hash. `data`, its bytes, only
+    while few members have it: who has it alone may not show it again."""
 
     commit: Commit
     hash: bytes
     offset: int
     length: int
+    data: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -98,6 +100,8 @@ async def read_log(fleet: Fleet, members: Iterable[bytes], keys: BoxKeys, *, epo
             places.setdefault(key, {}).setdefault(box.offset, set()).add(member.id)
     for key in sorted(places):
         _settle_place(view, key, places[key])
+        if 2 * len(view.holders[key]) > len(view.read):
+            view.records[key] = replace(view.records[key], data=None)
     view.bad += _not_held(view, bad)
     return view
 
@@ -145,7 +149,7 @@ def _open_box(view: LogView, keys: BoxKeys, box: Box) -> tuple[int, int] | None:
     key = (head.epoch, head.seq)
     if head.epoch != box.epoch or head.length != box.length or key in view.records:
         return None
-    view.records[key] = Found(commit, box.hash, box.offset, box.length)
+    view.records[key] = Found(commit, box.hash, box.offset, box.length, box.data)
     return key
 
 
