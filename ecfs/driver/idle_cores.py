@@ -64,6 +64,11 @@ class IdleCores:
         self._count = 0
         self._burst_since_ns = clock.monotonic_ns()
 
+    @classmethod
+    def of_machine(cls, clock: Clock, *, wanted: bool) -> "IdleCores":
+        """As suits the machine; one that never asks unless `wanted`."""
+        return cls(clock, latency_to_ask_us(cores_count=os.cpu_count() or 1) if wanted else None)
+
     def served(self) -> None:
         """There was a request."""
         self._count += 1

@@ -8,7 +8,7 @@ import trio
 from ecfs.base.world import SystemClock
 from ecfs.driver.fuse_channel import mount, unmount
 from ecfs.driver.fuse_loop import RequestLoop
-from ecfs.driver.idle_cores import IdleCores, latency_to_ask_us
+from ecfs.driver.idle_cores import IdleCores
 from ecfs.driver.kernel import is_root_of_machine, mounted_device
 from ecfs.driver.kernel_transport import KernelTransport
 from ecfs.driver.options import MountOptions
@@ -40,8 +40,7 @@ async def serve_kernel(mounted: Mounted, mountpoint: str, options: MountOptions,
             checks_modes=checks_modes, notify=lambda code, body: loop.notify(code, body))
         clock = SystemClock()
         patience = Patience(clock, cores_count=len(os.sched_getaffinity(0)) if options.polls else 1)
-        idle_cores = IdleCores(clock, latency_to_ask_us(cores_count=os.cpu_count() or 1)
-                               if options.polls else None)
+        idle_cores = IdleCores.of_machine(clock, wanted=options.polls)
         loop = RequestLoop(fd, transport.handlers(), patience, idle_cores,
                            tasks_count=options.requests_at_once_max)
         serving = _Serving(loop)

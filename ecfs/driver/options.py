@@ -21,7 +21,7 @@ class MountOptions:
     `writeback`: the kernel gathers small writes and owns size and times of open files; times are
     coarser then, and an error shows at fsync or close only. `relatime`: reads set access times,
     but seldom; without it only utimensat(2) does. `polls`: nobody sleeps between requests that come
-    one after the other, neither the server nor idle cores, where the transport is raw. `flags` go
+    one after the other, neither idle cores nor, where the transport is raw, the server. `flags` go
     to mount(2): `noexec`, `dev`, `suid`, ...; without them nodev and nosuid hold.
     """
 

@@ -5,7 +5,9 @@ from collections.abc import Awaitable, Callable
 import pyfuse3
 import trio
 
+from ecfs.base.world import SystemClock
 from ecfs.driver.fuse_loop import CONNECTION_ENDED
+from ecfs.driver.idle_cores import IdleCores
 from ecfs.driver.options import MountOptions
 from ecfs.driver.pyfuse3_transport import Operations
 from ecfs.driver.volume_protocol import Mounted
@@ -14,13 +16,15 @@ from ecfs.driver.volume_protocol import Mounted
 async def serve_pyfuse3(mounted: Mounted, mountpoint: str, options: MountOptions,
                         announce: Callable[[], Awaitable[None]], stopping: trio.Event) -> None:
     """Mount, serve until unmounted or `stopping`, unmount. `announce` runs once it serves."""
-    operations = Operations(mounted, writeback=options.writeback,
+    idle_cores = IdleCores.of_machine(SystemClock(), wanted=options.polls)
+    operations = Operations(mounted, idle_cores.served, writeback=options.writeback,
                             entry_timeout_s=options.entry_timeout_s,
                             attribute_timeout_s=options.attribute_timeout_s,
                             relatime=options.relatime)
     pyfuse3.init(operations, mountpoint, _fuse_options(options))
     try:
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(idle_cores.run)
             nursery.start_soon(announce)
             nursery.start_soon(_terminate_after, stopping)
             await _serve_requests(options.requests_at_once_max)

@@ -5,7 +5,7 @@ import functools
 import os
 import stat
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pyfuse3
 
@@ -25,16 +25,18 @@ _ACL_PREFIX = b"system.posix_acl_"
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
-_Handler = Callable[_Arguments, Coroutine[Any, Any, _Result]]
+_Handler = Callable[Concatenate["Operations", _Arguments], Coroutine[Any, Any, _Result]]
 
 
 def _answered(handler: _Handler[_Arguments, _Result]) -> _Handler[_Arguments, _Result]:
     """Let nothing but FUSEError (and trio's Cancelled) out: pyfuse3's main loop ends otherwise."""
 
     @functools.wraps(handler)
-    async def answer(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+    async def answer(self: "Operations", /, *args: _Arguments.args,
+                     **kwargs: _Arguments.kwargs) -> _Result:
+        self.served()
         try:
-            return await handler(*args, **kwargs)
+            return await handler(self, *args, **kwargs)
         except Exception as error:
             raise pyfuse3.FUSEError(errno_of(error, handler.__name__)) from None
 
@@ -42,13 +44,16 @@ def _answered(handler: _Handler[_Arguments, _Result]) -> _Handler[_Arguments, _R
 
 
 class Operations(pyfuse3.Operations):
-    """The handlers of one mount. Kernel caches hold for the timeouts: there is no other client."""
+    """The handlers of one mount. Kernel caches hold for the timeouts: there is no other client.
+    `served` is told of each request."""
 
     supports_dot_lookup = True
 
-    def __init__(self, mounted: Mounted, *, writeback: bool, entry_timeout_s: float,
-                 attribute_timeout_s: float, relatime: bool = False) -> None:
+    def __init__(self, mounted: Mounted, served: Callable[[], None], *, writeback: bool,
+                 entry_timeout_s: float, attribute_timeout_s: float,
+                 relatime: bool = False) -> None:
         super().__init__()
+        self.served = served
         self.enable_writeback_cache = writeback
         self.requests = Requests(mounted, stale=_mode_is_stale, relatime=relatime)
         self._entry_timeout_s = entry_timeout_s

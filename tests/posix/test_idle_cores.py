@@ -31,9 +31,10 @@ def use(pool: MountedPool, ended: threading.Event) -> None:
         (pool.mountpoint / f"none{number}").exists()
 
 
-@pytest.mark.parametrize("options", ["allow_other", "nopoll"])
+@pytest.mark.parametrize("options", ["allow_other", "nopoll", "transport=pyfuse3",
+                                     "transport=pyfuse3,nopoll"])
 async def test_while_it_is_used_and_no_longer(options: str) -> None:
-    can = (options != "nopoll" and os.path.exists(LATENCY_DEVICE)
+    can = ("nopoll" not in options and os.path.exists(LATENCY_DEVICE)
            and latency_to_ask_us(cores_count=os.cpu_count() or 1) is not None)
     with mounted_pool(options) as pool, trio.fail_after(DEADLINE_S):
         for _ in range(2):
