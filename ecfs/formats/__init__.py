@@ -49,6 +49,7 @@ from ecfs.formats.commit import (
 from ecfs.formats.directory import ExtentNote, decode_directory, encode_directory
 from ecfs.formats.label import (
     FORMAT_VERSION,
+    HASHES_FIRST,
     CheckpointPointer,
     Label,
     SignedLabel,
@@ -57,6 +58,7 @@ from ecfs.formats.label import (
     check_label,
     decode_label,
     encode_label,
+    hashes_first,
 )
 from ecfs.formats.names import (
     CLAIM_PATTERN,
@@ -84,6 +86,7 @@ __all__ = [
     "COMMIT",
     "COMMITS_PATTERN",
     "FORMAT_VERSION",
+    "HASHES_FIRST",
     "HEAD_INDEX",
     "HEARTBEAT",
     "HEARTBEAT_PATTERN",
@@ -135,6 +138,7 @@ __all__ = [
     "epochs_among",
     "fitting_body_len",
     "folders_among",
+    "hashes_first",
     "header_len",
     "heartbeat_name",
     "join_record_header",

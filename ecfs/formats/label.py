@@ -32,7 +32,10 @@ from ecfs.formats.slots import KdfParameters, KeySlot, SlotKind
 
 MAGIC = b"ECFSLBL1"
 FORMAT_VERSION = 1
-INCOMPATIBLE_KNOWN = 0
+HASHES_FIRST = 1 << 0
+"""An incompatible feature, of a pool from its first day on or never: salts of stripes and tags of
+shards are over universal hashes of the content, not over the content."""
+INCOMPATIBLE_KNOWN = HASHES_FIRST
 READ_ONLY_COMPATIBLE_KNOWN = 0
 _HEAD = struct.Struct(">8sI32s32s")
 
@@ -142,6 +145,11 @@ def check_known(pool: Featured) -> bool:
             f"{pool.incompatible:#x}; this program knows version {FORMAT_VERSION} with "
             f"{INCOMPATIBLE_KNOWN:#x}. Use the ecfs version that wrote it, or a newer one")
     return not pool.read_only_compatible & ~READ_ONLY_COMPATIBLE_KNOWN
+
+
+def hashes_first(pool: Featured) -> bool:
+    """Whether salts and tags are over universal hashes of the content (`HASHES_FIRST`)."""
+    return bool(pool.incompatible & HASHES_FIRST)
 
 
 def _split(payload: bytes) -> tuple[bytes, bytes]:

@@ -15,11 +15,13 @@ _SEGMENT = struct.Struct(">QQ")
 
 @dataclass(frozen=True, slots=True)
 class SegmentKeys:
-    """Keys of one segment, 32 bytes each: for sealing, for tags of shards, for salts."""
+    """Keys of one segment, 32 bytes each: for sealing, for tags of shards, for salts, and for the
+    universal hash that goes before both, unless the pool is of those that do without it."""
 
     seal: bytes = field(repr=False)
     tag: bytes = field(repr=False)
     salt: bytes = field(repr=False)
+    hash: bytes | None = field(repr=False)
 
     def __reduce__(self) -> NoReturn:
         raise Bug("keys are never pickled")
@@ -28,11 +30,13 @@ class SegmentKeys:
 class MasterKey:
     """256 random bits. Thread-safe. Shows nothing of itself and cannot be pickled or copied."""
 
-    def __init__(self, key: bytes) -> None:
-        """`key`: 32 bytes. Use `generate` for a new pool, `open_slots` for an old one."""
+    def __init__(self, key: bytes, *, hashes_first: bool = False) -> None:
+        """`key`: 32 bytes. Use `generate` for a new pool, `open_slots` for an old one, and then
+        `for_content`."""
         if len(key) != KEY_LEN:
             raise Bug(f"a master key of {len(key)} bytes")
         self._key = key
+        self._hashes_first = hashes_first
         self._purposes = lru_cache(PURPOSE_KEYS_COUNT_MAX)(self._derive_purpose)
         self._segments = lru_cache(SEGMENT_KEYS_COUNT_MAX)(self._derive_segment)
 
@@ -49,6 +53,11 @@ class MasterKey:
     def wrap(self, sealer: UnitSealer, aad: bytes) -> bytes:
         """The key sealed as unit 0 of `sealer`, whose key seals nothing else; 48 bytes."""
         return sealer.seal(0, aad, self._key)
+
+    def for_content(self, *, hashes_first: bool) -> "MasterKey":
+        """The same key, for segments of a pool whose content goes through a universal hash first,
+        or does not. Which it is, the label says."""
+        return MasterKey(self._key, hashes_first=hashes_first)
 
     def purpose(self, name: str) -> bytes:
         """The 32-byte key for one purpose, such as "commit"."""
@@ -73,8 +82,8 @@ class MasterKey:
 
     def _derive_segment(self, segment_id: int, epoch: int) -> SegmentKeys:
         salt = _SEGMENT.pack(segment_id, epoch)
-        seal, tag, shard_salt = (
+        seal, tag, shard_salt, universal = (
             derive(self._key, salt=salt, info=b"ecfs segment " + use)
-            for use in (b"seal", b"tag", b"salt")
+            for use in (b"seal", b"tag", b"salt", b"hash")
         )
-        return SegmentKeys(seal, tag, shard_salt)
+        return SegmentKeys(seal, tag, shard_salt, universal if self._hashes_first else None)

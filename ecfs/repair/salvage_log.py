@@ -32,8 +32,15 @@ from ecfs.formats import (
     split_record_header,
 )
 from ecfs.keys import MasterKey, SegmentKeys
-from ecfs.sealing import check_shard_tag, keyed_hash
-from ecfs.stripes import StripeOpener, StripeRef, Unit, binding_of, rebuild_bodies
+from ecfs.sealing import keyed_hash
+from ecfs.stripes import (
+    StripeOpener,
+    StripeRef,
+    Unit,
+    binding_of,
+    check_body,
+    rebuild_bodies,
+)
 from ecfs.targets import AnyLane, Target
 
 WINDOW_LEN = MIB
@@ -281,7 +288,7 @@ class SegmentScan:
         binding = binding_of(self.entry, self.pool_id, found.ref.offset, found.ref.kind)
         for tag in found.tags[index]:
             try:
-                check_shard_tag(self.keys.tag, binding=binding, index=index, body=body, tag=tag)
+                check_body(self.keys, binding=binding, index=index, body=body, tag=tag)
                 return True
             except Damage:
                 continue

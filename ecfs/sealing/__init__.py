@@ -8,6 +8,7 @@ returns what was verified.
 from ecfs.sealing.derivation import KEY_LEN, derive
 from ecfs.sealing.hashes import (
     HASH_LEN,
+    UniversalHash,
     check_shard_tag,
     keyed_hash,
     shard_tag,
@@ -20,6 +21,7 @@ __all__ = [
     "HASH_LEN",
     "KEY_LEN",
     "UnitSealer",
+    "UniversalHash",
     "check_shard_tag",
     "derive",
     "keyed_hash",

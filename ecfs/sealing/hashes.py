@@ -1,4 +1,4 @@
-"""Keyed BLAKE3: salts, tags of shards, and other keyed hashes.
+"""Keyed BLAKE3: salts, tags of shards, and other keyed hashes; a universal hash to go before it.
 
 Every hash is over one injective encoding, so that no byte can move from one part to its neighbour:
 
@@ -10,6 +10,11 @@ Every hash is over one injective encoding, so that no byte can move from one par
 | ... | purpose, then the parts, without gaps |
 
 A part is hashed where it lies, in one call, whatever its size.
+
+What is long goes through `UniversalHash` first, three times as fast, and BLAKE3 is over the 16
+bytes that come out. A universal hash and then a pseudorandom function under a key of its own is a
+pseudorandom function and so a MAC (Boneh and Shoup, A Graduate Course in Applied Cryptography,
+theorem 7.7; the idea is Carter's and Wegman's).
 """
 
 import hmac
@@ -17,6 +22,7 @@ import struct
 from collections.abc import Sequence
 
 from blake3 import blake3
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ecfs.base.errors import Bug, Damage
 from ecfs.sealing.derivation import KEY_LEN
@@ -25,6 +31,32 @@ BytesLike = bytes | bytearray | memoryview
 
 HASH_LEN = 32
 _INDEX = struct.Struct(">I")
+_ANY_NONCE = bytes(12)
+
+
+class UniversalHash:
+    """GHASH under a secret point, by way of GMAC (NIST SP 800-38D); thread-safe.
+
+    For each two inputs of up to n blocks of 16 bytes, chosen by who knows nothing of the key, the
+    hashes are equal with a probability of at most (n + 1) / 2^128: 2^-105 for the longest shard.
+    The nonce is always the same, which adds a constant: two hashes tell the key to whoever sees
+    them. They may go nowhere but into a keyed hash under another key.
+    """
+
+    __slots__ = ("_cipher",)
+
+    def __init__(self, key: bytes) -> None:
+        """`key`: 32 bytes, for nothing else."""
+        if len(key) != KEY_LEN:
+            raise Bug(f"a key of {len(key)} bytes")
+        self._cipher = AESGCM(key)
+
+    def __repr__(self) -> str:
+        return "UniversalHash(hidden)"
+
+    def of(self, data: BytesLike) -> bytes:
+        """16 bytes, to be kept secret."""
+        return self._cipher.encrypt(_ANY_NONCE, b"", data)
 
 
 def keyed_hash(key: bytes, *, purpose: bytes, parts: Sequence[BytesLike]) -> bytes:

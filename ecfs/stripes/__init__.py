@@ -12,6 +12,7 @@ from ecfs.stripes.sealed import (
     StripeOpener,
     StripeRef,
     binding_of,
+    check_body,
     choose_body_len,
     rebuild_bodies,
     seal_stripe,
@@ -21,6 +22,6 @@ from ecfs.stripes.store import StripeStore, Written
 __all__ = [
     "Examination", "Fleet", "Identity", "Layout", "Member", "MemberState", "Read",
     "SealedStripe", "ShardFault", "StripeAccess", "StripeLost", "StripeOpener", "StripeRef",
-    "StripeStore", "Unit", "Written", "binding_of", "choose_body_len", "rebuild_bodies", "run_jobs",
-    "seal_stripe",
+    "StripeStore", "Unit", "Written", "binding_of", "check_body", "choose_body_len",
+    "rebuild_bodies", "run_jobs", "seal_stripe",
 ]

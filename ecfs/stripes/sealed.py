@@ -1,6 +1,6 @@
 """Making a stripe and taking it apart: bytes and keys in, bytes out; no target is touched here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ecfs.base.errors import Damage
@@ -21,6 +21,7 @@ from ecfs.formats import (
 from ecfs.keys import SegmentKeys
 from ecfs.sealing import (
     UnitSealer,
+    UniversalHash,
     check_shard_tag,
     derive,
     shard_tag,
@@ -100,7 +101,9 @@ def seal_stripe(*, keys: SegmentKeys, pool_id: bytes, segment: SegmentEntry, off
     """
     parts = [*extents, directory]
     binding = binding_of(segment, pool_id, offset, kind)
-    salt = stripe_salt(keys.salt, kind=b"stripe", address=binding, fresh=fresh, parts=parts)
+    hashed = _hash_of(keys)
+    salt = stripe_salt(keys.salt, kind=b"stripe", address=binding, fresh=fresh,
+                       parts=[hashed(part) for part in parts])
     sealer = UnitSealer(derive(keys.seal, salt=salt, info=_STRIPE_KEY))
     layout = Layout(segment.data, body_len)
     data = bytearray(segment.data * body_len)
@@ -120,7 +123,7 @@ def seal_stripe(*, keys: SegmentKeys, pool_id: bytes, segment: SegmentEntry, off
     parity = code.encode(data, body_len) if segment.parity else []
     bodies = [view[i * body_len : (i + 1) * body_len] for i in range(segment.data)]
     bodies += [memoryview(body) for body in parity]
-    tags = [shard_tag(keys.tag, binding=binding, index=index, body=body)
+    tags = [shard_tag(keys.tag, binding=binding, index=index, body=hashed(body))
             for index, body in enumerate(bodies)]
     head = StripeHead(kind, body_len, len(directory), len(extents), starts[-1], order)
     sealed_head = sealer.seal(HEAD_INDEX, binding, pack_head(head))
@@ -129,12 +132,27 @@ def seal_stripe(*, keys: SegmentKeys, pool_id: bytes, segment: SegmentEntry, off
                         tuple(starts[:-1]))
 
 
+def check_body(keys: SegmentKeys, *, binding: bytes, index: int, body: Buffer,
+               tag: bytes) -> None:
+    """Damage unless `tag` is that of shard `index` of the stripe that `binding` names."""
+    check_shard_tag(keys.tag, binding=binding, index=index, body=_hash_of(keys)(body), tag=tag)
+
+
+def _hash_of(keys: SegmentKeys) -> Callable[[Buffer], Buffer]:
+    """Gives what salts and tags are over: a hash of the content, in older pools the content."""
+    return _itself if keys.hash is None else UniversalHash(keys.hash).of
+
+
+def _itself(content: Buffer) -> Buffer:
+    return content
+
+
 class StripeOpener:
     """Opens units and checks shards of one stripe, given its reference."""
 
     def __init__(self, ref: StripeRef, keys: SegmentKeys, pool_id: bytes) -> None:
         self._ref = ref
-        self._tag_key = keys.tag
+        self._keys = keys
         self._binding = binding_of(ref.segment, pool_id, ref.offset, ref.kind)
         self._sealer = UnitSealer(derive(keys.seal, salt=ref.salt, info=_STRIPE_KEY))
 
@@ -167,8 +185,7 @@ class StripeOpener:
             raise Damage("shard record is cut off")
         _, _, tags = split_record_header(header, len(self._ref.segment.columns))
         body = memoryview(record)[self._ref.head_len :]
-        check_shard_tag(self._tag_key, binding=self._binding, index=column, body=body,
-                        tag=tags[column])
+        check_body(self._keys, binding=self._binding, index=column, body=body, tag=tags[column])
         return body
 
 

@@ -17,7 +17,14 @@ from ecfs.base.errors import (
     UnknownFormat,
 )
 from ecfs.base.limits import LABEL_LEN_MAX, TARGET_DEADLINE_S, TARGETS_MAX
-from ecfs.formats import Label, SignedLabel, check_label, decode_label, labels_among
+from ecfs.formats import (
+    Label,
+    SignedLabel,
+    check_label,
+    decode_label,
+    hashes_first,
+    labels_among,
+)
 from ecfs.keys import KeySlot, MasterKey, open_slots
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.sealing import keyed_hash
@@ -284,7 +291,7 @@ def _located(pool_id: bytes, master: MasterKey, best: Label,
     for target_id, (_, sighting) in single.items():
         if target_id not in names:
             messages.append(f"{sighting.path}: was replaced and is no longer part of the pool")
-    return Located(pool_id, master, best,
+    return Located(pool_id, master.for_content(hashes_first=hashes_first(best)), best,
                    {target_id: sighting for target_id, (_, sighting) in kept.items()},
                    {target_id: label for target_id, (label, _) in kept.items()}, absent, messages)
 

@@ -104,12 +104,12 @@ def column_header() -> bytes:
 
 
 @cache
-def stripe() -> SealedStripe:
+def stripe(*, hashes_first: bool = False) -> SealedStripe:
     geometry = Geometry(4, 2)
     directory = encode_directory(NOTES)
     return seal_stripe(
-        keys=MASTER.segment(5, 3), pool_id=POOL_ID, segment=SEGMENT, offset=0x1000,
-        kind=KIND_CONTENT, extents=EXTENTS, directory=directory,
+        keys=MASTER.for_content(hashes_first=hashes_first).segment(5, 3), pool_id=POOL_ID,
+        segment=SEGMENT, offset=0x1000, kind=KIND_CONTENT, extents=EXTENTS, directory=directory,
         body_len=choose_body_len(geometry, [*map(len, EXTENTS), len(directory)]), order=99,
         fresh=FRESH, code=Code(geometry))
 
@@ -117,7 +117,6 @@ def stripe() -> SealedStripe:
 def all_bytes() -> dict[str, bytes]:
     """File name -> content of every golden file."""
     slot = key_slot()
-    sealed = stripe()
     found = {
         "label": encode_label(label(), label_mac),
         "key-slot": slot.salt + slot.wrapped + slot.commitment,
@@ -129,6 +128,7 @@ def all_bytes() -> dict[str, bytes]:
         "directory": encode_directory(NOTES),
         "page-map-chunk": array("Q", PLACES).tobytes(),
     }
-    for column, body in enumerate(sealed.bodies):
-        found[f"shard-{column}"] = sealed.header + bytes(body)
+    for prefix, sealed in (("", stripe()), ("hashed-", stripe(hashes_first=True))):
+        for column, body in enumerate(sealed.bodies):
+            found[f"{prefix}shard-{column}"] = sealed.header + bytes(body)
     return found

@@ -66,10 +66,12 @@ def test_columns_directory_and_page_map_are_read() -> None:
     assert array("Q", objects.PLACES).tobytes()[:8] == (7 << 32).to_bytes(8, "little")
 
 
-def test_the_stripe_opens() -> None:
-    sealed = objects.stripe()
-    opener = StripeOpener(sealed.ref, objects.MASTER.segment(5, 3), objects.POOL_ID)
-    records = [stored(f"shard-{column}") for column in range(6)]
+@pytest.mark.parametrize(("prefix", "hashes_first"), [("", False), ("hashed-", True)])
+def test_the_stripe_opens(prefix: str, *, hashes_first: bool) -> None:
+    sealed = objects.stripe(hashes_first=hashes_first)
+    master = objects.MASTER.for_content(hashes_first=hashes_first)
+    opener = StripeOpener(sealed.ref, master.segment(5, 3), objects.POOL_ID)
+    records = [stored(f"{prefix}shard-{column}") for column in range(6)]
     header = opener.checked_header(records[5])
     bodies = [opener.checked_body(column, record, header)
               for column, record in enumerate(records)]
@@ -102,6 +104,8 @@ NUMBERS = {
     "record-hash": lambda: record_hash(stored("commit-delta")).hex(),
     "stripe-digest": lambda: objects.stripe().ref.digest.hex(),
     "stripe-salt": lambda: objects.stripe().ref.salt.hex(),
+    "hashed-stripe-digest": lambda: objects.stripe(hashes_first=True).ref.digest.hex(),
+    "hashed-stripe-salt": lambda: objects.stripe(hashes_first=True).ref.salt.hex(),
     "body-len": lambda: str(objects.stripe().ref.body_len),
     "record-len": lambda: str(objects.stripe().ref.record_len),
     "starts": lambda: ", ".join(map(str, objects.stripe().starts)),

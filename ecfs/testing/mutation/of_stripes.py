@@ -15,6 +15,9 @@ _SYNC_FAILED = ("            if isinstance(result, TargetError):\n"
                 "                self._unsyncable.add((target_id, name))\n"
                 '                self._abandon(name, "a sync failed")\n')
 
+_GOLDEN = ("tests/golden/test_golden.py",)
+_HASHES_FIRST = ("tests/unit/repair/test_hashes_first.py",)
+
 STRIPE_MUTANTS = (
     Mutant("stripe-digest-unchecked", "ecfs/stripes/sealed.py",
            "if salt != self._ref.salt or tag_vector_digest(tags) != self._ref.digest:",
@@ -26,17 +29,28 @@ STRIPE_MUTANTS = (
            "        self.open_unit(HEAD_INDEX, sealed_head)\n        return bytes(",
            "        return bytes(", _SEALED),
     Mutant("body-tag-unchecked", "ecfs/stripes/sealed.py",
-           "        check_shard_tag(self._tag_key, binding=self._binding, index=column,",
-           "        dict(key=self._tag_key, binding=self._binding, index=column,", _SEALED),
+           "        check_body(self._keys, binding=self._binding, index=column,",
+           "        dict(key=self._keys, binding=self._binding, index=column,", _SEALED),
     Mutant("body-tag-of-the-wrong-shard", "ecfs/stripes/sealed.py",
-           "index=index, body=body)", "index=0, body=body)", _SEALED,
+           "index=index, body=hashed(body))", "index=0, body=hashed(body))", _SEALED,
            (("index=column, body=body,", "index=0, body=body,"),)),
     Mutant("body-length-unchecked", "ecfs/stripes/sealed.py",
            "        if len(record) != self._ref.record_len:\n"
            '            raise Damage("shard record is cut off")\n', "", _SEALED),
     Mutant("stripe-salt-reused", "ecfs/stripes/sealed.py",
-           "address=binding, fresh=fresh, parts=parts)", "address=binding, fresh=bytes(32), "
-           "parts=[])", _SEALED),
+           "fresh=fresh,\n                       parts=[hashed(part) for part in parts])",
+           "fresh=bytes(32), parts=[])", _SEALED),
+    Mutant("salt-of-the-first-extent-alone", "ecfs/stripes/sealed.py",
+           "parts=[hashed(part) for part in parts])", "parts=[hashed(parts[0])])", _SEALED),
+    Mutant("older-pools-hash-first", "ecfs/keys/master.py",
+           "universal if self._hashes_first else None", "universal", _GOLDEN),
+    Mutant("newer-pools-hash-last", "ecfs/stripes/sealed.py",
+           "return _itself if keys.hash is None else", "return _itself if keys.hash else", _GOLDEN,
+           (("else UniversalHash(keys.hash).of", "else UniversalHash(bytes(32)).of"),)),
+    Mutant("label-says-nothing-of-hashes", "ecfs/volume/locate.py",
+           "master.for_content(hashes_first=hashes_first(best))", "master", _HASHES_FIRST),
+    Mutant("new-pools-without-the-bit", "ecfs/volume/creating.py",
+           "checkpoint=None, incompatible=HASHES_FIRST)", "checkpoint=None)", _HASHES_FIRST),
     Mutant("parity-not-tagged", "ecfs/stripes/sealed.py",
            "for index, body in enumerate(bodies)]",
            "for index, body in enumerate([*bodies[:segment.data], *bodies[:segment.parity]])]",

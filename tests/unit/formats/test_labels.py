@@ -14,12 +14,14 @@ from ecfs.base.errors import Bug, Damage, UnknownFormat
 from ecfs.base.limits import KEY_SLOTS_MAX, LABEL_LEN_MAX, MEMBERS_MAX, TARGETS_MAX
 from ecfs.base.units import BLOCK_LEN
 from ecfs.formats import (
+    HASHES_FIRST,
     Label,
     TargetEntry,
     check_known,
     check_label,
     decode_label,
     encode_label,
+    hashes_first,
 )
 from ecfs.formats.envelope import (
     CODEWORD_LEN,
@@ -247,9 +249,11 @@ def test_features() -> None:
     def with_features(**features: int) -> Label:
         return Label(**{**{name: getattr(PLAIN, name) for name in Label.__slots__}, **features})
 
-    assert check_known(PLAIN)
+    assert check_known(PLAIN) and not hashes_first(PLAIN)
+    known = with_features(incompatible=HASHES_FIRST)
+    assert check_known(known) and hashes_first(known)
     assert not check_known(with_features(read_only_compatible=1))
-    for features in ({"incompatible": 1}, {"incompatible": 1 << 62}, {"version": 2},
-                     {"incompatible": 2, "read_only_compatible": 2}):
+    for features in ({"incompatible": 2}, {"incompatible": 3}, {"incompatible": 1 << 62},
+                     {"version": 2}, {"incompatible": 2, "read_only_compatible": 2}):
         with pytest.raises(UnknownFormat):
             check_known(with_features(**features))

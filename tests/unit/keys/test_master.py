@@ -36,17 +36,23 @@ def test_purposes_are_hkdf_of_their_names() -> None:
 def test_segment_keys_are_hkdf_of_the_address() -> None:
     salt = (7).to_bytes(8, "big") + (3).to_bytes(8, "big")
     extracted = hmac.digest(salt, KEY, "sha256")
-    assert MasterKey(KEY).segment(7, 3) == SegmentKeys(*(
+    seal, tag, salt_key, universal = (
         hmac.digest(extracted, b"ecfs segment " + use + b"\x01", "sha256")
-        for use in (b"seal", b"tag", b"salt")))
+        for use in (b"seal", b"tag", b"salt", b"hash"))
+    assert MasterKey(KEY).segment(7, 3) == SegmentKeys(seal, tag, salt_key, None)
+    hashing = MasterKey(KEY).for_content(hashes_first=True)
+    assert hashing.segment(7, 3) == SegmentKeys(seal, tag, salt_key, universal)
+    assert hashing.for_content(hashes_first=False).segment(7, 3).hash is None
+    assert hashing.purpose("commit") == MasterKey(KEY).purpose("commit")
 
 
 def test_all_keys_differ() -> None:
-    master = MasterKey(KEY)
+    master = MasterKey(KEY).for_content(hashes_first=True)
     keys = [master.purpose("a"), master.purpose("b"), master.commitment(bytes(16)),
             master.commitment(b"\1" * 16)]
     for segment in (master.segment(1, 1), master.segment(1, 2), master.segment(2, 1)):
-        keys.extend((segment.seal, segment.tag, segment.salt))
+        assert segment.hash is not None
+        keys.extend((segment.seal, segment.tag, segment.salt, segment.hash))
     assert len(set(keys)) == len(keys)
     assert {len(key) for key in keys} == {32}
 
@@ -81,10 +87,11 @@ def test_the_cache_of_segments_is_bounded_and_thread_safe() -> None:
 
 
 def test_nothing_is_shown_pickled_or_copied() -> None:
-    master = MasterKey(KEY)
+    master = MasterKey(KEY).for_content(hashes_first=True)
     segment = master.segment(1, 1)
+    assert segment.hash is not None
     for subject, secrets in ((master, (KEY,)), (segment, (segment.seal, segment.tag,
-                                                          segment.salt))):
+                                                          segment.salt, segment.hash))):
         for shown in (repr(subject), str(subject), f"{subject}", repr([subject])):
             assert not any(str(secret)[2:-1] in shown or secret.hex() in shown
                            for secret in secrets)

@@ -5,12 +5,16 @@ from itertools import pairwise
 
 import pytest
 from blake3 import blake3
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import ECB
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ecfs.base.errors import Bug, Damage
 from ecfs.sealing import (
     HASH_LEN,
+    UniversalHash,
     check_shard_tag,
     keyed_hash,
     shard_tag,
@@ -130,3 +134,50 @@ def test_misuse_is_a_bug() -> None:
     for call in calls:
         with pytest.raises(Bug):
             call()
+
+
+# -- the universal hash --------------------------------------------------------------------------
+
+GCM_POLYNOMIAL = 0xE1 << 120
+
+
+def times(one: int, other: int) -> int:
+    """In GF(2^128) as NIST SP 800-38D, algorithm 1, writes it: the first bit is the highest."""
+    product = 0
+    for bit in range(127, -1, -1):
+        if one >> bit & 1:
+            product ^= other
+        other = other >> 1 ^ (GCM_POLYNOMIAL if other & 1 else 0)
+    return product
+
+
+def ghash_and_constant(key: bytes, data: bytes) -> bytes:
+    """GMAC spelled out: a polynomial over the blocks and the length at a secret point, and a
+    constant."""
+    cipher = Cipher(AES(key), ECB()).encryptor()
+    point, constant = (int.from_bytes(cipher.update(block)) for block in (
+        bytes(16), bytes(15) + b"\1"))
+    padded = data + bytes(-len(data) % 16) + (8 * len(data)).to_bytes(8) + bytes(8)
+    value = 0
+    for at in range(0, len(padded), 16):
+        value = times(value ^ int.from_bytes(padded[at : at + 16]), point)
+    return (value ^ constant).to_bytes(16)
+
+
+@given(st.binary(max_size=100), st.sampled_from([KEY, bytes(32)]))
+def test_the_universal_hash_is_a_polynomial_at_a_secret_point(data: bytes, key: bytes) -> None:
+    assert UniversalHash(key).of(data) == ghash_and_constant(key, data)
+    assert UniversalHash(key).of(memoryview(bytearray(data))) == ghash_and_constant(key, data)
+
+
+def test_the_universal_hash_tells_inputs_apart_that_differ_by_padding() -> None:
+    hashes = [UniversalHash(KEY).of(data) for data in (
+        b"", b"\0", bytes(16), bytes(17), b"a", b"a\0", b"a" + bytes(15))]
+    assert len(set(hashes)) == len(hashes)
+    assert {len(value) for value in hashes} == {16}
+
+
+def test_the_universal_hash_shows_no_key_and_takes_none_of_another_length() -> None:
+    assert KEY.hex() not in repr(UniversalHash(KEY)) and repr(KEY) not in repr(UniversalHash(KEY))
+    with pytest.raises(Bug):
+        UniversalHash(KEY[:16])

@@ -101,7 +101,7 @@ class World:
         self.fleet = Fleet(
             [Member(self.ids[i], f"target{i}", target.path, target, self.lanes[i],
                     MemberState.ONLINE) for i, target in enumerate(self.targets)], self.journal)
-        self.master = MasterKey(bytes(range(32)))
+        self.master = MasterKey(bytes(range(32))).for_content(hashes_first=True)
         worker = SlowLane("worker", nursery, chance) if nursery else InlineLane("worker")
         self.identity = Identity(POOL_ID, self.master, 3, liars)
         self.entropy = CountedEntropy()
