@@ -5,6 +5,7 @@ from functools import lru_cache
 
 from ecfs.base.errors import Bug, Unreadable
 from ecfs.base.limits import COLUMN_LEN_MAX, DECODE_TABLES_COUNT_MAX
+from ecfs.base.memory import unwritten
 from ecfs.erasure.galois import cauchy, combine, inverted
 from ecfs.erasure.geometry import Geometry
 from ecfs.erasure.native import BytesLike, Isal, Pinned, Tables, load_isal
@@ -34,7 +35,7 @@ class Code:
     def encode(self, data: BytesLike, body_len: int) -> list[bytearray]:
         """The m parity bodies over `data`, one contiguous buffer of k * `body_len` bytes."""
         self._check(body_len, ())
-        parity = [bytearray(body_len) for _ in range(self.geometry.parity)]
+        parity = [unwritten(body_len) for _ in range(self.geometry.parity)]
         with Pinned() as pinned:
             sources = self._sources(pinned, data, body_len)
             outputs = [pinned.address(body, body_len, writable=True) for body in parity]
@@ -66,7 +67,7 @@ class Code:
             return {}
         chosen = tuple(sorted(present)[: self.geometry.data])
         tables = self._decode_tables(chosen, wanted)
-        bodies = {index: bytearray(body_len) for index in wanted}
+        bodies = {index: unwritten(body_len) for index in wanted}
         with Pinned() as pinned:
             sources = [pinned.address(present[index], body_len) for index in chosen]
             outputs = [pinned.address(body, body_len, writable=True) for body in bodies.values()]

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from ecfs.base.errors import Damage, Fault, TargetError
 from ecfs.base.limits import TARGET_DEADLINE_S
+from ecfs.base.memory import unwritten
 from ecfs.erasure import Code, Geometry
 from ecfs.formats import (
     ColumnHeader,
@@ -187,7 +188,7 @@ class StripeAccess:
         try:
             if len(units) == 1:
                 return opener.open_unit(units[0].nonce, parts[units[0].shard])
-            data, at = bytearray(sum(unit.length for unit in units)), 0
+            data, at = unwritten(sum(unit.length for unit in units)), 0
             view = memoryview(data)
             for unit in units:
                 low = ranges[unit.shard][0]

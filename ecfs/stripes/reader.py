@@ -9,6 +9,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 
 from ecfs.base.errors import Damage, Fault, TargetError, Unreadable
+from ecfs.base.memory import unwritten
 from ecfs.erasure import Code
 from ecfs.stripes.layout import Unit
 from ecfs.stripes.sealed import Buffer, StripeOpener, StripeRef, rebuild_bodies
@@ -88,7 +89,7 @@ def read_steps(ref: StripeRef, opener: StripeOpener, code: Code, units: list[Uni
             parts[column] = reply
         else:
             faults.append(_fault_of(column, reply))
-    data = bytearray(sum(unit.length for unit in units))
+    data = unwritten(sum(unit.length for unit in units))
     complete, bad = _open_units(opener, units, parts, ranges, data)
     faults += [ShardFault(column, "unit does not open", _is_hole(parts[column]))
                for column in bad]
@@ -132,7 +133,7 @@ def _read_ranges(ref: StripeRef, opener: StripeOpener, code: Code, units: list[U
     for column in lacking:
         first, last = ranges[column]
         parts[column] = memoryview(made[column])[first - low : last - low]
-    data = bytearray(sum(unit.length for unit in units))
+    data = unwritten(sum(unit.length for unit in units))
     complete, _ = _open_units(opener, units, parts, ranges, data)
     return data if complete else None
 
@@ -143,7 +144,7 @@ def _read_whole(ref: StripeRef, opener: StripeOpener, code: Code, units: list[Un
     wanted = sorted({unit.shard for unit in units})
     bodies = rebuild_bodies(code, examination.bodies, wanted, ref.body_len)
     spans = dict.fromkeys(wanted, (0, ref.body_len))
-    data = bytearray(sum(unit.length for unit in units))
+    data = unwritten(sum(unit.length for unit in units))
     complete, _ = _open_units(opener, units, bodies, spans, data)
     if not complete:
         raise Unreadable(

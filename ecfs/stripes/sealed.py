@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ecfs.base.errors import Damage
+from ecfs.base.limits import AEAD_TAG_LEN
+from ecfs.base.memory import unwritten
 from ecfs.base.units import BLOCK_LEN
 from ecfs.erasure import Code, Geometry
 from ecfs.formats import (
@@ -106,9 +108,9 @@ def seal_stripe(*, keys: SegmentKeys, pool_id: bytes, segment: SegmentEntry, off
                        parts=[hashed(part) for part in parts])
     sealer = UnitSealer(derive(keys.seal, salt=salt, info=_STRIPE_KEY))
     layout = Layout(segment.data, body_len)
-    data = bytearray(segment.data * body_len)
+    data = unwritten(segment.data * body_len)
     view = memoryview(data)
-    position = 0
+    position = edge = 0
     starts = []
     for part in parts:
         units, after = layout.place(position, len(part))
@@ -116,10 +118,13 @@ def seal_stripe(*, keys: SegmentKeys, pool_id: bytes, segment: SegmentEntry, off
         source, done = memoryview(part), 0
         for unit in units:
             at = unit.shard * body_len + unit.offset
-            sealer.seal_into(unit.nonce, binding, source[done : done + unit.length],
-                             view[at : at + unit.length + 16])
+            # Where nothing fits, zeros.
+            view[edge:at] = bytes(at - edge)
+            edge = at + unit.length + AEAD_TAG_LEN
+            sealer.seal_into(unit.nonce, binding, source[done : done + unit.length], view[at:edge])
             done += unit.length
         position = after
+    view[edge:] = bytes(len(view) - edge)
     parity = code.encode(data, body_len) if segment.parity else []
     bodies = [view[i * body_len : (i + 1) * body_len] for i in range(segment.data)]
     bodies += [memoryview(body) for body in parity]

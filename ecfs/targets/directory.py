@@ -13,6 +13,7 @@ from ecfs.base.limits import (
     TARGET_FOLDERS_DEEP_MAX,
     TARGET_LISTING_MAX,
 )
+from ecfs.base.memory import unwritten
 from ecfs.targets.allocation import Allocator
 from ecfs.targets.faults import check_offset, check_range, sync_in_doubt, target_error
 from ecfs.targets.folders import Folders
@@ -138,7 +139,7 @@ class DirectoryTarget:
         file = self._files.take_now(name) if self._reads_now else None
         if file is None:
             return None
-        data = bytearray(length)
+        data = unwritten(length)
         try:
             flags = 0 if self._is_memory else os.RWF_NOWAIT
             if os.preadv(file.fd, [data], offset, flags) == length:
