@@ -134,8 +134,10 @@ class Requests:
     async def create_file(self, parent: InodeId, name: bytes, *, mode: int, uid: int, gid: int,
                           umask: int = 0) -> Stat:
         """A new regular file; its lookup is counted."""
-        return await self.create(parent, name, mode=stat.S_IFREG | stat.S_IMODE(mode), uid=uid,
-                                 gid=gid, umask=umask)
+        created = await self.create(parent, name, mode=stat.S_IFREG | stat.S_IMODE(mode), uid=uid,
+                                    gid=gid, umask=umask)
+        self._note_incapable(created.attributes.inode)
+        return created
 
     async def create_unnamed(self, parent: InodeId, *, mode: int, uid: int, gid: int,
                              umask: int) -> Stat:
@@ -197,7 +199,8 @@ class Requests:
             await self._files.truncate(inode, size)
         if change.mode is None and change.kill_privileges:
             self._tree.drop_privileges(inode)
-        if size is not None or change.uid is not None or change.gid is not None:
+        if (size is not None or change.uid is not None or change.gid is not None) and (
+                inode not in self._incapable):
             self._drop_capability(inode)
         now_ns = self._tree.now_ns()
         attributes = self._tree.set_attributes(
@@ -210,7 +213,9 @@ class Requests:
         return self._seen(attributes)
 
     def get_xattr(self, inode: InodeId, name: bytes) -> bytes:
-        """The value of an extended attribute."""
+        """The value of an extended attribute. Capabilities are asked for before each chown."""
+        if name == _CAPABILITY and inode in self._incapable:
+            raise FsError(errno.ENODATA)
         return self._tree.get_xattr(inode, name)
 
     def list_xattrs(self, inode: InodeId, *, uid: int) -> list[bytes]:
@@ -350,11 +355,14 @@ class Requests:
         try:
             self._tree.get_xattr(inode, _CAPABILITY)
         except FsError:
-            if len(self._incapable) >= INCAPABLE_COUNT_MAX:
-                self._incapable.clear()
-            self._incapable.add(inode)
+            self._note_incapable(inode)
             return
         self._tree.remove_xattr(inode, _CAPABILITY)
+
+    def _note_incapable(self, inode: InodeId) -> None:
+        if len(self._incapable) >= INCAPABLE_COUNT_MAX:
+            self._incapable.clear()
+        self._incapable.add(inode)
 
     def _check_size(self, attributes: Attributes, size: int) -> None:
         attributes.check_regular()
