@@ -9,7 +9,7 @@ from ecfs.base.world import SystemClock
 from ecfs.driver.fuse_channel import mount, unmount
 from ecfs.driver.fuse_loop import RequestLoop
 from ecfs.driver.idle_cores import IdleCores
-from ecfs.driver.kernel import is_root_of_machine, mounted_device
+from ecfs.driver.kernel import compares_modes, mounted_device
 from ecfs.driver.kernel_transport import KernelTransport
 from ecfs.driver.options import MountOptions
 from ecfs.driver.patience import Patience
@@ -26,9 +26,7 @@ async def serve_kernel(mounted: Mounted, mountpoint: str, options: MountOptions,
     served, because the kernel writes its dirty pages out first; what is open longer than
     END_WAIT_S after that is cut off.
     """
-    # Root alone may do everything, so it would be asked after each change of a directory what the
-    # directory's mode is, a fifth of the time that a new file takes, to no end.
-    checks_modes = options.allow_other or not is_root_of_machine()
+    checks_modes = compares_modes(allow_other=options.allow_other)
     fd = mount(mountpoint, options.mount_flags(), allow_other=options.allow_other,
                checks_modes=checks_modes)
     device = mounted_device(mountpoint)

@@ -21,6 +21,7 @@ from ecfs.driver.attributes import Change, Stat
 from ecfs.driver.fuse_loop import Answer, Handler, Reply, Request
 from ecfs.driver.fuse_protocol import Feature, Opcode, SetAttr
 from ecfs.driver.fuse_replies import dirent, fields, sized, statx
+from ecfs.driver.kernel import root_may
 from ecfs.driver.kernel_ranges import KernelRanges
 from ecfs.driver.listing import DOTS
 from ecfs.driver.requests import Requests
@@ -30,7 +31,6 @@ from ecfs.targets import Buffer
 _log = logging.getLogger("ecfs.driver")
 
 UNSETTLED_TIMEOUT_S = 1.0
-ANYBODY_RUNS = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 SYMLINK_MODE = stat.S_IFLNK | 0o777
 BACKGROUND_MAX = 32
 OPENED = fuse.OPEN_OUT.pack(0, 0, 0)
@@ -145,10 +145,8 @@ class KernelTransport:
             space.inodes_free, BLOCK_LEN, NAME_LEN_MAX, BLOCK_LEN)
 
     def _access(self, request: Request) -> Answer:
-        """access(2) and chdir(2) of root, who may do all but run what nobody may."""
         mask, = fuse.ACCESS_IN.unpack_from(request.body)
-        mode = self.requests.stat(InodeId(request.inode)).attributes.mode
-        if mask & os.X_OK and not stat.S_ISDIR(mode) and not mode & ANYBODY_RUNS:
+        if not root_may(self.requests.stat(InodeId(request.inode)).attributes.mode, mask):
             raise FsError(errno.EACCES)
         return b""
 

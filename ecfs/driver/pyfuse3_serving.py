@@ -8,6 +8,7 @@ import trio
 from ecfs.base.world import SystemClock
 from ecfs.driver.fuse_loop import CONNECTION_ENDED
 from ecfs.driver.idle_cores import IdleCores
+from ecfs.driver.kernel import compares_modes
 from ecfs.driver.options import MountOptions
 from ecfs.driver.pyfuse3_transport import Operations
 from ecfs.driver.volume_protocol import Mounted
@@ -24,6 +25,7 @@ async def serve_pyfuse3(mounted: Mounted, mountpoint: str, options: MountOptions
     pyfuse3.init(operations, mountpoint, _fuse_options(options))
     try:
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(operations.requests.keep_tidy)
             nursery.start_soon(idle_cores.run)
             nursery.start_soon(announce)
             nursery.start_soon(_terminate_after, stopping)
@@ -56,7 +58,9 @@ def _fuse_options(options: MountOptions) -> set[str]:
     Not `max_read`: libfuse 3.14 refuses it unless the init handler, which pyfuse3 keeps to itself,
     says the same. Requests are 1 MiB at most without it.
     """
-    words = {"fsname=ecfs", "subtype=ecfs", "default_permissions", *options.mount_flags()}
+    words = {"fsname=ecfs", "subtype=ecfs", *options.mount_flags()}
+    if compares_modes(allow_other=options.allow_other):
+        words.add("default_permissions")
     if options.allow_other:
         words.add("allow_other")
     return words

@@ -14,6 +14,7 @@ from ecfs.base.ids import InodeId
 from ecfs.base.units import BLOCK_LEN
 from ecfs.driver.attributes import Change, Stat
 from ecfs.driver.errnos import errno_of
+from ecfs.driver.kernel import root_may
 from ecfs.driver.listing import DOTS
 from ecfs.driver.requests import Requests
 from ecfs.driver.volume_protocol import Mounted
@@ -78,7 +79,6 @@ class Operations(pyfuse3.Operations):
         try:
             for inode, count in inode_list:
                 self.requests.forget(InodeId(inode), count)
-            await self.requests.tidy()
         except Exception as error:
             errno_of(error, "forget")
 
@@ -86,6 +86,11 @@ class Operations(pyfuse3.Operations):
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """Attributes by inode."""
         return self._entry(self.requests.stat(InodeId(inode)))
+
+    @_answered
+    async def access(self, inode: int, mode: int, ctx: pyfuse3.RequestContext) -> bool:
+        """Asked for where the kernel compares no modes, which is so for root alone."""
+        return root_may(self.requests.stat(InodeId(inode)).attributes.mode, mode)
 
     @_answered
     async def readlink(self, inode: int, ctx: pyfuse3.RequestContext) -> bytes:

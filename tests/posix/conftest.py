@@ -62,19 +62,28 @@ MOUNTERS: dict[str, Mounter] = {
     "memory-alone": lambda: memory_mount("alone"),
     "pool": pool_mount,
     "memory-pyfuse3": lambda: memory_mount("pyfuse3"),
+    "memory-pyfuse3-alone": lambda: memory_mount("pyfuse3", "alone"),
 }
 # The second transport is an independent check of the first, not a second product.
 PYFUSE3_MODULES = ("test_differential.py", "test_files.py", "test_fallbacks.py")
 PYFUSE3_ONLY_MODULES = ("test_fallbacks.py",)
+PYFUSE3_ALONE_MODULES = ("test_root_alone.py", "test_files.py")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run the tests over pyfuse3 only where the transports could differ, and those with other users
     only where these are let in."""
-    left_out = [item for item in items
-                if ("memory-pyfuse3" in item.name and item.path.name not in PYFUSE3_MODULES)
-                or ("memory-pyfuse3" not in item.name and item.path.name in PYFUSE3_ONLY_MODULES)
-                or ("memory-alone" in item.name and item.get_closest_marker("others"))]
+    def is_left_out(item: pytest.Item) -> bool:
+        module = item.path.name
+        if "-alone" in item.name and item.get_closest_marker("others"):
+            return True
+        if "memory-pyfuse3-alone" in item.name:
+            return module not in PYFUSE3_ALONE_MODULES
+        if "memory-pyfuse3" in item.name:
+            return module not in PYFUSE3_MODULES
+        return module in PYFUSE3_ONLY_MODULES
+
+    left_out = [item for item in items if is_left_out(item)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 
@@ -89,7 +98,7 @@ def mountpoint(request: pytest.FixtureRequest) -> Iterator[Path]:
 @pytest.fixture
 def lets_others_in(request: pytest.FixtureRequest) -> bool:
     """Whether the mount is for all users, and not for root alone."""
-    return "memory-alone" not in request.node.name
+    return "-alone" not in request.node.name
 
 
 @pytest.fixture

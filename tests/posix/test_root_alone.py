@@ -40,8 +40,9 @@ def test_root_goes_where_no_mode_lets_it(root: Path) -> None:
     assert done.stdout == "content\n"
 
 
-def test_nobody_else_gets_in() -> None:
-    with memory_mount("alone") as place:
+@pytest.mark.parametrize("words", [("alone",), ("alone", "pyfuse3")])
+def test_nobody_else_gets_in(words: tuple[str, ...]) -> None:
+    with memory_mount(*words) as place:
         place.chmod(0o777)
         (place / "f").touch()
         (place / "f").chmod(0o777)
@@ -54,9 +55,10 @@ def test_nobody_else_gets_in() -> None:
         assert "default_permissions" not in line and "allow_other" not in line
 
 
-def test_whom_modes_bind_the_kernel_holds_to_them() -> None:
+@pytest.mark.parametrize("words", [(), ("pyfuse3",)])
+def test_whom_modes_bind_the_kernel_holds_to_them(words: tuple[str, ...]) -> None:
     """Ordinary users, and root where others are let in."""
-    with memory_mount() as place:
+    with memory_mount(*words) as place:
         line, = (one for one in Path("/proc/mounts").read_text().splitlines()
                  if f" {place} " in one)
         assert "default_permissions" in line and "allow_other" in line

@@ -8,13 +8,12 @@ _IDLE = "ecfs/driver/idle_cores.py"
 _TRANSPORT = "ecfs/driver/kernel_transport.py"
 
 DRIVER_MUTANTS = (
-    Mutant("modes-bind-nobody", "ecfs/driver/kernel_serving.py",
-           "    checks_modes = options.allow_other or not is_root_of_machine()\n",
-           "    checks_modes = False\n", _ALONE),
+    Mutant("modes-bind-nobody", "ecfs/driver/kernel.py",
+           "    return allow_other or not is_root_of_machine()\n", "    return False\n", _ALONE),
     Mutant("root-of-a-namespace-is-root", "ecfs/driver/kernel.py",
            '.read_text().split() == ALL_USERS', '.read_text().split() != []', _ALONE),
-    Mutant("root-runs-what-nobody-may", _TRANSPORT,
-           "not mode & ANYBODY_RUNS:", "not mode:", _ALONE),
+    Mutant("root-runs-what-nobody-may", "ecfs/driver/kernel.py",
+           "bool(mode & ANYBODY_RUNS)", "bool(mode)", _ALONE),
     Mutant("idle-cores-never-halt-again", _IDLE,
            "                self._take_back()\n        finally:",
            "                pass\n        finally:", _CORES),
