@@ -8,7 +8,7 @@ from ecfs.content.index import StripeIndex
 from ecfs.content.lateness import note_behind
 from ecfs.content.state import FileState, InodeTable, Piece
 from ecfs.formats import SegmentEntry
-from ecfs.metadata import ContentTables, Database, ExtentRow, StripeRow
+from ecfs.metadata import ContentTables, Database, ExtentRow, Hidden, StripeRow
 from ecfs.stripes import StripeStore, Written
 
 
@@ -47,9 +47,13 @@ class RowEntry:
 
     def _enter_all(self, groups: Sequence[list[Piece]], stripes: Sequence[Written], *,
                    apart: bool) -> None:
+        hidden: list[Hidden] | None = None if apart else []
         with self._database.change():
             for group, stripe in zip(groups, stripes, strict=True):
-                self._enter_stripe(group, stripe, apart=apart)
+                self._enter_stripe(group, stripe, hidden)
+            if hidden:
+                # Many small writes into one old extent reduce it once.
+                self._tables.reduce_extents(hidden)
 
     def enter_inline(self, pieces: Sequence[Piece]) -> None:
         """Pieces as rows of the database itself."""
@@ -80,7 +84,8 @@ class RowEntry:
                 note_behind(self._store.fleet, self._tables, self._database)
                 self.enter_segment(stripe)
 
-    def _enter_stripe(self, group: list[Piece], stripe: Written, *, apart: bool) -> None:
+    def _enter_stripe(self, group: list[Piece], stripe: Written,
+                      hidden: list[Hidden] | None) -> None:
         live = sum(piece.limit for piece in group)
         if not live:
             return
@@ -89,8 +94,8 @@ class RowEntry:
         for piece, start in zip(group, stripe.starts, strict=True):
             if not piece.limit:
                 continue
-            if not apart:
-                self._enter_map(piece, stripe_id, start)
+            if hidden is not None:
+                self._enter_map(piece, stripe_id, start, hidden)
                 ends[piece.inode] = max(ends.get(piece.inode, 0), piece.end)
             elif not self._apart(piece, self._enter_piece, piece, stripe_id, start):
                 self._tables.give_up(stripe_id, piece.limit)
@@ -122,11 +127,12 @@ class RowEntry:
         self._enter_map(piece, stripe_id, start)
         self._enter_size(piece.inode, piece.end)
 
-    def _enter_map(self, piece: Piece, stripe_id: int, start: int) -> None:
+    def _enter_map(self, piece: Piece, stripe_id: int, start: int,
+                   hidden: list[Hidden] | None = None) -> None:
         extent, self._next_extent = self._next_extent, self._next_extent + 1
         self._tables.add_extent(ExtentRow(extent, stripe_id, start, len(piece.data), piece.limit),
                                 birth=self._birth())
-        self._tables.map_range(piece.inode, piece.offset, piece.limit, extent)
+        self._tables.map_range(piece.inode, piece.offset, piece.limit, extent, hidden)
 
     def _enter_inline(self, piece: Piece) -> None:
         extent, self._next_extent = self._next_extent, self._next_extent + 1

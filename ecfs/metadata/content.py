@@ -12,6 +12,7 @@ from typing import NamedTuple
 from ecfs.base.errors import Bug, Damage
 from ecfs.formats import SegmentEntry
 from ecfs.metadata.database import Database, Row
+from ecfs.metadata.dying import DyingFiles
 from ecfs.metadata.mapped import MappedLens
 from ecfs.metadata.missed import MissedShards
 from ecfs.metadata.places import in_places
@@ -28,6 +29,10 @@ class StripeRow:
     salt: bytes
     digest: bytes
     live: int
+
+
+Hidden = Sequence[int]
+"""`(length, extent)`: so many bytes that a file has shown of an extent."""
 
 
 class MapPiece(NamedTuple):
@@ -56,7 +61,7 @@ class ExtentRow:
     live: int
 
 
-class ContentTables(MissedShards):
+class ContentTables(MissedShards, DyingFiles):
     """Statements over the content tables. Writers call them inside `database.change()`."""
 
     def __init__(self, database: Database) -> None:
@@ -185,13 +190,16 @@ class ContentTables(MissedShards):
             self._reduce_stripe(old_stripe, live)
         return True
 
-    def map_range(self, inode: int, offset: int, length: int, extent: int) -> None:
+    def map_range(self, inode: int, offset: int, length: int, extent: int,
+                  hidden: list[Hidden] | None = None) -> None:
         """Bytes [offset, offset + length) of a file are the extent's first bytes from now on."""
-        self.unmap_range(inode, offset, offset + length)
+        self.unmap_range(inode, offset, offset + length, hidden)
         self._database.run("INSERT INTO maps VALUES(?,?,?,?,?)", (inode, offset, length, extent, 0))
 
-    def unmap_range(self, inode: int, low: int, high: int) -> None:
-        """Bytes [low, high) of a file become a hole; extents that nothing shows are deleted."""
+    def unmap_range(self, inode: int, low: int, high: int,
+                    hidden: list[Hidden] | None = None) -> None:
+        """Bytes [low, high) of a file become a hole; extents that nothing shows are deleted, unless
+        what is `hidden` is asked for: then the caller hands it to `reduce_extents`."""
         self.forget_mapped_len(inode)
         for offset, length, extent, extent_offset in self._rows_within(inode, low, high):
             end = offset + length
@@ -204,7 +212,10 @@ class ContentTables(MissedShards):
             if cut_high < end:
                 self._database.run("INSERT INTO maps VALUES(?,?,?,?,?)", (
                     inode, cut_high, end - cut_high, extent, extent_offset + cut_high - offset))
-            self._reduce_extent(extent, cut_high - cut_low)
+            if hidden is None:
+                self._reduce_extent(extent, cut_high - cut_low)
+            else:
+                hidden.append((cut_high - cut_low, extent))
 
     def unmap_some(self, inode: int, rows_max: int) -> bool:
         """Drop up to `rows_max` map rows of a file that is gone; True when none are left."""
@@ -214,7 +225,7 @@ class ContentTables(MissedShards):
         if rows:
             self.forget_mapped_len(inode)
             self._database.run("DELETE FROM maps WHERE inode=? AND offset>=?", (inode, rows[-1][0]))
-        self._reduce_extents((length, extent) for _, length, extent in rows)
+        self.reduce_extents((length, extent) for _, length, extent in rows)
         return len(rows) < rows_max
 
     def unmap_files(self, inodes: Sequence[int], rows_max: int) -> bool:
@@ -229,7 +240,7 @@ class ContentTables(MissedShards):
             for inode in inodes:
                 self.forget_mapped_len(inode)
             in_places(self._database, "DELETE FROM maps WHERE inode IN {}", inodes)
-            self._reduce_extents(rows)
+            self.reduce_extents(rows)
         return True
 
     def tail_offset(self, inode: int, low: int, rows_max: int) -> int | None:
@@ -310,7 +321,7 @@ class ContentTables(MissedShards):
         return int(self._database.value("SELECT ifnull(sum(length(data)), 0) FROM inline"))
 
     def _reduce_extent(self, extent: int, length: int) -> None:
-        """As `_reduce_extents` of one, which would make an overwrite a third slower (measured)."""
+        """As `reduce_extents` of one, which would make an overwrite a third slower (measured)."""
         gone = self._database.rows("DELETE FROM extents WHERE id=? AND live=? RETURNING stripe",
                                    (extent, length))
         if gone:
@@ -329,8 +340,8 @@ class ContentTables(MissedShards):
         if stripe is not None:
             self._reduce_stripe(stripe, length)
 
-    def _reduce_extents(self, rows: Iterable[Sequence[int]]) -> None:
-        """`(length, extent)`: so many bytes of an extent are shown no longer."""
+    def reduce_extents(self, rows: Iterable[Hidden]) -> None:
+        """So many bytes of these extents are shown no longer."""
         lengths: dict[int, int] = {}
         for length, extent in rows:
             lengths[extent] = lengths.get(extent, 0) + length
@@ -365,20 +376,6 @@ class ContentTables(MissedShards):
     def give_up(self, stripe: int, length: int) -> None:
         """So many live bytes of a stripe are shown by no file after all."""
         self._reduce_stripe(stripe, length)
-
-    # -- files that are going away -----------------------------------------------------------
-
-    def note_dying(self, inode: int) -> None:
-        """Remember a deleted file whose maps are dropped bit by bit."""
-        self._database.run("INSERT OR IGNORE INTO dying VALUES(?)", (inode,))
-
-    def dying(self, limit: int) -> list[int]:
-        """Deleted files with maps left."""
-        return [row[0] for row in self._database.rows("SELECT inode FROM dying LIMIT ?", (limit,))]
-
-    def forget_dying(self, inode: int) -> None:
-        """Nothing of a deleted file is left."""
-        self._database.run("DELETE FROM dying WHERE inode=?", (inode,))
 
     def shown_of_stripe(self, stripe: int, limit: int) -> list[tuple[int, int, int]]:
         """(extent, inode, offset in the file) of what files show of a stripe; reads all maps, for

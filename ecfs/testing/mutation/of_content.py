@@ -16,6 +16,8 @@ _DRIVER = ("tests/unit/driver/test_requests.py",)
 _REQUESTS = "ecfs/driver/requests.py"
 
 CONTENT_MUTANTS = (
+    Mutant("hidden-bytes-still-live", _ENTERING, "            if hidden:\n",
+           "            if not hidden:\n", _MODEL),
     Mutant("rolled-back-pages-kept", _PAGING,
            '        """The transaction was rolled back after it had written."""\n'
            "        self._batch = {}\n",

@@ -10,6 +10,7 @@ from ecfs.base.errors import Damage, EcfsError, Fault, NoSpace
 from ecfs.base.ids import InodeId
 from ecfs.content import flusher as flusher_module
 from ecfs.erasure import Geometry
+from ecfs.metadata import Hidden
 from tests.unit.content.simulated import FilesWorld, files_world
 
 A, B, C = InodeId(10), InodeId(11), InodeId(12)
@@ -278,10 +279,10 @@ def lose_maps_of(world: FilesWorld, inode: InodeId) -> None:
     tables = world.files.tables
     whole = tables.unmap_range
 
-    def unmap_range(of: int, low: int, high: int) -> None:
+    def unmap_range(of: int, low: int, high: int, hidden: list[Hidden] | None = None) -> None:
         if of == inode:
             raise Damage("a page is lost")
-        whole(of, low, high)
+        whole(of, low, high, hidden)
 
     vars(tables)["unmap_range"] = unmap_range
 

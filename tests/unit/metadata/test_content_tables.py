@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 
 from ecfs.base.errors import Bug, Damage
 from ecfs.formats import SegmentEntry
-from ecfs.metadata import ContentTables, Database, ExtentRow, StripeRow
+from ecfs.metadata import ContentTables, Database, ExtentRow, Hidden, StripeRow
 from ecfs.metadata.places import in_places
 
 LEN = 60
 Byte = tuple[int, int] | None
 STEPS = st.lists(st.one_of(
     st.tuples(st.just("stripe"), st.integers(0, 2), st.integers(0, LEN), st.integers(1, 20)),
+    st.tuples(st.just("together"), st.integers(0, 2), st.integers(0, LEN), st.integers(1, 20)),
     st.tuples(st.just("inline"), st.integers(0, 2), st.integers(0, LEN), st.integers(1, 20)),
     st.tuples(st.just("unmap"), st.integers(0, 2), st.integers(0, LEN), st.integers(0, 30)),
     st.tuples(st.just("some"), st.integers(0, 2), st.integers(1, 3), st.just(0)),
@@ -49,6 +50,20 @@ class Machine:
         self.tables.add_extent(ExtentRow(extent, stripe, 0, length + 5, length), birth=1)
         self.tables.map_range(file, offset, length, extent)
         self._show(file, offset, length, extent)
+
+    def together(self, file: int, offset: int, length: int) -> None:
+        """Some extents of one stripe, each over a part of the one before, reduced at the end."""
+        stripe, _ = self._next()
+        spans = [(at, min(length, 200 - at)) for at in range(offset, min(offset + 9, 200), 3)]
+        self.tables.add_stripe(StripeRow(stripe, 1, stripe * 4096, 4096, b"s", b"d",
+                                         sum(span for _, span in spans)))
+        hidden: list[Hidden] = []
+        for at, span in spans:
+            _, extent = self._next()
+            self.tables.add_extent(ExtentRow(extent, stripe, 0, span, span), birth=1)
+            self.tables.map_range(file, at, span, extent, hidden)
+            self._show(file, at, span, extent)
+        self.tables.reduce_extents(hidden)
 
     def inline(self, file: int, offset: int, length: int) -> None:
         _, extent = self._next()
