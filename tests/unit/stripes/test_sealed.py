@@ -265,6 +265,26 @@ def test_the_same_stripe_again_is_the_same_bytes_and_other_entropy_is_not() -> N
     assert other.ref.salt != stored().ref.salt
 
 
+@pytest.mark.parametrize("geometry", list(CODES))
+def test_what_a_buffer_held_before_is_in_no_stripe_and_in_no_answer(
+        geometry: Geometry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Buffers are not zeroed: all of each is written, gaps between units with zeros."""
+    records, answers = [], []
+    for filled in (b"\0", b"\xAA"):
+        def buffer(length: int, filled: bytes = filled) -> bytearray:
+            return bytearray(filled * length)
+
+        for module in ("stripes.sealed", "stripes.reader", "erasure.code"):
+            monkeypatch.setattr(f"ecfs.{module}.unwritten", buffer)
+        stripe = stored(geometry)
+        records.append(stripe.records)
+        gone: list[bytes | TargetError] = [TargetError(Fault.IO, "gone")] * geometry.parity
+        answers.append([bytes(stripe.read(number, gone + list(stripe.records[geometry.parity:]))
+                              .data) for number in range(len(stripe.extents))])
+    assert records[0] == records[1]
+    assert answers[0] == answers[1] == stripe.extents
+
+
 def test_nothing_of_the_plaintext_shows() -> None:
     text = b"a secret that repeats " * 3000
     stripe = Stored(Geometry(2, 1), [text])
