@@ -113,6 +113,13 @@ class TreeTables:
             f"SELECT {_INODE_COLUMNS} FROM inodes WHERE id="
             "(SELECT inode FROM entries WHERE parent=? AND name=?)", (parent, name))
 
+    def entry_rows(self, parent: InodeId, name: bytes, limit: int) -> dict[bytes, Row]:
+        """By name the rows of the inodes behind up to `limit` names, from `name` on in order."""
+        columns = ",".join(f"i.{column}" for column in _INODE_COLUMNS.split(","))
+        return {row[0]: row[1:] for row in self._database.rows(
+            f"SELECT e.name,{columns} FROM entries e CROSS JOIN inodes i ON i.id=e.inode "
+            "WHERE e.parent=? AND e.name>=? ORDER BY e.name LIMIT ?", (parent, name, limit))}
+
     def insert_entry(self, parent: InodeId, name: bytes, inode: InodeId) -> None:
         """Add a name that is not there."""
         self._run("INSERT INTO entries VALUES(?,?,?)", (parent, name, inode))

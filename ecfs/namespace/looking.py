@@ -13,6 +13,7 @@ from ecfs.metadata.database import Database
 from ecfs.namespace import paths, xattrs
 from ecfs.namespace.attributes import Attributes
 from ecfs.namespace.cache import AttributeCache
+from ecfs.namespace.names_ahead import NamesAhead
 
 
 class TreeView:
@@ -24,6 +25,7 @@ class TreeView:
         self._clock = clock
         self._tables = TreeTables(database)
         self._cache = AttributeCache(database, cache_count_max)
+        self._names_ahead = NamesAhead(database, self._tables)
         self._count: int | None = None
         self._count_undo = database.undo_count
 
@@ -36,7 +38,7 @@ class TreeView:
 
     def find(self, parent: InodeId, name: bytes) -> Attributes | None:
         """As `lookup`, but None if there is no such name, as for each that is about to be made."""
-        row = self._tables.entry_row(parent, name)
+        row = self._names_ahead.row(parent, name)
         if row is None:
             return self._find_special(parent, name)
         found = Attributes._make(row)

@@ -3,11 +3,21 @@
 from ecfs.testing.mutation.mutant import Mutant
 
 _ALONE = ("tests/posix/test_root_alone.py",)
+_AHEAD = ("tests/unit/namespace/test_names_ahead.py",)
 _CORES = ("tests/unit/driver/test_idle_cores.py",)
 _IDLE = "ecfs/driver/idle_cores.py"
 _TRANSPORT = "ecfs/driver/kernel_transport.py"
 
 DRIVER_MUTANTS = (
+    Mutant("names-ahead-outlive-a-change", "ecfs/namespace/names_ahead.py",
+           "if parent != self._parent or version != self._version:",
+           "if parent != self._parent:", _AHEAD),
+    Mutant("names-ahead-of-another-directory", "ecfs/namespace/names_ahead.py",
+           "if parent != self._parent or version != self._version:",
+           "if version != self._version:", _AHEAD),
+    Mutant("names-ahead-though-nobody-wants-them", "ecfs/namespace/names_ahead.py",
+           "if name <= self._last or 2 * self._used_count < len(self._rows):",
+           "if name <= self._last:", _AHEAD),
     Mutant("modes-bind-nobody", "ecfs/driver/kernel.py",
            "    return allow_other or not is_root_of_machine()\n", "    return False\n", _ALONE),
     Mutant("root-of-a-namespace-is-root", "ecfs/driver/kernel.py",

@@ -1,0 +1,128 @@
+"""Names that are looked up in order are read some at once, and never told as they were before."""
+
+import itertools
+import random
+from collections.abc import Callable
+
+import pytest
+
+from ecfs.base.errors import Damage, FsError
+from ecfs.base.ids import ROOT_INODE, InodeId
+from ecfs.metadata import TreeTables
+from ecfs.metadata.database import Row
+from ecfs.namespace import Tree
+
+NAMES = [b"name%04d" % number for number in range(300)]
+
+
+class Counted:
+    """How often the tables were asked for one name, and for many."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.one_count = self.many_count = 0
+        one, many = TreeTables.entry_row, TreeTables.entry_rows
+
+        def entry_row(tables: TreeTables, parent: InodeId, name: bytes) -> Row | None:
+            self.one_count += 1
+            return one(tables, parent, name)
+
+        def entry_rows(tables: TreeTables, parent: InodeId, name: bytes,
+                       limit: int) -> dict[bytes, Row]:
+            self.many_count += 1
+            return many(tables, parent, name, limit)
+
+        monkeypatch.setattr(TreeTables, "entry_row", entry_row)
+        monkeypatch.setattr(TreeTables, "entry_rows", entry_rows)
+
+
+@pytest.fixture
+def full(tree: Tree) -> Tree:
+    for name in NAMES:
+        tree.create(ROOT_INODE, name, mode=0o100644, uid=0, gid=0)
+    return tree
+
+
+def found(tree: Tree, name: bytes) -> InodeId | None:
+    attributes = tree.find(ROOT_INODE, name)
+    return None if attributes is None else attributes.inode
+
+
+def test_names_in_order_are_read_some_at_once(full: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    inodes = [found(full, name) for name in NAMES]
+    assert inodes == sorted(set(filter(None, inodes))) and len(inodes) == len(NAMES)
+    counted = Counted(monkeypatch)
+    assert [found(full, name) for name in NAMES] == inodes
+    assert counted.one_count + counted.many_count < len(NAMES) // 20
+
+
+@pytest.mark.parametrize("order", [
+    lambda: random.Random(1).sample(NAMES, len(NAMES)), lambda: NAMES[::-1], lambda: NAMES[::50],
+    lambda: itertools.chain.from_iterable(zip(NAMES[::9], NAMES[5::9], strict=False))])
+def test_who_looks_here_and_there_gets_one_at_a_time(
+        full: Tree, monkeypatch: pytest.MonkeyPatch,
+        order: Callable[[], list[bytes]]) -> None:
+    names = list(order())
+    counted = Counted(monkeypatch)
+    assert None not in [found(full, name) for name in names]
+    assert counted.many_count <= len(names) // 4
+
+
+def test_names_that_are_not_there_are_told_so(full: Tree) -> None:
+    for name in NAMES:
+        assert found(full, name) is not None
+        assert found(full, name + b"x") is None
+    with pytest.raises(FsError):
+        full.find(ROOT_INODE, b"name0299" + b"n" * 300)
+
+
+def test_every_change_is_seen_at_once(full: Tree) -> None:
+    changes: list[Callable[[bytes], object]] = [
+        lambda name: full.unlink(ROOT_INODE, name),
+        lambda name: full.set_attributes(full.lookup(ROOT_INODE, name).inode, mode=0o600),
+        lambda name: full.rename(ROOT_INODE, name, ROOT_INODE, name + b"renamed", 0),
+        lambda name: full.create(ROOT_INODE, name + b"new", mode=0o100600, uid=3, gid=4)]
+    for change in changes:
+        for name in NAMES[:20]:
+            found(full, name)
+        there = [name for name in NAMES[20:] if found(full, name) is not None]
+        for name in NAMES[:20]:
+            found(full, name)
+        change(there[0])
+        now = full.find(ROOT_INODE, there[0])
+        fresh = Tree(full._database, full._clock).find(ROOT_INODE, there[0])
+        assert now == fresh
+        assert found(full, there[0] + b"new") == (
+            None if change is not changes[3] else fresh and full.lookup(
+                ROOT_INODE, there[0] + b"new").inode)
+
+
+def test_what_was_rolled_back_is_not_told(full: Tree) -> None:
+    for name in NAMES[:20]:
+        found(full, name)
+    with pytest.raises(ZeroDivisionError), full._database.change():
+        full.unlink(ROOT_INODE, NAMES[20])
+        for name in NAMES[:30]:
+            assert (found(full, name) is None) is (name == NAMES[20])
+        raise ZeroDivisionError
+    assert found(full, NAMES[20]) is not None
+
+
+def test_a_lost_row_that_nobody_asked_for_costs_nobody_else_the_answer(
+        full: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(tables: TreeTables, parent: InodeId, name: bytes, limit: int) -> dict[bytes, Row]:
+        raise Damage("a page is lost")
+
+    monkeypatch.setattr(TreeTables, "entry_rows", lost)
+    assert None not in [found(full, name) for name in NAMES]
+
+
+def test_the_same_names_in_two_directories_are_told_apart(full: Tree) -> None:
+    other = full.create(ROOT_INODE, b"other", mode=0o040755, uid=0, gid=0).inode
+    there = {name: full.create(other, name, mode=0o100644, uid=0, gid=0).inode
+             for name in NAMES[:50]}
+    for name in NAMES[:20]:
+        found(full, name)
+    for name in NAMES[20:50]:
+        attributes = full.find(other, name)
+        assert attributes is not None and attributes.inode == there[name]
+    assert full.find(other, NAMES[60]) is None
