@@ -282,6 +282,7 @@ async def catch_up(volume: Volume, member: Member,
                     continue
                 written += done == MENDED
                 complete = complete and done != FAILED
+        complete = await _sync_column(entry, member) and complete
         if (unknown or seen_to < entry.length) and _is_any_away(volume, entry):
             complete = False
     if (complete and member.online and member.missed_count == missed_count
@@ -321,6 +322,33 @@ async def mend_column(store: StripeStore, ref: StripeRef, member: Member) -> str
     except (TargetError, Damage):
         done = await mend_stripe(store, ref)
         return MENDED if column in done.mended else FAILED
+
+
+async def _sync_column(entry: SegmentEntry, member: Member) -> bool:
+    """Make a segment's column durable on a target; False when it is not.
+
+    What was good may be there since a moment only, from a write that was late and given up on, and
+    so in the page cache alone.
+    """
+    if member.target is None or member.lane is None:
+        return False
+    name = column_name(entry.epoch, entry.id)
+    try:
+        await member.lane.run(_sync_or_drop, member.target, name, entry.length,
+                              deadline_s=TARGET_SYNC_DEADLINE_S)
+    except TargetError as error:
+        _log.warning("%s on %s could not be made durable: %s", name, member.path, error)
+        return False
+    return True
+
+
+def _sync_or_drop(target: Target, name: str, length: int) -> None:
+    """Sync; after a failure nothing is to be read from memory any more. Runs in the lane."""
+    try:
+        target.sync(name)
+    except TargetError:
+        target.drop_cache(name, 0, length)
+        raise
 
 
 async def _check_header(store: StripeStore, entry: SegmentEntry, member: Member) -> int:

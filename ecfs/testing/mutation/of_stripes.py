@@ -19,6 +19,12 @@ _GOLDEN = ("tests/golden/test_golden.py",)
 _HASHES_FIRST = ("tests/unit/repair/test_hashes_first.py",)
 
 STRIPE_MUTANTS = (
+    Mutant("caught-up-in-memory-alone", "ecfs/repair/mending.py",
+           "        complete = await _sync_column(entry, member) and complete\n", "",
+           _CATCHING_UP),
+    Mutant("caught-up-though-nothing-is-durable", "ecfs/repair/mending.py",
+           "        complete = await _sync_column(entry, member) and complete\n",
+           "        await _sync_column(entry, member)\n", _CATCHING_UP),
     Mutant("stripe-digest-unchecked", "ecfs/stripes/sealed.py",
            "if salt != self._ref.salt or tag_vector_digest(tags) != self._ref.digest:",
            "if salt != self._ref.salt:", _SEALED),

@@ -8,6 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from ecfs.base.errors import Fault, TargetError
 from ecfs.base.ids import ROOT_INODE
 from ecfs.formats import KIND_CONTENT, column_name
 from ecfs.observe import EventKind
@@ -138,3 +139,47 @@ async def test_trying_in_vain_pauses_until_another_target_is_back(
             await trio.sleep(2.5)
             assert behind(volume) == []
             nursery.cancel_scope.cancel()
+
+
+async def test_what_a_late_write_left_in_memory_is_durable_before_it_counts(pool: Pool) -> None:
+    """A write that was given up on is done after all, a moment before its target is back."""
+    async with pool.open() as volume:
+        await put(volume, ROOT_INODE, b"file", BIG)
+        entry, ref = next((entry, ref) for entry, kind, live in segments_of(volume)
+                          if kind == KIND_CONTENT for ref in live.values())
+        name = column_name(entry.epoch, entry.id)
+        member = volume.fleet[entry.columns[2]]
+        target = pool.targets[member.path]
+        record = target.read(name, ref.offset, ref.record_len)
+        target.write(name, ref.offset, [bytes(len(record))])
+        target.sync(name)
+        target.write(name, ref.offset, [record])
+        member.behind = True
+        assert await catch_up(volume, member) == 0
+        assert not member.behind
+        target.crash()
+        assert target.read(name, ref.offset, ref.record_len) == record
+
+
+async def test_who_cannot_make_it_durable_has_not_caught_up(
+        pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with pool.open() as volume:
+        await put(volume, ROOT_INODE, b"file", BIG)
+        member = next(iter(volume.fleet))
+        target = pool.targets[member.path]
+        dropped = []
+
+        def refuse(name: str) -> None:
+            raise TargetError(Fault.IO, "the disk takes nothing")
+
+        member.behind = True
+        with monkeypatch.context() as patch:
+            patch.setattr(target, "sync", refuse)
+            patch.setattr(target, "drop_cache", lambda name, low, length: dropped.append(name))
+            await catch_up(volume, member)
+        assert member.behind
+        assert set(dropped) == {column_name(entry.epoch, entry.id)
+                                for entry, _, _ in segments_of(volume)
+                                if member.id in entry.columns}
+        await catch_up(volume, member)
+        assert not member.behind
