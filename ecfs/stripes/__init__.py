@@ -13,7 +13,7 @@ from ecfs.stripes.sealed import (
     StripeRef,
     binding_of,
     check_body,
-    choose_body_len,
+    plan_stripe,
     rebuild_bodies,
     seal_stripe,
 )
@@ -22,6 +22,6 @@ from ecfs.stripes.store import StripeStore, Written
 __all__ = [
     "Examination", "Fleet", "Identity", "Layout", "Member", "MemberState", "Read",
     "SealedStripe", "ShardFault", "StripeAccess", "StripeLost", "StripeOpener", "StripeRef",
-    "StripeStore", "Unit", "Written", "binding_of", "check_body", "choose_body_len",
+    "StripeStore", "Unit", "Written", "binding_of", "check_body", "plan_stripe",
     "rebuild_bodies", "run_jobs", "seal_stripe",
 ]

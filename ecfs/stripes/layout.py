@@ -88,15 +88,25 @@ class Layout:
             done += size
         return units, first, shard * self.body_len + offset
 
-    def fits(self, lengths: Iterable[int]) -> bool:
-        """Whether extents of these lengths, one after the other, fit."""
+    def starts(self, lengths: Iterable[int]) -> list[int]:
+        """The positions at which extents of these lengths begin, one after the other. Bug when they
+        do not fit."""
+        body_len, end = self.body_len, self.data * self.body_len
+        if body_len <= 0:
+            raise Bug("a body too short for any unit")
+        starts = []
         position = 0
-        try:
-            for length in lengths:
-                _, position = self.place(position, length)
-        except Bug:
-            return False
-        return True
+        for length in lengths:
+            after = position + length + AEAD_TAG_LEN
+            if 0 < length <= UNIT_LEN_MAX and position % body_len + length + AEAD_TAG_LEN <= (
+                    body_len) and position < end:
+                # As in `place`.
+                starts.append(position)
+                position = after
+                continue
+            units, position = self.place(position, length)
+            starts.append(units[0].shard * body_len + units[0].offset if units else position)
+        return starts
 
     def units_of(self, start: int, length: int) -> list[Unit]:
         """Units of an extent that was stored: Damage where it cannot lie there."""

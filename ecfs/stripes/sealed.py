@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ecfs.base.errors import Damage
+from ecfs.base.errors import Bug, Damage
 from ecfs.base.limits import AEAD_TAG_LEN
 from ecfs.base.memory import unwritten
 from ecfs.base.units import BLOCK_LEN
@@ -85,12 +85,14 @@ def binding_of(segment: SegmentEntry, pool_id: bytes, offset: int, kind: int) ->
                           data=segment.data, parity=segment.parity, kind=kind)
 
 
-def choose_body_len(geometry: Geometry, lengths: Sequence[int]) -> int:
-    """The least body length that holds extents of these lengths in order."""
+def plan_stripe(geometry: Geometry, lengths: Sequence[int]) -> tuple[int, list[int]]:
+    """The least body length that holds extents of these lengths in order, and where they begin."""
     body_len = fitting_body_len(-(-sealed_len_estimate(lengths) // geometry.data), geometry.shards)
-    while not Layout(geometry.data, body_len).fits(lengths):
-        body_len += BLOCK_LEN
-    return body_len
+    while True:
+        try:
+            return body_len, Layout(geometry.data, body_len).starts(lengths)
+        except Bug:
+            body_len += BLOCK_LEN
 
 
 def seal_stripe(*, keys: SegmentKeys, pool_id: bytes, segment: SegmentEntry, offset: int,

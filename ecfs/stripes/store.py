@@ -30,7 +30,7 @@ from ecfs.formats import (
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes.access import Identity, StripeAccess, run_jobs
 from ecfs.stripes.fleet import Fleet, Member
-from ecfs.stripes.sealed import Buffer, SealedStripe, StripeRef, choose_body_len
+from ecfs.stripes.sealed import Buffer, SealedStripe, StripeRef, plan_stripe
 from ecfs.stripes.sealed import seal_stripe as seal
 from ecfs.targets import AnyLane, Target
 
@@ -92,13 +92,12 @@ class StripeStore(StripeAccess):
         """
         directory = directory_of(tuple(0xFFFFFFFF for _ in extents))
         lengths = [len(extent) for extent in extents] + [len(directory)]
-        segment, offset, body_len = await self._reserve(kind, lengths)
-        starts = _starts(segment, body_len, lengths)
+        segment, offset, body_len, starts = await self._reserve(kind, lengths)
         order = self.take_order()
         sealed = await self._worker.run(
             partial(seal, keys=self.identity.master.segment(segment.id, segment.epoch),
                     pool_id=self.identity.pool_id, segment=segment, offset=offset, kind=kind,
-                    extents=extents, directory=directory_of(starts), body_len=body_len,
+                    extents=extents, directory=directory_of(tuple(starts[:-1])), body_len=body_len,
                     order=order, fresh=self._entropy.token(32),
                     code=self.code(Geometry(segment.data, segment.parity))),
             deadline_s=TARGET_SYNC_DEADLINE_S)
@@ -235,8 +234,10 @@ class StripeStore(StripeAccess):
 
     # -- segments ----------------------------------------------------------------------------
 
-    async def _reserve(self, kind: int, lengths: list[int]) -> tuple[SegmentEntry, int, int]:
-        """A place for a stripe: (segment, offset, body length). Opens a segment when needed."""
+    async def _reserve(self, kind: int,
+                       lengths: list[int]) -> tuple[SegmentEntry, int, int, list[int]]:
+        """A place for a stripe: (segment, offset, body length, where extents begin). Opens a
+        segment when needed."""
         stream = self._streams[kind]
         async with stream.lock:
             for _ in range(len(self.fleet) + 2):
@@ -246,11 +247,11 @@ class StripeStore(StripeAccess):
                 if segment is None:
                     continue
                 geometry = Geometry(segment.data, segment.parity)
-                body_len = choose_body_len(geometry, lengths)
+                body_len, starts = plan_stripe(geometry, lengths)
                 length = record_len(body_len, geometry.shards)
                 if stream.offset + length <= COLUMN_LEN_MAX:
                     offset, stream.offset = stream.offset, stream.offset + length
-                    return segment, offset, body_len
+                    return segment, offset, body_len, starts
                 stream.segment = None
         raise AppendRefused("no segment could be opened on enough targets")
 
@@ -319,14 +320,3 @@ def _put(target: Target, name: str, offset: int, buffers: Sequence[Buffer]) -> N
         raise TargetError(Fault.EXISTS, f"{target.path}/{name}: not empty at {offset:x}")
     target.write(name, offset, buffers)
 
-
-def _starts(segment: SegmentEntry, body_len: int, lengths: list[int]) -> tuple[int, ...]:
-    from_layout = []
-    position = 0
-    layout = StripeRef(segment, 0, 0, body_len, b"", b"").layout
-    for length in lengths[:-1]:
-        units, after = layout.place(position, length)
-        first = units[0] if units else None
-        from_layout.append(position if first is None else first.shard * body_len + first.offset)
-        position = after
-    return tuple(from_layout)

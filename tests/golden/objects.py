@@ -33,7 +33,7 @@ from ecfs.formats import (
 from ecfs.keys import KdfParameters, KeySlot, MasterKey, SlotKind, make_slot
 from ecfs.observe import AuditHead
 from ecfs.sealing import keyed_hash
-from ecfs.stripes import SealedStripe, choose_body_len, seal_stripe
+from ecfs.stripes import SealedStripe, plan_stripe, seal_stripe
 
 POOL_ID = bytes(range(0x10, 0x20))
 WRITER = bytes(range(0x20, 0x30))
@@ -110,7 +110,7 @@ def stripe(*, hashes_first: bool = False) -> SealedStripe:
     return seal_stripe(
         keys=MASTER.for_content(hashes_first=hashes_first).segment(5, 3), pool_id=POOL_ID,
         segment=SEGMENT, offset=0x1000, kind=KIND_CONTENT, extents=EXTENTS, directory=directory,
-        body_len=choose_body_len(geometry, [*map(len, EXTENTS), len(directory)]), order=99,
+        body_len=plan_stripe(geometry, [*map(len, EXTENTS), len(directory)])[0], order=99,
         fresh=FRESH, code=Code(geometry))
 
 

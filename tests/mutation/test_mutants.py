@@ -18,7 +18,7 @@ TOP = Path(__file__).resolve().parents[2]
 QUICK = ("derived-key-without-salt", "commit-quorum-one-less", "kdf-cap-without-ram",
          "heartbeat-of-another-epoch", "dropped-tail-accepted", "named-columns-are-strays",
          "recheck-before-the-sync", "full-target-is-away")
-ROOMS = {"sealing", "keys", "erasure", "formats", "stripes", "targets", "metadata", "content",
+ROOMS = {"sealing", "keys", "erasure", "formats", "stripes", "targets", "metadata", "namespace", "content",
          "volume", "repair", "driver"}
 
 

@@ -9,7 +9,7 @@ from ecfs.base.limits import AEAD_TAG_LEN, UNIT_LEN_MAX
 from ecfs.base.units import BLOCK_LEN
 from ecfs.erasure import Geometry
 from ecfs.formats import HEAD_INDEX, fitting_body_len, header_len, record_len
-from ecfs.stripes import Layout, Unit, choose_body_len
+from ecfs.stripes import Layout, Unit, plan_stripe
 
 LENGTHS = st.lists(st.one_of(
     st.integers(0, 300), st.integers(1, 200_000),
@@ -32,7 +32,8 @@ def placed(layout: Layout, lengths: list[int]) -> list[tuple[int, int, list[Unit
 @settings(max_examples=200, deadline=None)
 @given(GEOMETRIES, LENGTHS)
 def test_units_fit_and_never_overlap(geometry: Geometry, lengths: list[int]) -> None:
-    body_len = choose_body_len(geometry, lengths)
+    body_len, starts = plan_stripe(geometry, lengths)
+    assert starts == [start for start, _, _ in placed(Layout(geometry.data, body_len), lengths)]
     assert record_len(body_len, geometry.shards) % BLOCK_LEN == 0
     layout = Layout(geometry.data, body_len)
     ends = [0] * geometry.data
@@ -55,7 +56,7 @@ def test_units_fit_and_never_overlap(geometry: Geometry, lengths: list[int]) -> 
 @settings(max_examples=100, deadline=None)
 @given(GEOMETRIES, LENGTHS)
 def test_no_shorter_body_was_passed_over(geometry: Geometry, lengths: list[int]) -> None:
-    body_len = choose_body_len(geometry, lengths)
+    body_len, _ = plan_stripe(geometry, lengths)
     total = sum(lengths)
     assert body_len * geometry.data >= total
     if body_len > fitting_body_len(1, geometry.shards):
@@ -70,7 +71,7 @@ def test_no_shorter_body_was_passed_over(geometry: Geometry, lengths: list[int])
 def test_units_within_hold_exactly_the_bytes(geometry: Geometry, length: int,
                                              data: st.DataObject) -> None:
     before = data.draw(st.integers(0, 100_000))
-    layout = Layout(geometry.data, choose_body_len(geometry, [before, length]))
+    layout = Layout(geometry.data, plan_stripe(geometry, [before, length])[0])
     start, _, units = placed(layout, [before, length])[1]
     low = data.draw(st.integers(0, length - 1))
     high = data.draw(st.integers(low + 1, length))
@@ -109,7 +110,10 @@ def test_impossible_places_are_damage(geometry: Geometry, body_len: int, start: 
 
 def test_what_does_not_fit_is_a_bug() -> None:
     layout = Layout(2, 4096 + 16)
-    assert layout.fits([4096, 4096]) and not layout.fits([4096, 4096, 1])
+    assert layout.starts([4096, 4096]) == [0, 4112]
+    for lengths in ([4096, 4096, 1], [4096, 4096, 0, 5000], [3 * 4096]):
+        with pytest.raises(Bug):
+            layout.starts(lengths)
     with pytest.raises(Bug):
         layout.place(0, 3 * 4096)
     with pytest.raises(Bug):
@@ -117,7 +121,8 @@ def test_what_does_not_fit_is_a_bug() -> None:
     for body_len in (0, -1):
         with pytest.raises(Bug, match="too short"):
             Layout(2, body_len).place(0, 1)
-        assert not Layout(2, body_len).fits([1])
+        with pytest.raises(Bug, match="too short"):
+            Layout(2, body_len).starts([1])
 
 
 @given(st.integers(0, 1 << 21), st.integers(1, 24))

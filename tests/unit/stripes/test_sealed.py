@@ -20,7 +20,7 @@ from ecfs.formats import (
     split_record_header,
 )
 from ecfs.keys import MasterKey
-from ecfs.stripes import SealedStripe, StripeOpener, StripeRef, Unit, choose_body_len, seal_stripe
+from ecfs.stripes import SealedStripe, StripeOpener, StripeRef, Unit, plan_stripe, seal_stripe
 from ecfs.stripes.reader import Fetch, Read, Reply, StripeLost, examine_steps, read_steps
 from tests.unit.stripes.simulated import POOL_ID
 
@@ -47,7 +47,7 @@ class Stored:
         self.sealed: SealedStripe = seal_stripe(
             keys=self.keys, pool_id=pool_id, segment=entry, offset=offset, kind=kind,
             extents=extents, directory=directory,
-            body_len=choose_body_len(geometry, [*map(len, extents), len(directory)]), order=9,
+            body_len=plan_stripe(geometry, [*map(len, extents), len(directory)])[0], order=9,
             fresh=fresh, code=self.code)
         self.ref = self.sealed.ref
         self.records = [self.sealed.header + bytes(body) for body in self.sealed.bodies]
