@@ -18,8 +18,8 @@ TOP = Path(__file__).resolve().parents[2]
 QUICK = ("derived-key-without-salt", "commit-quorum-one-less", "kdf-cap-without-ram",
          "heartbeat-of-another-epoch", "dropped-tail-accepted", "named-columns-are-strays",
          "recheck-before-the-sync", "full-target-is-away")
-ROOMS = {"sealing", "keys", "erasure", "formats", "stripes", "targets", "metadata", "namespace", "content",
-         "volume", "repair", "driver"}
+ROOMS = {"sealing", "keys", "erasure", "formats", "stripes", "targets", "metadata", "namespace",
+         "content", "volume", "repair", "driver"}
 
 
 def by_name(name: str) -> Mutant:
