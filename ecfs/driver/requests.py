@@ -190,11 +190,12 @@ class Requests:
 
     async def change(self, inode: InodeId, change: Change) -> Stat:
         """setattr(2)'s family: chmod, chown, truncate, utimens."""
-        attributes = self._tree.attributes(inode)
         size = change.size
-        grows = size is not None and size > self._seen(attributes).attributes.size
-        await self._admitted(grows=grows)
-        if size is not None:
+        if size is None:
+            await self._admitted(grows=False)
+        else:
+            attributes = self._tree.attributes(inode)
+            await self._admitted(grows=size > self._seen(attributes).attributes.size)
             self._check_size(attributes, size)
             await self._files.truncate(inode, size)
         if change.mode is None and change.kill_privileges:
@@ -260,10 +261,8 @@ class Requests:
 
     async def write(self, inode: InodeId, offset: int, data: Buffer, *,
                     kill_privileges: bool) -> int:
-        """Write all of `data`; returns its length. EFBIG past the largest offset.
-
-        `kill_privileges`: whether set-user-id and set-group-id go.
-        """
+        """Write all of `data`; its length. EFBIG past the largest offset. `kill_privileges`:
+        whether set-user-id and set-group-id go."""
         self._tree.attributes(inode).check_regular()
         if offset + len(data) > FILE_LEN_MAX:
             raise FsError(errno.EFBIG)
