@@ -8,6 +8,7 @@ from ecfs.metadata.database import Database, Row
 from ecfs.metadata.places import in_places
 
 _INODE_COLUMNS = "id,mode,nlink,uid,gid,rdev,size,atime_ns,mtime_ns,ctime_ns,btime_ns"
+_JOINED_COLUMNS = ",".join(f"i.{column}" for column in _INODE_COLUMNS.split(","))
 
 BARE_COUNT_MAX = 32 * KIB
 
@@ -115,10 +116,9 @@ class TreeTables:
 
     def entry_rows(self, parent: InodeId, name: bytes, limit: int) -> dict[bytes, Row]:
         """By name the rows of the inodes behind up to `limit` names, from `name` on in order."""
-        columns = ",".join(f"i.{column}" for column in _INODE_COLUMNS.split(","))
         return {row[0]: row[1:] for row in self._database.rows(
-            f"SELECT e.name,{columns} FROM entries e CROSS JOIN inodes i ON i.id=e.inode "
-            "WHERE e.parent=? AND e.name>=? ORDER BY e.name LIMIT ?", (parent, name, limit))}
+            f"SELECT name,{_JOINED_COLUMNS} FROM entries e CROSS JOIN inodes i ON i.id=e.inode "
+            "WHERE e.parent=? AND name>=? ORDER BY name LIMIT ?", (parent, name, limit))}
 
     def insert_entry(self, parent: InodeId, name: bytes, inode: InodeId) -> None:
         """Add a name that is not there."""

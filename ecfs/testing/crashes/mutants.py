@@ -138,7 +138,7 @@ def acknowledged_by_one(patch: Patch) -> None:
 
 
 def mend_without_sync(patch: Patch) -> None:
-    """What is put right on a target is not synced."""
+    """What is put right on a target is not synced, neither at once nor before it has caught up."""
     def rewrite(target: Target, name: str, header: bytes, offset: int, record: bytes) -> None:
         try:
             target.write(name, offset, [record])
@@ -147,6 +147,7 @@ def mend_without_sync(patch: Patch) -> None:
             target.write(name, offset, [record])
 
     patch.setattr("ecfs.repair.mending.rewrite", rewrite)
+    patch.setattr("ecfs.repair.mending._sync_or_drop", lambda target, name, length: None)
 
 
 MUTANTS: dict[str, tuple[Callable[[Patch], None], str, str]] = {
