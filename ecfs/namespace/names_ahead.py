@@ -8,58 +8,73 @@ from ecfs.metadata.database import Database, Row
 RUN_MIN = 3
 AHEAD_COUNT_MIN = 8
 AHEAD_COUNT_MAX = 64
+DIRECTORIES_MAX = 32
+
+
+class _Walk:
+    """How somebody looks through one directory, and what was read ahead for him."""
+
+    __slots__ = ("ahead_count", "last", "rows", "run_count", "used_count")
+
+    def __init__(self, name: bytes) -> None:
+        self.begin(name)
+
+    def begin(self, name: bytes) -> None:
+        """Nothing is known but that `name` was asked for."""
+        self.last = name
+        self.run_count = self.used_count = 0
+        self.ahead_count = AHEAD_COUNT_MIN
+        self.rows: dict[bytes, Row] = {}
 
 
 class NamesAhead:
-    """Rows of the inodes behind names of the directory that is being looked through.
+    """Rows of the inodes behind names of the directories that are being looked through.
 
-    Who looks up one name after the other, as `git status` does, gets them some at once, which
-    costs a quarter. What was read holds until anything changes. As many again are read when most
-    were asked for, and none for a while when they were not.
+    Who looks up one name after the other gets them some at once, which costs a quarter; several
+    may do so, as the threads of `git status`. What was read holds until anything changes. As many
+    again are read when most were asked for, and none for a while when they were not.
     """
 
     def __init__(self, database: Database, tables: TreeTables) -> None:
         self._database = database
         self._tables = tables
         self._version = (-1, -1)
-        self._parent = InodeId(0)
-        self._begin(b"")
+        self._walks: dict[InodeId, _Walk] = {}
 
     def row(self, parent: InodeId, name: bytes) -> Row | None:
         """As `TreeTables.entry_row`."""
         database = self._database
         version = (database.change_count, database.undo_count)
-        if parent != self._parent or version != self._version:
-            self._parent, self._version = parent, version
-            self._begin(name)
+        if version != self._version:
+            self._version = version
+            self._walks.clear()
+        walk = self._walks.get(parent)
+        if walk is None:
+            if len(self._walks) >= DIRECTORIES_MAX:
+                del self._walks[next(iter(self._walks))]
+            self._walks[parent] = _Walk(name)
             return self._tables.entry_row(parent, name)
-        row = self._rows.get(name)
+        row = walk.rows.get(name)
         if row is not None:
-            self._last = name
-            self._used_count += 1
+            walk.last = name
+            walk.used_count += 1
             return row
-        if name <= self._last or 2 * self._used_count < len(self._rows):
-            self._begin(name)
+        if name <= walk.last or 2 * walk.used_count < len(walk.rows):
+            walk.begin(name)
             return self._tables.entry_row(parent, name)
-        self._last = name
-        self._run_count += 1
-        if self._run_count < RUN_MIN:
+        walk.last = name
+        walk.run_count += 1
+        if walk.run_count < RUN_MIN:
             return self._tables.entry_row(parent, name)
-        return self._read_ahead(parent, name)
+        return self._read_ahead(walk, parent, name)
 
-    def _begin(self, name: bytes) -> None:
-        self._last = name
-        self._run_count = self._used_count = 0
-        self._ahead_count = AHEAD_COUNT_MIN
-        self._rows: dict[bytes, Row] = {}
-
-    def _read_ahead(self, parent: InodeId, name: bytes) -> Row | None:
+    def _read_ahead(self, walk: _Walk, parent: InodeId, name: bytes) -> Row | None:
         try:
-            self._rows = self._tables.entry_rows(parent, name, self._ahead_count)
+            walk.rows = self._tables.entry_rows(parent, name, walk.ahead_count)
         except Damage:
             # Of a row that nobody has asked for, it may be.
-            self._begin(name)
+            walk.begin(name)
             return self._tables.entry_row(parent, name)
-        self._used_count = 1
-        self._ahead_count = min(2 * self._ahead_count, AHEAD_COUNT_MAX)
-        return self._rows.get(name)
+        walk.used_count = 1
+        walk.ahead_count = min(2 * walk.ahead_count, AHEAD_COUNT_MAX)
+        return walk.rows.get(name)

@@ -11,6 +11,7 @@ from ecfs.base.ids import ROOT_INODE, InodeId
 from ecfs.metadata import TreeTables
 from ecfs.metadata.database import Row
 from ecfs.namespace import Tree
+from ecfs.namespace.names_ahead import DIRECTORIES_MAX
 
 NAMES = [b"name%04d" % number for number in range(300)]
 
@@ -65,6 +66,25 @@ def test_who_looks_here_and_there_gets_one_at_a_time(
     counted = Counted(monkeypatch)
     assert None not in [found(full, name) for name in names]
     assert counted.many_count <= len(names) // 4
+
+
+def test_several_may_look_through_directories_of_their_own(
+        full: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as are kept account of; that of one more takes the place of the oldest."""
+    folders = [full.create(ROOT_INODE, b"d%d" % number, mode=0o040755, uid=0, gid=0).inode
+               for number in range(DIRECTORIES_MAX + 1)]
+    for folder in folders:
+        for name in NAMES[:80]:
+            full.create(folder, name, mode=0o100644, uid=0, gid=0)
+    counted = Counted(monkeypatch)
+    for name in NAMES[:80]:
+        for folder in folders[:10]:
+            assert full.find(folder, name) is not None
+    assert counted.one_count + counted.many_count < 10 * 80 // 10
+    for folder in folders:
+        for name in NAMES[:80]:
+            assert full.find(folder, name) is not None
+    assert len(full._names_ahead._walks) == DIRECTORIES_MAX
 
 
 def test_names_that_are_not_there_are_told_so(full: Tree) -> None:
