@@ -22,16 +22,15 @@ import struct
 from collections.abc import Sequence
 
 from blake3 import blake3
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ecfs.base.errors import Bug, Damage
 from ecfs.sealing.derivation import KEY_LEN
+from ecfs.sealing.units import UnitSealer
 
 BytesLike = bytes | bytearray | memoryview
 
 HASH_LEN = 32
 _INDEX = struct.Struct(">I")
-_ANY_NONCE = bytes(12)
 
 
 class UniversalHash:
@@ -43,20 +42,18 @@ class UniversalHash:
     them. They may go nowhere but into a keyed hash under another key.
     """
 
-    __slots__ = ("_cipher",)
+    __slots__ = ("_sealer",)
 
     def __init__(self, key: bytes) -> None:
         """`key`: 32 bytes, for nothing else."""
-        if len(key) != KEY_LEN:
-            raise Bug(f"a key of {len(key)} bytes")
-        self._cipher = AESGCM(key)
+        self._sealer = UnitSealer(key)
 
     def __repr__(self) -> str:
         return "UniversalHash(hidden)"
 
     def of(self, data: BytesLike) -> bytes:
         """16 bytes, to be kept secret."""
-        return self._cipher.encrypt(_ANY_NONCE, b"", data)
+        return self._sealer.seal(0, data, b"")
 
 
 def keyed_hash(key: bytes, *, purpose: bytes, parts: Sequence[BytesLike]) -> bytes:

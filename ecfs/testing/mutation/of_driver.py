@@ -1,4 +1,5 @@
-"""Mutants of who may do what on a mount, and of what a mount asks of the machine."""
+"""Mutants of who may do what on a mount, of what a mount asks of the machine, and of what it has at
+hand for who looks names up."""
 
 from ecfs.testing.mutation.mutant import Mutant
 
@@ -6,7 +7,6 @@ _ALONE = ("tests/posix/test_root_alone.py",)
 _AHEAD = ("tests/unit/namespace/test_names_ahead.py",)
 _CORES = ("tests/unit/driver/test_idle_cores.py",)
 _IDLE = "ecfs/driver/idle_cores.py"
-_TRANSPORT = "ecfs/driver/kernel_transport.py"
 
 DRIVER_MUTANTS = (
     Mutant("names-ahead-outlive-a-change", "ecfs/namespace/names_ahead.py",
