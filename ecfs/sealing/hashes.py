@@ -22,15 +22,16 @@ import struct
 from collections.abc import Sequence
 
 from blake3 import blake3
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ecfs.base.errors import Bug, Damage
 from ecfs.sealing.derivation import KEY_LEN
-from ecfs.sealing.units import UnitSealer
 
 BytesLike = bytes | bytearray | memoryview
 
 HASH_LEN = 32
 _INDEX = struct.Struct(">I")
+_ANY_NONCE = bytes(12)
 
 
 class UniversalHash:
@@ -39,21 +40,24 @@ class UniversalHash:
     For each two inputs of up to n blocks of 16 bytes, chosen by who knows nothing of the key, the
     hashes are equal with a probability of at most (n + 1) / 2^128: 2^-105 for the longest shard.
     The nonce is always the same, which adds a constant: two hashes tell the key to whoever sees
-    them. They may go nowhere but into a keyed hash under another key.
+    them. They may go nowhere but into a keyed hash under another key. So this is no `UnitSealer`,
+    under which no index may come twice.
     """
 
-    __slots__ = ("_sealer",)
+    __slots__ = ("_cipher",)
 
     def __init__(self, key: bytes) -> None:
         """`key`: 32 bytes, for nothing else."""
-        self._sealer = UnitSealer(key)
+        if len(key) != KEY_LEN:
+            raise Bug(f"a key of {len(key)} bytes")
+        self._cipher = AESGCM(key)
 
     def __repr__(self) -> str:
         return "UniversalHash(hidden)"
 
     def of(self, data: BytesLike) -> bytes:
         """16 bytes, to be kept secret."""
-        return self._sealer.seal(0, data, b"")
+        return self._cipher.encrypt(_ANY_NONCE, b"", data)
 
 
 def keyed_hash(key: bytes, *, purpose: bytes, parts: Sequence[BytesLike]) -> bytes:

@@ -31,7 +31,7 @@ class UnitSealer:
     def __repr__(self) -> str:
         return "UnitSealer(hidden)"
 
-    def seal(self, index: int, aad: BytesLike, plaintext: BytesLike) -> bytes:
+    def seal(self, index: int, aad: bytes, plaintext: BytesLike) -> bytes:
         """Ciphertext and its 16-byte tag."""
         return self._cipher.encrypt(_nonce(index), plaintext, aad)
 
