@@ -13,6 +13,9 @@ from ecfs.base.ids import InodeId
 from ecfs.base.units import KIB, NS_PER_S
 
 MAJOR, MINOR, MINOR_MIN = 7, 39, 33
+MINOR_DIRECT_MIN = 45
+"""Linux 6.18: the first where `OPEN_DIRECT_IO` was seen to keep what other descriptors have in the
+page cache right. Older ones left what was read while a write went past it."""
 PAGE_LEN = 4096
 
 
@@ -99,6 +102,7 @@ class SetAttr:
     ANY: Final = MODE | UID | GID | SIZE | ATIME | MTIME | ATIME_NOW | MTIME_NOW | CTIME
 
 
+OPEN_DIRECT_IO = 1 << 0
 OPEN_KEEP_CACHE = 1 << 1
 OPEN_CACHE_DIR = 1 << 3
 OPEN_IN_KILL_SUIDGID = 1 << 0

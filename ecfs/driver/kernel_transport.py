@@ -3,6 +3,10 @@
 Of open files the kernel keeps account alone. OPEN is answered by ENOSYS, after which it asks for
 none, nor tells when one is closed; FLUSH, which close(2) sends, is ENOSYS as well: it could tell of
 nothing but what fsync(2) tells. So an open costs no round trip, nor does a close.
+
+A file that is created for nothing but writing is written past the page cache: one request for each
+write, where the cache, which ends one at each page that it has in part, needs up to three, and no
+copy. Nobody can read or map that descriptor, and what others have in the cache the kernel drops.
 """
 
 import errno
@@ -35,6 +39,8 @@ SYMLINK_MODE = stat.S_IFLNK | 0o777
 BACKGROUND_MAX = 32
 OPENED = fuse.OPEN_OUT.pack(0, 0, 0)
 OPENED_KEEPING = fuse.OPEN_OUT.pack(0, fuse.OPEN_KEEP_CACHE, 0)
+PAST_CACHE_FH = 1
+OPENED_PAST_CACHE = fuse.OPEN_OUT.pack(PAST_CACHE_FH, fuse.OPEN_DIRECT_IO, 0)
 
 Waiting = Coroutine[Any, Any, Reply]
 
@@ -58,6 +64,8 @@ class KernelTransport:
             # Else it empties a file by a SETATTR once it is open.
             | (Feature.ATOMIC_O_TRUNC if self.requests.notes_access else 0))
         self._checks_modes = checks_modes
+        self._writeback = writeback
+        self._past_cache = False
         self._read_ahead_len = read_ahead_len
         self._notify = notify
         self._entry_timeout = fuse.seconds_and_ns(entry_timeout_s)
@@ -94,6 +102,8 @@ class KernelTransport:
             _log.error("this kernel speaks FUSE %d.%d; %d.%d (Linux 5.12) is needed", major, minor,
                        fuse.MAJOR, fuse.MINOR_MIN)
             raise FsError(errno.EPROTO)
+        # What the kernel gathers itself, it must see.
+        self._past_cache = minor >= fuse.MINOR_DIRECT_MIN and not self._writeback
         return fuse.INIT_OUT.pack(
             fuse.MAJOR, min(minor, fuse.MINOR), max(read_ahead_len, self._read_ahead_len),
             self._features & offered, BACKGROUND_MAX, BACKGROUND_MAX * 3 // 4, REQUEST_LEN_MAX, 1,
@@ -173,19 +183,23 @@ class KernelTransport:
             symlink=symlink, umask=umask))
 
     def _create(self, request: Request) -> Answer:
-        _, mode, umask, _ = fuse.CREATE_IN.unpack_from(request.body)
+        flags, mode, umask, _ = fuse.CREATE_IN.unpack_from(request.body)
         name, = fuse.names(request.body[fuse.CREATE_IN.size:], 1)
         return self._created(self.requests.create_file(
             InodeId(request.inode), name, mode=mode, uid=request.uid, gid=request.gid,
-            umask=umask))
+            umask=umask), flags)
 
     def _tmpfile(self, request: Request) -> Answer:
-        _, mode, umask, _ = fuse.CREATE_IN.unpack_from(request.body)
+        flags, mode, umask, _ = fuse.CREATE_IN.unpack_from(request.body)
         return self._created(self.requests.create_unnamed(
-            InodeId(request.inode), mode=mode, uid=request.uid, gid=request.gid, umask=umask))
+            InodeId(request.inode), mode=mode, uid=request.uid, gid=request.gid, umask=umask),
+            flags)
 
-    async def _created(self, making: Coroutine[Any, Any, Stat]) -> Reply:
-        return self._entry(await making) + OPENED_KEEPING
+    async def _created(self, making: Coroutine[Any, Any, Stat], flags: int) -> Reply:
+        # O_SYNC and O_DSYNC, whose syncs the kernel asks for, stay as they are.
+        past_cache = (self._past_cache and flags & os.O_ACCMODE == os.O_WRONLY
+                      and not flags & os.O_DSYNC)
+        return self._entry(await making) + (OPENED_PAST_CACHE if past_cache else OPENED_KEEPING)
 
     def _link(self, request: Request) -> Answer:
         inode, = fuse.LINK_IN.unpack_from(request.body)
@@ -285,14 +299,19 @@ class KernelTransport:
         return self.requests.read(InodeId(request.inode), offset, size)
 
     def _write(self, request: Request) -> Answer:
-        _, offset, size, flags, _, _, _ = fuse.WRITE_IN.unpack_from(request.body)
+        fh, offset, size, flags, _, open_flags, _ = fuse.WRITE_IN.unpack_from(request.body)
         data = fuse.payload(request.body, fuse.WRITE_IN.size, size)
         return self._written(InodeId(request.inode), offset, data,
-                             bool(flags & fuse.WRITE_IN_KILL_SUIDGID))
+                             bool(flags & fuse.WRITE_IN_KILL_SUIDGID),
+                             fh == PAST_CACHE_FH and bool(open_flags & os.O_DSYNC))
 
-    async def _written(self, inode: InodeId, offset: int, data: Buffer, kill: bool) -> Reply:
-        return fuse.WRITE_OUT.pack(
-            await self.requests.write(inode, offset, data, kill_privileges=kill), 0)
+    async def _written(self, inode: InodeId, offset: int, data: Buffer, kill: bool,
+                       sync: bool) -> Reply:
+        """`sync`: a pwritev2(2) with RWF_DSYNC, after which the kernel asks for no FSYNC here."""
+        length = await self.requests.write(inode, offset, data, kill_privileges=kill)
+        if sync:
+            await self.requests.fsync(inode)
+        return fuse.WRITE_OUT.pack(length, 0)
 
     def _release(self, request: Request) -> Answer:
         """Asked for until the first OPEN was refused, and where it is not."""

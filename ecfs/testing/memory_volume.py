@@ -8,6 +8,8 @@ import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import trio
+
 from ecfs.base.errors import FsError, NoSpace, ReadOnly
 from ecfs.base.ids import InodeId
 from ecfs.base.units import BLOCK_LEN, GIB, KIB
@@ -60,6 +62,7 @@ class MemoryFiles:
         self._sizes: dict[InodeId, int] = {}
         self._pending: dict[InodeId, _Pending] = {}
         self.flush_count = 0
+        self.write_s = 0.0
 
     def pending(self, inode: InodeId) -> tuple[int, int, int] | None:
         """What the tree does not know yet."""
@@ -96,6 +99,8 @@ class MemoryFiles:
 
     async def write(self, inode: InodeId, offset: int, data: Buffer) -> None:
         """Store at once, tell the tree later."""
+        if self.write_s:
+            await trio.sleep(self.write_s)
         end = offset + len(data)
         if self._keep:
             chunks = self._data.setdefault(inode, {})

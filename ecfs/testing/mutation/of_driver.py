@@ -6,6 +6,9 @@ from ecfs.testing.mutation.mutant import Mutant
 _ALONE = ("tests/posix/test_root_alone.py",)
 _AHEAD = ("tests/unit/namespace/test_names_ahead.py",)
 _CORES = ("tests/unit/driver/test_idle_cores.py",)
+_PAST = ("tests/posix/test_past_the_cache.py",)
+_TOLD = ("tests/unit/driver/test_kernel_transport.py",)
+_TRANSPORT = "ecfs/driver/kernel_transport.py"
 _IDLE = "ecfs/driver/idle_cores.py"
 
 DRIVER_MUTANTS = (
@@ -19,6 +22,19 @@ DRIVER_MUTANTS = (
     Mutant("names-ahead-of-all-directories", "ecfs/namespace/names_ahead.py",
            "            if len(self._walks) >= DIRECTORIES_MAX:\n",
            "            if not database:\n", _AHEAD),
+    Mutant("past-the-cache-of-any-kernel", _TRANSPORT,
+           "minor >= fuse.MINOR_DIRECT_MIN and not", "not", _TOLD),
+    Mutant("past-a-cache-that-gathers", _TRANSPORT,
+           "fuse.MINOR_DIRECT_MIN and not self._writeback", "fuse.MINOR_DIRECT_MIN", _TOLD),
+    Mutant("past-the-cache-what-is-read-as-well", _TRANSPORT,
+           " and flags & os.O_ACCMODE == os.O_WRONLY", "", _TOLD),
+    Mutant("past-the-cache-and-a-sync-that-nobody-asks-for", _TRANSPORT,
+           "                      and not flags & os.O_DSYNC)", "                      )", _TOLD),
+    Mutant("a-write-that-asks-to-be-durable-is-not", _TRANSPORT,
+           "        if sync:\n", "        if sync and not inode:\n", _PAST),
+    Mutant("a-write-past-the-cache-keeps-privileges", _TRANSPORT,
+           "bool(flags & fuse.WRITE_IN_KILL_SUIDGID),\n                             fh",
+           "False,\n                             fh", _PAST),
     Mutant("modes-bind-nobody", "ecfs/driver/kernel.py",
            "    return allow_other or not is_root_of_machine()\n", "    return False\n", _ALONE),
     Mutant("root-of-a-namespace-is-root", "ecfs/driver/kernel.py",

@@ -1,0 +1,200 @@
+"""Files that are created for nothing but writing, which the kernel writes past its page cache."""
+
+import errno
+import fcntl
+import mmap
+import os
+import stat
+import struct
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ecfs.driver import fuse_protocol
+from ecfs.driver.fuse_protocol import Opcode
+from ecfs.testing.fuse_traffic import record
+from ecfs.testing.mounted_pool import MountedPool, mounted_pool
+from tests.posix.conftest import memory_mount
+
+BLOCK = 4096
+RECORD_LEN = 10_240
+CREATE = os.O_WRONLY | os.O_CREAT
+
+
+async def test_a_write_is_one_request_wherever_it_begins() -> None:
+    """What tar(1) does; through the cache each page that it has in part would end a request."""
+    def write(base: Path) -> None:
+        fd = os.open(base / "f", CREATE)
+        for _ in range(50):
+            os.write(fd, b"x" * RECORD_LEN)
+        os.fchown(fd, 1, 1)
+        os.close(fd)
+
+    asked = await record(write)
+    counts = Counter(each.opcode for each in asked)
+    [init] = [each.body for each in asked if each.opcode == Opcode.INIT]
+    _, minor, _, _ = fuse_protocol.INIT_IN.unpack_from(init)
+    is_past = minor >= fuse_protocol.MINOR_DIRECT_MIN
+    assert (counts[Opcode.WRITE] == 50) == is_past
+    assert counts[Opcode.GETXATTR] <= (1 if is_past else 2)
+
+
+def test_who_reads_while_a_write_waits_reads_it_afterwards() -> None:
+    """What is read meanwhile, of the same page, must not stay in the cache."""
+    with memory_mount("slow") as mountpoint:
+        path = mountpoint / "f"
+        writing = os.open(path, CREATE)
+        os.write(writing, b"0" * 100)
+        with path.open("r+b") as reading:
+            for number in range(1, 10):
+                content = str(number).encode() * 100
+                thread = threading.Thread(target=os.write, args=(writing, content))
+                thread.start()
+                reads = 0
+                while thread.is_alive():
+                    os.pread(reading.fileno(), BLOCK, 0)
+                    reads += 1
+                thread.join()
+                assert reads > 1, "it waits"
+                assert os.pread(reading.fileno(), 100, number * 100) == content
+            with mmap.mmap(reading.fileno(), 1000) as mapped:
+                thread = threading.Thread(target=os.pwrite, args=(writing, b"new", 500))
+                thread.start()
+                while thread.is_alive():
+                    assert mapped[500:503] in (b"555", b"new")
+                thread.join()
+                assert mapped[500:503] == b"new"
+        os.close(writing)
+
+
+def test_other_descriptors_and_mappings_agree(root: Path) -> None:
+    path = root / "f"
+    writing = os.open(path, CREATE)
+    os.write(writing, b"a" * 3 * BLOCK)
+    with path.open("r+b") as other, mmap.mmap(other.fileno(), 3 * BLOCK) as mapped:
+        for number in range(50):
+            mapped[BLOCK + number] = ord("m")
+            os.pwrite(writing, b"w", BLOCK + 100 + number)
+            os.pwrite(other.fileno(), b"o", BLOCK + 200 + number)
+            assert os.pread(other.fileno(), 1, BLOCK + 100 + number) == b"w"
+            assert mapped[BLOCK + 100 + number] == ord("w")
+            assert mapped[BLOCK + 200 + number] == ord("o")
+        wanted = bytearray(b"a" * 3 * BLOCK)
+        for start, byte in ((0, b"m"), (100, b"w"), (200, b"o")):
+            wanted[BLOCK + start:BLOCK + start + 50] = byte * 50
+        assert mapped[:] == wanted
+    os.close(writing)
+    assert path.read_bytes() == wanted
+
+
+def test_all_that_append_append(root: Path) -> None:
+    path = root / "f"
+    first = os.open(path, CREATE | os.O_APPEND)
+    second = os.open(path, os.O_RDWR | os.O_APPEND)
+    wanted = b""
+    for number in range(200):
+        line = b"line %d\n" % number
+        os.write(second if number % 3 else first, line)
+        wanted += line
+        assert os.fstat(first).st_size == len(wanted)
+        assert os.pread(second, len(line), len(wanted) - len(line)) == line
+    assert path.read_bytes() == wanted
+    os.close(first)
+    os.close(second)
+
+
+def test_a_file_is_written_from_itself(root: Path) -> None:
+    path = root / "f"
+    writing = os.open(path, CREATE)
+    os.write(writing, os.urandom(BLOCK) * 40)
+    with path.open("rb") as other, \
+            mmap.mmap(other.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        before = mapped[:]
+        assert os.pwritev(writing, [memoryview(mapped)[:20 * BLOCK]], 10 * BLOCK + 7) == 20 * BLOCK
+        after = before[:10 * BLOCK + 7] + before[:20 * BLOCK] + before[30 * BLOCK + 7:]
+        assert mapped[:] == after
+        assert os.sendfile(writing, other.fileno(), 0, 100) == 100
+    os.close(writing)
+    assert len(path.read_bytes()) == 40 * BLOCK + 100
+
+
+def test_many_small_pieces_are_one_write(root: Path) -> None:
+    writing = os.open(root / "f", CREATE)
+    pieces = [bytes([number % 256]) * (number % 7 + 1) for number in range(1000)]
+    assert os.writev(writing, pieces) == sum(map(len, pieces))
+    os.close(writing)
+    assert (root / "f").read_bytes() == b"".join(pieces)
+
+
+def test_it_can_do_nothing_but_write(root: Path) -> None:
+    writing = os.open(root / "f", CREATE)
+    os.write(writing, b"content")
+    with pytest.raises(OSError) as caught:
+        os.pread(writing, 1, 0)
+    assert caught.value.errno == errno.EBADF
+    with pytest.raises(OSError) as caught:
+        mmap.mmap(writing, 7, prot=mmap.PROT_WRITE)
+    assert caught.value.errno == errno.EACCES
+    again = os.open(f"/proc/self/fd/{writing}", os.O_RDWR)
+    with mmap.mmap(again, 7) as mapped:
+        mapped[0] = ord("C")
+        assert os.pread(again, 7, 0) == b"Content"
+    os.ftruncate(writing, 3)
+    assert os.lseek(writing, 0, os.SEEK_END) == 3
+    assert fcntl.fcntl(writing, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY
+    os.close(writing)
+    os.close(again)
+    assert (root / "f").read_bytes() == b"Con"
+
+
+@pytest.mark.others
+def test_privileges_go_with_a_write_of_who_has_none(root: Path) -> None:
+    """The kernel leaves it to the server here."""
+    os.chmod(root, 0o777)
+    script = ("import os, sys\nos.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+              "fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)\nos.write(fd, b'x')\n"
+              "os.fchmod(fd, 0o6755)\nprint(oct(os.fstat(fd).st_mode))\nos.write(fd, b'y')\n"
+              "print(oct(os.fstat(fd).st_mode))\n")
+    told = subprocess.run([sys.executable, "-c", script, root / "f"], check=True,
+                          capture_output=True, text=True).stdout.split()
+    assert told == ["0o106755", "0o100755"]
+    assert stat.S_IMODE((root / "f").stat().st_mode) == 0o755
+
+
+def test_a_capability_goes_with_a_write_of_roots(root: Path) -> None:
+    path = root / "f"
+    writing = os.open(path, CREATE, 0o6755)
+    os.write(writing, b"x")
+    os.setxattr(path, "security.capability", struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0))
+    os.write(writing, b"y")
+    with pytest.raises(OSError) as caught:
+        os.getxattr(path, "security.capability")
+    assert caught.value.errno == errno.ENODATA
+    assert stat.S_IMODE(path.stat().st_mode) == 0o6755, "root's writes leave these"
+    os.close(writing)
+
+
+@pytest.fixture
+def pool() -> Iterator[MountedPool]:
+    with mounted_pool() as made:
+        yield made
+
+
+def test_a_write_that_asks_to_be_durable_is(pool: MountedPool) -> None:
+    """pwritev2(2) with RWF_DSYNC or RWF_SYNC, after which the kernel sends no FSYNC here."""
+    for name, flag in (("dsync", os.RWF_DSYNC), ("sync", os.RWF_SYNC)):
+        writing = os.open(pool.mountpoint / name, CREATE)
+        for number in range(5):
+            assert os.pwritev(writing, [b"%d" % number * RECORD_LEN], number * RECORD_LEN,
+                              flag) == RECORD_LEN
+        os.close(writing)
+    pool.kill()
+    pool.mount()
+    for name in ("dsync", "sync"):
+        assert (pool.mountpoint / name).read_bytes() == b"".join(
+            b"%d" % number * RECORD_LEN for number in range(5))
