@@ -136,7 +136,7 @@ class TreeView:
         return attributes
 
     def _entry(self, parent: InodeId, name: bytes) -> Attributes:
-        inode = self._tables.entry(parent, name)
+        inode = self._names_ahead.inode(parent, name)
         if inode is None:
             raise FsError(errno.ENOENT)
         return self.attributes(inode)

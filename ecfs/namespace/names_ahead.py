@@ -10,6 +10,9 @@ AHEAD_COUNT_MIN = 8
 AHEAD_COUNT_MAX = 64
 DIRECTORIES_MAX = 32
 
+_NOTHING: tuple[InodeId, bytes, Row | None] = (InodeId(0), b"", None)
+"""No name is empty."""
+
 
 class _Walk:
     """How somebody looks through one directory, and what was read ahead for him."""
@@ -33,6 +36,9 @@ class NamesAhead:
     Who looks up one name after the other gets them some at once, which costs a quarter; several
     may do so, as the threads of `git status`. What was read holds until anything changes. As many
     again are read when most were asked for, and none for a while when they were not.
+
+    The last two that were looked up are known for a change that follows: the kernel looks up what
+    it then has made, renamed or removed.
     """
 
     def __init__(self, database: Database, tables: TreeTables) -> None:
@@ -40,14 +46,31 @@ class NamesAhead:
         self._tables = tables
         self._version = (-1, -1)
         self._walks: dict[InodeId, _Walk] = {}
+        self._last = self._before = _NOTHING
 
     def row(self, parent: InodeId, name: bytes) -> Row | None:
         """As `TreeTables.entry_row`."""
+        row = self._row(parent, name)
+        self._before = self._last
+        self._last = (parent, name, row)
+        return row
+
+    def inode(self, parent: InodeId, name: bytes) -> InodeId | None:
+        """As `TreeTables.entry`."""
+        database = self._database
+        if (database.change_count, database.undo_count) == self._version:
+            for asked_parent, asked_name, row in (self._last, self._before):
+                if asked_name == name and asked_parent == parent:
+                    return None if row is None else InodeId(row[0])
+        return self._tables.entry(parent, name)
+
+    def _row(self, parent: InodeId, name: bytes) -> Row | None:
         database = self._database
         version = (database.change_count, database.undo_count)
         if version != self._version:
             self._version = version
             self._walks.clear()
+            self._last = _NOTHING
         walk = self._walks.get(parent)
         if walk is None:
             if len(self._walks) >= DIRECTORIES_MAX:

@@ -42,7 +42,7 @@ class Tree(TreeView):
         """
         directory = self._directory(parent)
         check_new_name(name)
-        if self._tables.entry(parent, name) is not None:
+        if self._names_ahead.inode(parent, name) is not None:
             raise FsError(errno.EEXIST)
         if not directory.nlink:
             raise FsError(errno.ENOENT)
@@ -116,7 +116,7 @@ class Tree(TreeView):
         directory = self._directory(parent)
         check_new_name(name)
         target = self.attributes(inode)
-        if self._tables.entry(parent, name) is not None:
+        if self._names_ahead.inode(parent, name) is not None:
             raise FsError(errno.EEXIST)
         if target.is_directory:
             raise FsError(errno.EPERM)
@@ -180,7 +180,7 @@ class Tree(TreeView):
         check_victim_name(old_name)
         check_victim_name(new_name)
         source = self._entry(old_parent, old_name)
-        target_inode = self._tables.entry(new_parent, new_name)
+        target_inode = self._names_ahead.inode(new_parent, new_name)
         target = None if target_inode is None else self.attributes(target_inode)
         if target is None and not new_directory.nlink:
             raise FsError(errno.ENOENT)

@@ -1,5 +1,6 @@
 """Files that are created for nothing but writing, which the kernel writes past its page cache."""
 
+import ctypes
 import errno
 import fcntl
 import mmap
@@ -17,6 +18,7 @@ import pytest
 
 from ecfs.driver import fuse_protocol
 from ecfs.driver.fuse_protocol import Opcode
+from ecfs.targets.kernel_aio import _EVENT, _IOCB, AioQueue
 from ecfs.testing.fuse_traffic import record
 from ecfs.testing.mounted_pool import MountedPool, mounted_pool
 from tests.posix.conftest import memory_mount
@@ -24,6 +26,27 @@ from tests.posix.conftest import memory_mount
 BLOCK = 4096
 RECORD_LEN = 10_240
 CREATE = os.O_WRONLY | os.O_CREAT
+
+
+class WritingQueue(AioQueue):
+    """Writes by the kernel's asynchronous I/O."""
+
+    def pwrite(self, fd: int, pieces: list[tuple[int, bytes]], rw_flags: int = 0) -> list[int]:
+        """All `(offset, bytes)` at the same time; the result of each."""
+        for number, (offset, content) in enumerate(pieces):
+            address = ctypes.cast(ctypes.c_char_p(content), ctypes.c_void_p).value
+            _IOCB.pack_into(self._calls, number * _IOCB.size, number, 0, rw_flags, 1, 0, fd,
+                            address, len(content), offset, 0, 0, 0)
+        results = [0] * len(pieces)
+        begun = self._call(self._submit, self._context, ctypes.c_long(len(pieces)), self._places)
+        while begun:
+            count = self._call(self._getevents, self._context, ctypes.c_long(1),
+                               ctypes.c_long(begun), self._events, None)
+            for at in range(count):
+                number, _, result, _ = _EVENT.unpack_from(self._events, at * _EVENT.size)
+                results[number] = result
+            begun -= count
+        return results
 
 
 async def test_a_write_is_one_request_wherever_it_begins() -> None:
@@ -131,6 +154,22 @@ def test_many_small_pieces_are_one_write(root: Path) -> None:
     assert (root / "f").read_bytes() == b"".join(pieces)
 
 
+def test_writes_that_nobody_waits_for(root: Path) -> None:
+    """They grow the file, then overwrite it, pages in part all over."""
+    writing = os.open(root / "f", CREATE)
+    pieces = [(number * RECORD_LEN, bytes([65 + number]) * RECORD_LEN) for number in range(8)]
+    queue = WritingQueue(8)
+    try:
+        for _ in range(5):
+            assert queue.pwrite(writing, pieces) == [RECORD_LEN] * 8
+            assert (root / "f").read_bytes() == b"".join(content for _, content in pieces)
+            pieces = [(offset, content.lower()) for offset, content in reversed(pieces)]
+            pieces.sort()
+    finally:
+        queue.close()
+        os.close(writing)
+
+
 def test_it_can_do_nothing_but_write(root: Path) -> None:
     writing = os.open(root / "f", CREATE)
     os.write(writing, b"content")
@@ -193,8 +232,14 @@ def test_a_write_that_asks_to_be_durable_is(pool: MountedPool) -> None:
             assert os.pwritev(writing, [b"%d" % number * RECORD_LEN], number * RECORD_LEN,
                               flag) == RECORD_LEN
         os.close(writing)
+    writing = os.open(pool.mountpoint / "queued", CREATE)
+    queue = WritingQueue(5)
+    pieces = [(number * RECORD_LEN, b"%d" % number * RECORD_LEN) for number in range(5)]
+    assert queue.pwrite(writing, pieces, os.RWF_DSYNC) == [RECORD_LEN] * 5
+    queue.close()
+    os.close(writing)
     pool.kill()
     pool.mount()
-    for name in ("dsync", "sync"):
+    for name in ("dsync", "sync", "queued"):
         assert (pool.mountpoint / name).read_bytes() == b"".join(
             b"%d" % number * RECORD_LEN for number in range(5))

@@ -1,5 +1,6 @@
 """Names that are looked up in order are read some at once, and never told as they were before."""
 
+import errno
 import itertools
 import random
 from collections.abc import Callable
@@ -20,8 +21,13 @@ class Counted:
     """How often the tables were asked for one name, and for many."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.one_count = self.many_count = 0
+        self.one_count = self.many_count = self.inode_count = 0
         one, many = TreeTables.entry_row, TreeTables.entry_rows
+        inode = TreeTables.entry
+
+        def entry(tables: TreeTables, parent: InodeId, name: bytes) -> InodeId | None:
+            self.inode_count += 1
+            return inode(tables, parent, name)
 
         def entry_row(tables: TreeTables, parent: InodeId, name: bytes) -> Row | None:
             self.one_count += 1
@@ -32,6 +38,7 @@ class Counted:
             self.many_count += 1
             return many(tables, parent, name, limit)
 
+        monkeypatch.setattr(TreeTables, "entry", entry)
         monkeypatch.setattr(TreeTables, "entry_row", entry_row)
         monkeypatch.setattr(TreeTables, "entry_rows", entry_rows)
 
@@ -146,3 +153,51 @@ def test_the_same_names_in_two_directories_are_told_apart(full: Tree) -> None:
         attributes = full.find(other, name)
         assert attributes is not None and attributes.inode == there[name]
     assert full.find(other, NAMES[60]) is None
+
+
+def test_a_change_of_what_was_just_looked_up_asks_no_more(
+        full: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As each does that comes through a kernel."""
+    counted = Counted(monkeypatch)
+    for number, name in enumerate(NAMES[:50]):
+        assert found(full, name + b"new") is None
+        created = full.create(ROOT_INODE, name + b"new", mode=0o100644, uid=0, gid=0).inode
+        assert found(full, name) is not None
+        assert found(full, name + b"newer") is None
+        full.rename(ROOT_INODE, name, ROOT_INODE, name + b"newer", 0)
+        assert found(full, name + b"new") == created
+        full.unlink(ROOT_INODE, name + b"new")
+        folder = full.create(ROOT_INODE, b"d%d" % number, mode=0o040755, uid=0, gid=0).inode
+        assert found(full, b"d%d" % number) == folder
+        full.rmdir(ROOT_INODE, b"d%d" % number)
+    assert counted.inode_count == 50, "that of the directory, which nobody looked up before"
+    assert [name for name, _, _ in full.list_directory(ROOT_INODE)] == sorted(
+        [name + b"newer" for name in NAMES[:50]] + NAMES[50:])
+
+
+def test_a_change_of_what_was_looked_up_before_another_asks_again(
+        full: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (b"x", b"y"):
+        assert found(full, name) is None
+    full.create(ROOT_INODE, b"x", mode=0o100644, uid=0, gid=0)
+    full.link(full.lookup(ROOT_INODE, b"x").inode, ROOT_INODE, b"y")
+    for name in (b"x", b"y"):
+        with pytest.raises(FsError) as caught:
+            full.create(ROOT_INODE, name, mode=0o100644, uid=0, gid=0)
+        assert caught.value.errno == errno.EEXIST
+    assert found(full, b"x") == found(full, b"y")
+    full.unlink(ROOT_INODE, b"x")
+    with pytest.raises(FsError):
+        full.unlink(ROOT_INODE, b"x")
+    assert found(full, b"y") is not None
+    with pytest.raises(ZeroDivisionError), full._database.change():
+        full.unlink(ROOT_INODE, b"y")
+        assert found(full, b"y") is None
+        raise ZeroDivisionError
+    full.unlink(ROOT_INODE, b"y")
+    folder = full.create(ROOT_INODE, b"folder", mode=0o040755, uid=0, gid=0).inode
+    counted = Counted(monkeypatch)
+    assert found(full, NAMES[0]) is not None
+    assert full.find(folder, NAMES[1]) is None
+    full.create(folder, NAMES[0], mode=0o100644, uid=0, gid=0)
+    assert counted.inode_count == 1, "of another directory"
