@@ -29,11 +29,11 @@ from ecfs.targets.names import (
 from ecfs.targets.open_files import OpenFile, OpenFiles
 from ecfs.targets.protocol import Buffer, Space
 from ecfs.targets.removing import remove_entry
+from ecfs.targets.writing import Writeback, write_all
 
 _ROOT_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE
-_BUFFERS_PER_CALL_MAX = 1024
 """IOV_MAX of Linux."""
 _ST_BLOCK_LEN = 512
 _NOT_OFFERED = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
@@ -60,6 +60,7 @@ class DirectoryTarget:
         self._allocator = Allocator()
         self._reads_now = True
         self._is_memory = lies_in_memory(root_fd)
+        self._writeback = Writeback()
 
     def device(self) -> int:
         """The number of the device it lies on."""
@@ -89,7 +90,7 @@ class DirectoryTarget:
             self._files.drop(name)
             file = self._files.add(name, fd, writable=True, drops_seen=self._files.drop_count)
             try:
-                _write_all(file.fd, 0, [data])
+                write_all(file.fd, 0, [data])
                 if sync:
                     os.fdatasync(file.fd)
                     self._folders.sync(folder)
@@ -111,7 +112,7 @@ class DirectoryTarget:
             fd = self._create_temporary(temporary, folder_fd)
             try:
                 try:
-                    _write_all(fd, 0, [data])
+                    write_all(fd, 0, [data])
                     os.fdatasync(fd)
                 finally:
                     os.close(fd)
@@ -157,8 +158,10 @@ class DirectoryTarget:
         """Write the buffers one after another at `offset`, all of them."""
         check_offset(offset)
         with _Use(self, name, writing=True) as file:
-            _write_all(file.fd, offset, buffers)
+            written_len = write_all(file.fd, offset, buffers)
             self._check_file(os.fstat(file.fd), name)
+            if not self._is_memory:
+                self._writeback.begin(file.fd, offset, written_len)
 
     def sync(self, name: str) -> None:
         """Make what was written to the file durable."""
@@ -372,22 +375,6 @@ class BegunSync:
             target._files.give_back(self._file)
         if target._files.is_suspect(name):
             raise sync_in_doubt(target.path, name)
-
-
-def _write_all(fd: int, offset: int, buffers: Sequence[Buffer]) -> None:
-    left = [view for buffer in buffers if (view := memoryview(buffer).cast("B")).nbytes]
-    while left:
-        written = os.pwritev(fd, left[:_BUFFERS_PER_CALL_MAX], offset)
-        if written == 0:
-            raise OSError("the target took no bytes")
-        offset += written
-        done = 0
-        while done < len(left) and written >= left[done].nbytes:
-            written -= left[done].nbytes
-            done += 1
-        left = left[done:]
-        if written:
-            left[0] = left[0][written:]
 
 
 def _blocks_of(entry: os.DirEntry[str]) -> int:

@@ -10,6 +10,7 @@ _LOOP = ("tests/hanging/test_loop_waits_for_nobody.py",)
 _CATCHING_UP = ("tests/unit/repair/test_catching_up.py",)
 _DIRECTORY = ("tests/unit/targets/test_durability.py",
               "tests/unit/targets/test_suspect_files.py")
+_WRITING = ("tests/unit/targets/test_writing.py",)
 _TOGETHER = ("tests/unit/targets/test_together.py",)
 _SYNC_FAILED = ("            if isinstance(result, TargetError):\n"
                 "                self._unsyncable.add((target_id, name))\n"
@@ -19,6 +20,11 @@ _GOLDEN = ("tests/golden/test_golden.py",)
 _HASHES_FIRST = ("tests/unit/repair/test_hashes_first.py",)
 
 STRIPE_MUTANTS = (
+    Mutant("long-writes-lie-about-until-a-sync", "ecfs/targets/directory.py",
+           "            if not self._is_memory:\n                self._writeback",
+           "            if False:\n                self._writeback", _WRITING),
+    Mutant("writeback-of-what-is-just-long", "ecfs/targets/writing.py",
+           "length >= WRITEBACK_LEN_MIN and", "length > WRITEBACK_LEN_MIN and", _WRITING),
     Mutant("caught-up-in-memory-alone", "ecfs/repair/mending.py",
            "        complete = await _sync_column(entry, member) and complete\n", "",
            _CATCHING_UP),
