@@ -2,7 +2,7 @@
 
 import errno
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 from ecfs.base.errors import FsError
@@ -17,23 +17,35 @@ ENTRIES_AT_ONCE = 64
 
 def live_entries(tree: Tree, files: Files, handle: DirectoryHandle,
                  rows: Iterator[tuple[int, bytes, InodeId, int]],
-                 ) -> Iterator[tuple[int, bytes, Attributes]]:
-    """`(cookie, name, attributes)` of those rows of the handle's listing that are there still.
+                 is_told: Callable[[InodeId], bool],
+                 ) -> Iterator[tuple[int, bytes, InodeId, int, Attributes | None]]:
+    """`(cookie, name, inode, mode, attributes)` of those rows of the handle's listing that are
+    there still; no attributes of those which the kernel was told (`is_told`) and still has right.
 
     While nothing at all has changed since the listing was made, a name means what it meant then,
     and what the entries need is read for many at once. The caller does not wait in between.
     """
     while some := list(islice(rows, ENTRIES_AT_ONCE)):
         unchanged = tree.version == handle.version
+        told: set[InodeId] = set()
         if unchanged:
-            tree.load([inode for _, _, inode, _ in some])
-            files.load([inode for _, _, inode, mode in some if stat.S_ISREG(mode)])
-        for cookie, name, inode, _ in some:
+            # What was written since is pending; all else that changes is a change of the tree.
+            told = {inode for _, _, inode, _ in some
+                    if is_told(inode) and files.pending(inode) is None}
+            wanted = [(inode, mode) for _, _, inode, mode in some if inode not in told]
+            tree.load([inode for inode, _ in wanted])
+            files.load([inode for inode, mode in wanted if stat.S_ISREG(mode)])
+        for cookie, name, inode, mode in some:
+            if inode in told:
+                yield cookie, name, inode, mode, None
+                continue
             if unchanged and name not in DOTS:
-                yield cookie, name, tree.named(handle.inode, name, inode)
+                found = tree.named(handle.inode, name, inode)
+                yield cookie, name, inode, found.mode, found
                 continue
             try:
-                yield cookie, name, tree.lookup(handle.inode, name)
+                found = tree.lookup(handle.inode, name)
+                yield cookie, name, found.inode, found.mode, found
             except FsError as error:
                 if error.errno != errno.ENOENT:
                     raise

@@ -39,6 +39,8 @@ SYMLINK_MODE = stat.S_IFLNK | 0o777
 BACKGROUND_MAX = 32
 OPENED = fuse.OPEN_OUT.pack(0, 0, 0)
 OPENED_KEEPING = fuse.OPEN_OUT.pack(0, fuse.OPEN_KEEP_CACHE, 0)
+ENTRY_TOLD = bytes(fuse.ENTRY_OUT.size)
+"""No attributes, in a READDIRPLUS, as in a READDIR."""
 PAST_CACHE_FH = 1
 OPENED_PAST_CACHE = fuse.OPEN_OUT.pack(PAST_CACHE_FH, fuse.OPEN_DIRECT_IO, 0)
 
@@ -343,15 +345,14 @@ class KernelTransport:
         fh, start, size, _, _, _, _ = fuse.READ_IN.unpack_from(request.body)
         _check_size(size)
         reply = bytearray()
-        for name, found, cookie in self.requests.entries(fh, start):
-            attributes = found.attributes
-            entry = dirent(name, attributes.inode, attributes.mode, cookie)
+        for name, inode, mode, found, cookie in self.requests.entries(fh, start):
+            entry = dirent(name, inode, mode, cookie)
             if len(reply) + fuse.ENTRY_OUT.size + len(entry) > size:
                 break
-            reply += self._entry(found)
+            reply += ENTRY_TOLD if found is None else self._entry(found)
             reply += entry
-            if name not in DOTS:
-                self.requests.count_lookup(attributes.inode)
+            if found is not None and name not in DOTS:
+                self.requests.count_lookup(inode)
         return reply
 
     def _releasedir(self, request: Request) -> Answer:

@@ -1,19 +1,30 @@
-"""How often the kernel was told of each inode, and which of those have no name left."""
+"""How often the kernel was told of each inode, since when, and which have no name left."""
+
+from collections.abc import Callable
 
 from ecfs.base.ids import InodeId
 
 
 class LookupCounts:
     """Lookup counts as FUSE defines them. An inode may go when its count is zero: the kernel does
-    not forget what a program has open, mapped or as its working directory."""
+    not forget what a program has open, mapped or as its working directory. `version` changes with
+    every change of the tree."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: Callable[[], tuple[int, int]]) -> None:
+        self._version = version
+        self._told_version = version()
+        self._told: set[InodeId] = set()
         self._counts: dict[InodeId, int] = {}
         self._nameless: set[InodeId] = set()
 
     def add(self, inode: InodeId) -> None:
         """The kernel was told of an inode once more."""
         self._counts[inode] = self._counts.get(inode, 0) + 1
+        version = self._version()
+        if version != self._told_version:
+            self._told_version = version
+            self._told.clear()
+        self._told.add(inode)
 
     def forget(self, inode: InodeId, count: int) -> None:
         """The kernel forgot `count` of its lookups. A count too high is taken as all."""
@@ -22,10 +33,15 @@ class LookupCounts:
             self._counts[inode] = left
         else:
             self._counts.pop(inode, None)
+            self._told.discard(inode)
 
     def is_known(self, inode: InodeId) -> bool:
         """Whether the kernel may still name this inode."""
         return inode in self._counts
+
+    def is_told(self, inode: InodeId) -> bool:
+        """Whether the kernel was told of this inode since the tree last changed, and knows it."""
+        return inode in self._told and self._told_version == self._version()
 
     def lost_name(self, inode: InodeId) -> None:
         """The last name of an inode is gone."""
@@ -46,4 +62,5 @@ class LookupCounts:
     def forget_all(self) -> list[InodeId]:
         """The kernel is gone: forget all lookups; returns the nameless inodes."""
         self._counts.clear()
+        self._told.clear()
         return list(self._nameless)

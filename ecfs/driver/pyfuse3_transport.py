@@ -254,11 +254,12 @@ class Operations(pyfuse3.Operations):
     @_answered
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """Entries with attributes until the kernel's buffer is full."""
-        for name, found, next_id in self.requests.entries(fh, start_id):
-            if not pyfuse3.readdir_reply(token, name, self._entry(found), next_id):
+        for name, inode, _, found, next_id in self.requests.entries(fh, start_id):
+            entry = self._entry(found or self.requests.stat(inode))
+            if not pyfuse3.readdir_reply(token, name, entry, next_id):
                 return
             if name not in DOTS:
-                self.requests.count_lookup(found.attributes.inode)
+                self.requests.count_lookup(inode)
 
     @_answered
     async def releasedir(self, fh: int) -> None:

@@ -53,7 +53,7 @@ class Requests:
         self._files = mounted.files
         self._stale = stale
         self._directories = DirectoryHandles()
-        self._lookups = LookupCounts()
+        self._lookups = LookupCounts(lambda: self._tree.version)
         self._incapable: set[InodeId] = set()
         self._leaving: list[InodeId] = []
         self._left = trio.Event()
@@ -290,18 +290,19 @@ class Requests:
         """The last descriptor of a handle was closed."""
         self._directories.remove(fh)
 
-    def entries(self, fh: int, start: int) -> Iterator[tuple[bytes, Stat, int]]:
-        """`(name, stat, cookie)` of what comes after cookie `start`, dots included.
+    def entries(self, fh: int,
+                start: int) -> Iterator[tuple[bytes, InodeId, int, Stat | None, int]]:
+        """`(name, inode, mode, stat, cookie)` of what comes after cookie `start`, dots included.
 
         The names are those when reading began (cookie 0); a name that is gone by now is left out,
         and each inode is looked up anew, so that the kernel never caches what a name once meant.
-        The caller counts a lookup (`count_lookup`) for each entry but dots that it passed on.
+        No stat: the kernel has it. The caller counts a lookup for each other that it passed on.
         """
         handle = self._directories.of(fh)
-        listing = self._listing(handle, start)
-        for cookie, name, attributes in live_entries(
-                self._tree, self._files, handle, listing.after(start)):
-            yield name, self._seen(attributes), cookie
+        rows = self._listing(handle, start).after(start)
+        for cookie, name, inode, mode, attributes in live_entries(
+                self._tree, self._files, handle, rows, self._lookups.is_told):
+            yield name, inode, mode, attributes and self._seen(attributes), cookie
 
     def plain_entries(self, fh: int, start: int) -> Iterator[tuple[bytes, InodeId, int, int]]:
         """`(name, inode, mode, cookie)` after cookie `start`, as they were when reading began."""

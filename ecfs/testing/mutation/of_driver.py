@@ -6,6 +6,7 @@ from ecfs.testing.mutation.mutant import Mutant
 _ALONE = ("tests/posix/test_root_alone.py",)
 _AHEAD = ("tests/unit/namespace/test_names_ahead.py",)
 _CORES = ("tests/unit/driver/test_idle_cores.py",)
+_ASKED = ("tests/unit/driver/test_requests.py",)
 _PAST = ("tests/posix/test_past_the_cache.py",)
 _TOLD = ("tests/unit/driver/test_kernel_transport.py",)
 _TRANSPORT = "ecfs/driver/kernel_transport.py"
@@ -40,6 +41,13 @@ DRIVER_MUTANTS = (
     Mutant("a-write-past-the-cache-keeps-privileges", _TRANSPORT,
            "bool(flags & fuse.WRITE_IN_KILL_SUIDGID),\n                             fh",
            "False,\n                             fh", _PAST),
+    Mutant("told-though-it-changed", "ecfs/driver/lookups.py",
+           "return inode in self._told and self._told_version == self._version()",
+           "return inode in self._told", _ASKED),
+    Mutant("told-though-it-was-forgotten", "ecfs/driver/lookups.py",
+           "            self._told.discard(inode)\n", "", _ASKED),
+    Mutant("told-though-it-was-written", "ecfs/driver/entries.py",
+           "if is_told(inode) and files.pending(inode) is None}", "if is_told(inode)}", _ASKED),
     Mutant("modes-bind-nobody", "ecfs/driver/kernel.py",
            "    return allow_other or not is_root_of_machine()\n", "    return False\n", _ALONE),
     Mutant("root-of-a-namespace-is-root", "ecfs/driver/kernel.py",

@@ -312,19 +312,49 @@ async def test_reading_a_directory(requests: Requests) -> None:
         await requests.create(ROOT_INODE, name, mode=DIRECTORY, uid=0, gid=0)
     fh = requests.open_directory(ROOT_INODE)
     entries = list(requests.entries(fh, 0))
-    assert [name for name, _, _ in entries] == [b".", b"..", b"a", b"b", b"c"]
-    cookies = [cookie for _, _, cookie in entries]
+    assert [name for name, *_ in entries] == [b".", b"..", b"a", b"b", b"c"]
+    cookies = [cookie for *_, cookie in entries]
     assert cookies == sorted(set(cookies)) and cookies[0] > 0
     await requests.rmdir(ROOT_INODE, b"b")
     await requests.rename(ROOT_INODE, b"c", ROOT_INODE, b"aa", 0)
     await requests.create(ROOT_INODE, b"c", mode=0o644, uid=0, gid=0)
     rest = list(requests.entries(fh, cookies[2]))
-    assert [(name, cookie) for name, _, cookie in rest] == [(b"c", cookies[4])]
-    assert stat.S_ISREG(rest[0][1].attributes.mode), "what the name means now"
-    assert [name for name, _, _ in requests.entries(fh, 0)] == [b".", b"..", b"a", b"aa", b"c"]
+    assert [(name, cookie) for name, *_, cookie in rest] == [(b"c", cookies[4])]
+    assert stat.S_ISREG(rest[0][2]), "what the name means now"
+    assert [name for name, *_ in requests.entries(fh, 0)] == [b".", b"..", b"a", b"aa", b"c"]
     assert list(requests.entries(fh, (1 << 64) - 1)) == []
     with pytest.raises(FsError):
-        requests.open_directory(rest[0][1].attributes.inode)
+        requests.open_directory(rest[0][1])
+
+
+async def test_a_listing_does_not_repeat_what_the_kernel_has(requests: Requests) -> None:
+    inodes = {name: await new_file(requests, name) for name in (b"a", b"b", b"c")}
+    made = await requests.create(ROOT_INODE, b"d", mode=DIRECTORY, uid=0, gid=0)
+    folder = made.attributes.inode
+
+    def told() -> set[bytes]:
+        entries = list(requests.entries(requests.open_directory(ROOT_INODE), 0))
+        assert [(name, inode) for name, inode, *_ in entries[2:]] == [
+            *inodes.items(), (b"d", folder)]
+        assert all(found is None or found == requests.stat(inode)
+                   for _, inode, _, found, _ in entries)
+        return {name for name, _, _, found, _ in entries if found is not None} - {b".", b".."}
+
+    assert told() == {b"a", b"b", b"c"}, "the directory was made last"
+    for name in (b"a", b"b", b"d"):
+        requests.lookup(ROOT_INODE, name)
+    assert told() == {b"c"}
+    await requests.write(inodes[b"a"], 0, b"content", kill_privileges=False)
+    assert told() == {b"a", b"c"}, "its size changed, though not yet in the tree"
+    await requests.fsync(inodes[b"a"])
+    assert told() == {b"a", b"b", b"c", b"d"}
+    for name in (b"a", b"b", b"c", b"d"):
+        requests.lookup(ROOT_INODE, name)
+    assert told() == set()
+    requests.forget(inodes[b"b"], 100)
+    assert told() == {b"b"}
+    await requests.change(folder, Change(mode=0o700))
+    assert told() == {b"a", b"b", b"c", b"d"}
 
 
 async def test_trusted_names_are_for_root(requests: Requests) -> None:
