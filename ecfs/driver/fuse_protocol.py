@@ -14,8 +14,8 @@ from ecfs.base.units import KIB, NS_PER_S
 
 MAJOR, MINOR, MINOR_MIN = 7, 39, 33
 MINOR_DIRECT_MIN = 45
-"""Linux 6.18: the first where `OPEN_DIRECT_IO` was seen to keep what other descriptors have in the
-page cache right. Older ones left what was read while a write went past it."""
+"""Linux 6.18: the first on which `OPEN_DIRECT_IO` was tried, by tests/posix/test_past_the_cache.py.
+Older ones are known to keep in the page cache what was read while a write went past it."""
 PAGE_LEN = 4096
 
 
