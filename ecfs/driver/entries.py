@@ -2,7 +2,7 @@
 
 import errno
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from itertools import islice
 
 from ecfs.base.errors import FsError
@@ -17,10 +17,10 @@ ENTRIES_AT_ONCE = 64
 
 def live_entries(tree: Tree, files: Files, handle: DirectoryHandle,
                  rows: Iterator[tuple[int, bytes, InodeId, int]],
-                 is_told: Callable[[InodeId], bool],
+                 told_now: Callable[[], Set[InodeId]],
                  ) -> Iterator[tuple[int, bytes, InodeId, int, Attributes | None]]:
     """`(cookie, name, inode, mode, attributes)` of those rows of the handle's listing that are
-    there still; no attributes of those which the kernel was told (`is_told`) and still has right.
+    there still; no attributes of those which the kernel was told (`told_now`) and still has right.
 
     While nothing at all has changed since the listing was made, a name means what it meant then,
     and what the entries need is read for many at once. The caller does not wait in between.
@@ -30,8 +30,9 @@ def live_entries(tree: Tree, files: Files, handle: DirectoryHandle,
         told: set[InodeId] = set()
         if unchanged:
             # What was written since is pending; all else that changes is a change of the tree.
+            known = told_now()
             told = {inode for _, _, inode, _ in some
-                    if is_told(inode) and files.pending(inode) is None}
+                    if inode in known and files.pending(inode) is None}
             wanted = [(inode, mode) for _, _, inode, mode in some if inode not in told]
             tree.load([inode for inode, _ in wanted])
             files.load([inode for inode, mode in wanted if stat.S_ISREG(mode)])

@@ -66,7 +66,6 @@ class KernelTransport:
             # Else it empties a file by a SETATTR once it is open.
             | (Feature.ATOMIC_O_TRUNC if self.requests.notes_access else 0))
         self._checks_modes = checks_modes
-        self._writeback = writeback
         self._past_cache = False
         self._read_ahead_len = read_ahead_len
         self._notify = notify
@@ -105,7 +104,8 @@ class KernelTransport:
                        fuse.MAJOR, fuse.MINOR_MIN)
             raise FsError(errno.EPROTO)
         # What the kernel gathers itself, it must see.
-        self._past_cache = minor >= fuse.MINOR_DIRECT_MIN and not self._writeback
+        self._past_cache = minor >= fuse.MINOR_DIRECT_MIN and not (
+            self._features & Feature.WRITEBACK_CACHE)
         return fuse.INIT_OUT.pack(
             fuse.MAJOR, min(minor, fuse.MINOR), max(read_ahead_len, self._read_ahead_len),
             self._features & offered, BACKGROUND_MAX, BACKGROUND_MAX * 3 // 4, REQUEST_LEN_MAX, 1,

@@ -1,6 +1,6 @@
 """How often the kernel was told of each inode, since when, and which have no name left."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from ecfs.base.ids import InodeId
 
@@ -39,9 +39,9 @@ class LookupCounts:
         """Whether the kernel may still name this inode."""
         return inode in self._counts
 
-    def is_told(self, inode: InodeId) -> bool:
-        """Whether the kernel was told of this inode since the tree last changed, and knows it."""
-        return inode in self._told and self._told_version == self._version()
+    def told(self) -> Set[InodeId]:
+        """Those that the kernel was told of since the tree last changed, and still knows."""
+        return self._told if self._told_version == self._version() else frozenset()
 
     def lost_name(self, inode: InodeId) -> None:
         """The last name of an inode is gone."""

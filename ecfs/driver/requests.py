@@ -301,7 +301,7 @@ class Requests:
         handle = self._directories.of(fh)
         rows = self._listing(handle, start).after(start)
         for cookie, name, inode, mode, attributes in live_entries(
-                self._tree, self._files, handle, rows, self._lookups.is_told):
+                self._tree, self._files, handle, rows, self._lookups.told):
             yield name, inode, mode, attributes and self._seen(attributes), cookie
 
     def plain_entries(self, fh: int, start: int) -> Iterator[tuple[bytes, InodeId, int, int]]:
