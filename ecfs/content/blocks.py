@@ -126,9 +126,10 @@ class ExtentReader:
     async def _fetch_from(self, stripe: int, start: int, extent_len: int, first: int,
                           last: int) -> tuple[Buffer, int]:
         ref = self._index.ref(stripe)
-        units, skip = ref.layout.units_within(start, extent_len, first, last)
-        # Who reads here and there comes back to a unit sixteen times the size of a page.
-        key = (stripe, units[0].nonce) if len(units) == 1 else None
+        units, skip = self._store.layout(ref).units_within(start, extent_len, first, last)
+        # Who reads here and there comes back to a unit that is longer than a page.
+        key = (stripe, units[0].nonce) if len(units) == 1 and units[0].length <= (
+            units[0].unit_len) else None
         if key is not None and (found := self._cache.get(key)) is not None:
             self._cache.move_to_end(key)
             return found, skip

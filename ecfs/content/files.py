@@ -298,7 +298,7 @@ class Files:
         for extent in self.tables.extents_of(stripe_id):
             places = shown.get(extent.id, [(0, 0)])
             try:
-                units = ref.layout.units_of(extent.start, extent.length)
+                units = self.store.layout(ref).units_of(extent.start, extent.length)
                 data = (await self.store.read(ref, units)).data
             except Damage:
                 lost |= {inode for inode, _ in places}
@@ -313,11 +313,12 @@ class Files:
         if not extents:
             return []
         ref = self.index.ref(stripe_id)
+        layout = self.store.layout(ref)
         head, directory = await self.store.read_directory(ref)
         notes = {note.start: note for note in decode_directory(directory)}
         moves = []
         for extent in extents:
-            result = await self.store.read(ref, ref.layout.units_of(extent.start, extent.length))
+            result = await self.store.read(ref, layout.units_of(extent.start, extent.length))
             if result.faults:
                 self._reader.mend(ref, result.faults)
             note = notes.get(extent.start, self.flusher.note(0, 0))

@@ -50,6 +50,8 @@ from ecfs.formats.directory import ExtentNote, decode_directory, encode_director
 from ecfs.formats.label import (
     FORMAT_VERSION,
     HASHES_FIRST,
+    INCOMPATIBLE_OF_NEW,
+    SHORT_UNITS,
     CheckpointPointer,
     Label,
     SignedLabel,
@@ -59,6 +61,7 @@ from ecfs.formats.label import (
     decode_label,
     encode_label,
     hashes_first,
+    unit_len,
 )
 from ecfs.formats.names import (
     CLAIM_PATTERN,
@@ -90,6 +93,7 @@ __all__ = [
     "HEAD_INDEX",
     "HEARTBEAT",
     "HEARTBEAT_PATTERN",
+    "INCOMPATIBLE_OF_NEW",
     "KIND_CONTENT",
     "KIND_METADATA",
     "LABEL_PATTERN",
@@ -97,6 +101,7 @@ __all__ = [
     "SEALED_HEAD_LEN",
     "SEGMENTS_FOLDER",
     "SHARD_MAGIC",
+    "SHORT_UNITS",
     "SLOT_SALT_LEN",
     "BoxHead",
     "BoxKeys",
@@ -151,5 +156,6 @@ __all__ = [
     "record_len",
     "split_record_header",
     "stripe_binding",
+    "unit_len",
     "unpack_head",
 ]

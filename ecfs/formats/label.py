@@ -25,6 +25,8 @@ from ecfs.base.limits import (
     MEMBERS_MAX,
     PARITY_SHARDS_MAX,
     TARGETS_MAX,
+    UNIT_LEN,
+    UNIT_LEN_MAX,
 )
 from ecfs.formats.envelope import unwrap_corrected, unwrap_fast, wrap
 from ecfs.formats.packing import Fields, pack, unpack
@@ -35,7 +37,10 @@ FORMAT_VERSION = 1
 HASHES_FIRST = 1 << 0
 """An incompatible feature, of a pool from its first day on or never: salts of stripes and tags of
 shards are over universal hashes of the content, not over the content."""
-INCOMPATIBLE_KNOWN = HASHES_FIRST
+SHORT_UNITS = 1 << 1
+"""An incompatible feature, likewise: units are of at most 16 KiB, not 64."""
+INCOMPATIBLE_KNOWN = HASHES_FIRST | SHORT_UNITS
+INCOMPATIBLE_OF_NEW = HASHES_FIRST | SHORT_UNITS
 READ_ONLY_COMPATIBLE_KNOWN = 0
 _HEAD = struct.Struct(">8sI32s32s")
 
@@ -150,6 +155,11 @@ def check_known(pool: Featured) -> bool:
 def hashes_first(pool: Featured) -> bool:
     """Whether salts and tags are over universal hashes of the content (`HASHES_FIRST`)."""
     return bool(pool.incompatible & HASHES_FIRST)
+
+
+def unit_len(pool: Featured) -> int:
+    """How many bytes are sealed as one (`SHORT_UNITS`)."""
+    return UNIT_LEN if pool.incompatible & SHORT_UNITS else UNIT_LEN_MAX
 
 
 def _split(payload: bytes) -> tuple[bytes, bytes]:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import NoReturn
 
 from ecfs.base.errors import Bug
-from ecfs.base.limits import PURPOSE_KEYS_COUNT_MAX, SEGMENT_KEYS_COUNT_MAX
+from ecfs.base.limits import PURPOSE_KEYS_COUNT_MAX, SEGMENT_KEYS_COUNT_MAX, UNIT_LEN_MAX
 from ecfs.base.world import Entropy
 from ecfs.sealing import KEY_LEN, UnitSealer, derive
 
@@ -16,12 +16,14 @@ _SEGMENT = struct.Struct(">QQ")
 @dataclass(frozen=True, slots=True)
 class SegmentKeys:
     """Keys of one segment, 32 bytes each: for sealing, for tags of shards, for salts, and for the
-    universal hash that goes before both, unless the pool is of those that do without it."""
+    universal hash that goes before both, unless the pool is of those that do without it.
+    `unit_len`: bytes that are sealed as one, at most."""
 
     seal: bytes = field(repr=False)
     tag: bytes = field(repr=False)
     salt: bytes = field(repr=False)
     hash: bytes | None = field(repr=False)
+    unit_len: int
 
     def __reduce__(self) -> NoReturn:
         raise Bug("keys are never pickled")
@@ -30,13 +32,15 @@ class SegmentKeys:
 class MasterKey:
     """256 random bits. Thread-safe. Shows nothing of itself and cannot be pickled or copied."""
 
-    def __init__(self, key: bytes, *, hashes_first: bool = False) -> None:
+    def __init__(self, key: bytes, *, hashes_first: bool = False,
+                 unit_len: int = UNIT_LEN_MAX) -> None:
         """`key`: 32 bytes. Use `generate` for a new pool, `open_slots` for an old one, and then
         `for_content`."""
         if len(key) != KEY_LEN:
             raise Bug(f"a master key of {len(key)} bytes")
         self._key = key
         self._hashes_first = hashes_first
+        self.unit_len = unit_len
         self._purposes = lru_cache(PURPOSE_KEYS_COUNT_MAX)(self._derive_purpose)
         self._segments = lru_cache(SEGMENT_KEYS_COUNT_MAX)(self._derive_segment)
 
@@ -54,10 +58,10 @@ class MasterKey:
         """The key sealed as unit 0 of `sealer`, whose key seals nothing else; 48 bytes."""
         return sealer.seal(0, aad, self._key)
 
-    def for_content(self, *, hashes_first: bool) -> "MasterKey":
+    def for_content(self, *, hashes_first: bool, unit_len: int) -> "MasterKey":
         """The same key, for segments of a pool whose content goes through a universal hash first,
-        or does not. Which it is, the label says."""
-        return MasterKey(self._key, hashes_first=hashes_first)
+        or does not, and is sealed in units of at most `unit_len`. Which it is, the label says."""
+        return MasterKey(self._key, hashes_first=hashes_first, unit_len=unit_len)
 
     def purpose(self, name: str) -> bytes:
         """The 32-byte key for one purpose, such as "commit"."""
@@ -86,4 +90,5 @@ class MasterKey:
             derive(self._key, salt=salt, info=b"ecfs segment " + use)
             for use in (b"seal", b"tag", b"salt", b"hash")
         )
-        return SegmentKeys(seal, tag, shard_salt, universal if self._hashes_first else None)
+        return SegmentKeys(seal, tag, shard_salt, universal if self._hashes_first else None,
+                           self.unit_len)

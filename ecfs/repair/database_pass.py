@@ -227,11 +227,12 @@ class DatabasePass:
     async def _check_places(self) -> None:
         """Extents that cannot lie where they are said to lie in their stripe."""
         after = 0
+        unit_len = self._volume.store.identity.master.unit_len
         try:
             while rows := self._queries.extents_to_place(after, EXTENTS_BATCH_COUNT):
                 after = rows[-1][0]
                 for extent, stripe, start, length, data, body_len in rows:
-                    if not _fits(start, length, data, body_len):
+                    if not _fits(start, length, Layout(data, body_len, unit_len)):
                         self._report_misplaced(extent, stripe)
                 await self._volume.room()
         except Damage as damage:
@@ -269,11 +270,11 @@ class DatabasePass:
         index.forget_all()
 
 
-def _fits(start: int, length: int, data: int, body_len: int) -> bool:
-    if start < 0 or length <= 0 or body_len <= 0:
+def _fits(start: int, length: int, layout: Layout) -> bool:
+    if start < 0 or length <= 0:
         return False
     try:
-        Layout(data, body_len).units_of(start, length)
+        layout.units_of(start, length)
     except Damage:
         return False
     return True

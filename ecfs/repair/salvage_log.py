@@ -34,9 +34,10 @@ from ecfs.formats import (
 from ecfs.keys import MasterKey, SegmentKeys
 from ecfs.sealing import keyed_hash
 from ecfs.stripes import (
+    Layout,
     StripeOpener,
     StripeRef,
-    Unit,
+    UnitRun,
     binding_of,
     check_body,
     rebuild_bodies,
@@ -112,6 +113,7 @@ class FoundStripe:
     """A record whose sealed head opens. `tags`: by shard, what records say that its tag is."""
 
     ref: StripeRef
+    layout: Layout
     head: StripeHead
     opener: StripeOpener
     tags: list[set[bytes]]
@@ -128,11 +130,12 @@ class OpenedStripe:
         """(offset in the extent, bytes or None where they are lost) of each unit. Damage when the
         extent cannot lie there."""
         at = 0
-        for unit in self.found.ref.layout.units_of(start, length):
-            yield at, self._unit(unit)
-            at += unit.length
+        for run in self.found.layout.units_of(start, length):
+            for unit in run.units():
+                yield at, self._unit(unit)
+                at += unit.length
 
-    def _unit(self, unit: Unit) -> bytes | None:
+    def _unit(self, unit: UnitRun) -> bytes | None:
         body = self.bodies.get(unit.shard)
         if body is None:
             return None
@@ -225,7 +228,7 @@ class SegmentScan:
         if head.kind != kind or head.body_len <= 0:
             return None
         ref = StripeRef(self.entry, kind, offset, head.body_len, salt, b"")
-        return FoundStripe(ref, head, opener, tags)
+        return FoundStripe(ref, ref.layout(self.keys.unit_len), head, opener, tags)
 
     # -- content -----------------------------------------------------------------------------
 
@@ -233,7 +236,8 @@ class SegmentScan:
         """The stripe's directory, None where it is lost. Reads only its units where that does."""
         head, ref = found.head, found.ref
         try:
-            units = ref.layout.units_of(head.directory_start, head.directory_len)
+            runs = found.layout.units_of(head.directory_start, head.directory_len)
+            units = [unit for run in runs for unit in run.units()]
         except Damage:
             return None
         bodies: dict[int, bytes] = {}

@@ -158,11 +158,11 @@ class TreeCopy:
             return
         try:
             ref = self._volume.files.index.ref(piece.stripe)
-            units = ref.layout.units_of(piece.start, piece.extent_len)
+            runs = self._volume.store.layout(ref).units_of(piece.start, piece.extent_len)
         except Damage:
             return
         at = shift
-        for unit in units:
+        for unit in (unit for run in runs for unit in run.units()):
             begin, end = max(at, low), min(at + unit.length, high)
             if begin < end:
                 try:

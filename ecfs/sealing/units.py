@@ -35,12 +35,20 @@ class UnitSealer:
         """Ciphertext and its 16-byte tag."""
         return self._cipher.encrypt(_nonce(index), plaintext, aad)
 
-    def seal_into(self, index: int, aad: bytes, plaintext: BytesLike, out: memoryview) -> None:
-        """Like `seal`, into `out`, which is exactly 16 bytes longer than `plaintext`."""
-        plain_len, out_len = memoryview(plaintext).nbytes, memoryview(out).nbytes
-        if out_len != plain_len + AEAD_TAG_LEN:
-            raise Bug(f"{out_len} bytes for the seal of {plain_len}")
-        self._cipher.encrypt_into(_nonce(index), plaintext, aad, out)
+    def seal_run(self, index: int, aad: bytes, plaintext: memoryview, out: memoryview, *,
+                 unit_len: int) -> None:
+        """Like `seal`, unit by unit of `unit_len` plain bytes, into `out`, which is exactly as long
+        as the sealed units. The index of a unit grows as its offset in `out` does."""
+        length = plaintext.nbytes
+        if out.nbytes != length + AEAD_TAG_LEN * -(-length // unit_len):
+            raise Bug(f"{out.nbytes} bytes for the seals of {length} in units of {unit_len}")
+        encrypt_into = self._cipher.encrypt_into
+        at = 0
+        for low in range(0, length, unit_len):
+            high = min(low + unit_len, length)
+            end = at + high - low + AEAD_TAG_LEN
+            encrypt_into(_nonce(index + at), plaintext[low:high], aad, out[at:end])
+            at = end
 
     def open(self, index: int, aad: bytes, sealed: BytesLike) -> bytes:
         """The plaintext; Damage unless index, aad and every byte are what was sealed."""
@@ -49,19 +57,25 @@ class UnitSealer:
         except InvalidTag:
             raise Damage(f"sealed unit {index} is not authentic") from None
 
-
-    def open_into(self, index: int, aad: bytes, sealed: BytesLike, out: memoryview) -> None:
-        """Like `open`, into `out`, which is exactly 16 bytes shorter than `sealed`.
+    def open_run(self, index: int, aad: bytes, sealed: memoryview, out: memoryview, *,
+                 unit_len: int) -> None:
+        """What `seal_run` sealed, into `out`, which is exactly as long as the plain bytes.
 
         After Damage the content of `out` means nothing.
         """
-        sealed_len, out_len = memoryview(sealed).nbytes, memoryview(out).nbytes
-        if sealed_len != out_len + AEAD_TAG_LEN:
-            raise Damage(f"sealed unit {index} of {sealed_len} bytes cannot hold {out_len}")
+        length = out.nbytes
+        if sealed.nbytes != length + AEAD_TAG_LEN * -(-length // unit_len):
+            raise Damage(f"sealed units {index} of {sealed.nbytes} bytes cannot hold {length}")
+        decrypt_into = self._cipher.decrypt_into
+        at = 0
         try:
-            self._cipher.decrypt_into(_nonce(index), sealed, aad, out)
+            for low in range(0, length, unit_len):
+                high = min(low + unit_len, length)
+                end = at + high - low + AEAD_TAG_LEN
+                decrypt_into(_nonce(index + at), sealed[at:end], aad, out[low:high])
+                at = end
         except InvalidTag:
-            raise Damage(f"sealed unit {index} is not authentic") from None
+            raise Damage(f"sealed unit {index + at} is not authentic") from None
 
 
 def _nonce(index: int) -> bytes:

@@ -21,7 +21,7 @@ from ecfs.keys import MasterKey
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.sealing import keyed_hash
 from ecfs.stripes.fleet import FAULT_KINDS, Fleet, MemberState
-from ecfs.stripes.layout import Unit
+from ecfs.stripes.layout import Layout, UnitRun
 from ecfs.stripes.reader import (
     Examination,
     Fetch,
@@ -68,6 +68,7 @@ class StripeAccess:
         self.identity = identity
         self.fleet = fleet
         self.journal = journal
+        self._unit_len = identity.master.unit_len
         self._codes: dict[Geometry, Code] = {}
         self._openers: OrderedDict[tuple[int, int, int, bytes, bytes], StripeOpener] = OrderedDict()
         self.on_fault: Callable[[StripeRef, Sequence[ShardFault]], None] = (
@@ -108,6 +109,10 @@ class StripeAccess:
         return encode_column_header(
             header, lambda fields: keyed_hash(keys.tag, purpose=b"column header", parts=[fields]))
 
+    def layout(self, ref: StripeRef) -> Layout:
+        """Where the units of a stripe lie."""
+        return ref.layout(self._unit_len)
+
     def code(self, geometry: Geometry) -> Code:
         """The codec of a geometry."""
         if geometry not in self._codes:
@@ -133,7 +138,7 @@ class StripeAccess:
         return frozenset(column for column, target_id in enumerate(ref.segment.columns)
                          if (member := self.fleet.get(target_id)) is not None and member.online)
 
-    async def read(self, ref: StripeRef, units: list[Unit]) -> Read:
+    async def read(self, ref: StripeRef, units: list[UnitRun]) -> Read:
         """Read units of a stripe; the damage met is part of the result."""
         found = self._read_now(ref, units)
         if found is not None:
@@ -151,7 +156,7 @@ class StripeAccess:
         self.note(ref, result.faults)
         return result
 
-    def _read_steps(self, ref: StripeRef, units: list[Unit], columns: frozenset[int]) -> Steps:
+    def _read_steps(self, ref: StripeRef, units: list[UnitRun], columns: frozenset[int]) -> Steps:
         return read_steps(ref, self.opener(ref), self.code(ref.geometry), units, columns)
 
     def _with_away(self, ref: StripeRef) -> frozenset[int]:
@@ -164,7 +169,7 @@ class StripeAccess:
             and member.state is MemberState.AWAY and member.target is not None
             and member.lane is not None)
 
-    def _read_now(self, ref: StripeRef, units: list[Unit]) -> Buffer | None:
+    def _read_now(self, ref: StripeRef, units: list[UnitRun]) -> Buffer | None:
         """What is in memory and authentic, without a trip through the lanes; else None.
 
         Not from a target that is late with something: it may hang, and then so may this thread.
@@ -186,15 +191,14 @@ class StripeAccess:
             parts[shard] = memoryview(sealed)
         opener = self.opener(ref)
         try:
-            if len(units) == 1:
+            if len(units) == 1 and units[0].length <= self._unit_len:
                 return opener.open_unit(units[0].nonce, parts[units[0].shard])
             data, at = unwritten(sum(unit.length for unit in units)), 0
             view = memoryview(data)
             for unit in units:
                 low = ranges[unit.shard][0]
-                opener.open_unit_into(unit.nonce, parts[unit.shard][unit.offset - low :
-                                                                    unit.end - low],
-                                      view[at : at + unit.length])
+                opener.open_run(unit, parts[unit.shard][unit.offset - low : unit.end - low],
+                                view[at : at + unit.length])
                 at += unit.length
         except Damage:
             return None
@@ -217,10 +221,10 @@ class StripeAccess:
         examination = await self.examine(ref)
         opener = self.opener(ref)
         head = opener.head(examination.header)
-        units = ref.layout.units_of(head.directory_start, head.directory_len)
+        units = self.layout(ref).units_of(head.directory_start, head.directory_len)
         return head, bytes((await self.read(ref, units)).data) if units else b""
 
-    def read_sync(self, ref: StripeRef, units: list[Unit]) -> Read:
+    def read_sync(self, ref: StripeRef, units: list[UnitRun]) -> Read:
         """As `read`, blocking: for a database page that SQLite wants now. Bounded by deadlines."""
         found = self._read_now(ref, units)
         if found is not None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ecfs.base.errors import Damage, Fault, TargetError, Unreadable
 from ecfs.base.memory import unwritten
 from ecfs.erasure import Code
-from ecfs.stripes.layout import Unit
+from ecfs.stripes.layout import UnitRun
 from ecfs.stripes.sealed import Buffer, StripeOpener, StripeRef, rebuild_bodies
 
 
@@ -70,7 +70,7 @@ Steps = Generator[list[Fetch], list[Reply], Read]
 ExamineSteps = Generator[list[Fetch], list[Reply], Examination]
 
 
-def read_steps(ref: StripeRef, opener: StripeOpener, code: Code, units: list[Unit],
+def read_steps(ref: StripeRef, opener: StripeOpener, code: Code, units: list[UnitRun],
                usable: frozenset[int]) -> Steps:
     """Read units; the data is theirs, joined in order.
 
@@ -102,7 +102,7 @@ def read_steps(ref: StripeRef, opener: StripeOpener, code: Code, units: list[Uni
     return (yield from _read_whole(ref, opener, code, units, usable))
 
 
-def _read_ranges(ref: StripeRef, opener: StripeOpener, code: Code, units: list[Unit],
+def _read_ranges(ref: StripeRef, opener: StripeOpener, code: Code, units: list[UnitRun],
                  ranges: dict[int, tuple[int, int]], parts: dict[int, Buffer],
                  usable: frozenset[int], faults: list[ShardFault],
                  ) -> Generator[list[Fetch], list[Reply], bytearray | None]:
@@ -138,7 +138,7 @@ def _read_ranges(ref: StripeRef, opener: StripeOpener, code: Code, units: list[U
     return data if complete else None
 
 
-def _read_whole(ref: StripeRef, opener: StripeOpener, code: Code, units: list[Unit],
+def _read_whole(ref: StripeRef, opener: StripeOpener, code: Code, units: list[UnitRun],
                 usable: frozenset[int]) -> Steps:
     examination = yield from examine_steps(ref, opener, usable)
     wanted = sorted({unit.shard for unit in units})
@@ -200,7 +200,7 @@ def _fetch(ref: StripeRef, column: int, low: int, high: int) -> Fetch:
     return Fetch(column, ref.offset + ref.head_len + low, high - low)
 
 
-def ranges_of(units: list[Unit]) -> dict[int, tuple[int, int]]:
+def ranges_of(units: list[UnitRun]) -> dict[int, tuple[int, int]]:
     """For each shard the range of its body that holds its units."""
     spans: dict[int, tuple[int, int]] = {}
     for unit in units:
@@ -209,7 +209,7 @@ def ranges_of(units: list[Unit]) -> dict[int, tuple[int, int]]:
     return spans
 
 
-def _open_units(opener: StripeOpener, units: list[Unit], parts: dict[int, Buffer],
+def _open_units(opener: StripeOpener, units: list[UnitRun], parts: dict[int, Buffer],
                 ranges: dict[int, tuple[int, int]], out: bytearray) -> tuple[bool, list[int]]:
     """Open the units, one after the other, into `out`.
 
@@ -227,9 +227,8 @@ def _open_units(opener: StripeOpener, units: list[Unit], parts: dict[int, Buffer
         else:
             low = ranges[unit.shard][0]
             try:
-                opener.open_unit_into(unit.nonce,
-                                      memoryview(part)[unit.offset - low : unit.end - low],
-                                      view[at : at + unit.length])
+                opener.open_run(unit, memoryview(part)[unit.offset - low : unit.end - low],
+                                view[at : at + unit.length])
             except Damage:
                 bad.add(unit.shard)
                 complete = False

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ecfs.base.errors import Bug, Damage
-from ecfs.base.limits import AEAD_TAG_LEN
 from ecfs.base.memory import unwritten
 from ecfs.base.units import BLOCK_LEN
 from ecfs.erasure import Code, Geometry
@@ -30,7 +29,7 @@ from ecfs.sealing import (
     stripe_salt,
     tag_vector_digest,
 )
-from ecfs.stripes.layout import Layout, sealed_len_estimate
+from ecfs.stripes.layout import Layout, UnitRun, sealed_len_estimate
 
 _STRIPE_KEY = b"ecfs stripe"
 
@@ -53,10 +52,9 @@ class StripeRef:
         """k and m of the segment."""
         return Geometry(self.segment.data, self.segment.parity)
 
-    @property
-    def layout(self) -> Layout:
-        """Where units lie."""
-        return Layout(self.segment.data, self.body_len)
+    def layout(self, unit_len: int) -> Layout:
+        """Where units lie, of at most `unit_len` bytes."""
+        return Layout(self.segment.data, self.body_len, unit_len)
 
     @property
     def head_len(self) -> int:
@@ -85,12 +83,14 @@ def binding_of(segment: SegmentEntry, pool_id: bytes, offset: int, kind: int) ->
                           data=segment.data, parity=segment.parity, kind=kind)
 
 
-def plan_stripe(geometry: Geometry, lengths: Sequence[int]) -> tuple[int, list[int]]:
+def plan_stripe(geometry: Geometry, lengths: Sequence[int], *,
+                unit_len: int) -> tuple[int, list[int]]:
     """The least body length that holds extents of these lengths in order, and where they begin."""
-    body_len = fitting_body_len(-(-sealed_len_estimate(lengths) // geometry.data), geometry.shards)
+    estimate = sealed_len_estimate(lengths, unit_len)
+    body_len = fitting_body_len(-(-estimate // geometry.data), geometry.shards)
     while True:
         try:
-            return body_len, Layout(geometry.data, body_len).starts(lengths)
+            return body_len, Layout(geometry.data, body_len, unit_len).starts(lengths)
         except Bug:
             body_len += BLOCK_LEN
 
@@ -109,22 +109,23 @@ def seal_stripe(*, keys: SegmentKeys, pool_id: bytes, segment: SegmentEntry, off
     salt = stripe_salt(keys.salt, kind=b"stripe", address=binding, fresh=fresh,
                        parts=[hashed(part) for part in parts])
     sealer = UnitSealer(derive(keys.seal, salt=salt, info=_STRIPE_KEY))
-    layout = Layout(segment.data, body_len)
+    layout = Layout(segment.data, body_len, keys.unit_len)
     data = unwritten(segment.data * body_len)
     view = memoryview(data)
     position = edge = 0
     starts = []
     for part in parts:
-        units, after = layout.place(position, len(part))
-        starts.append(units[0].shard * body_len + units[0].offset if units else position)
+        runs, after = layout.place(position, len(part))
+        starts.append(runs[0].shard * body_len + runs[0].offset if runs else position)
         source, done = memoryview(part), 0
-        for unit in units:
-            at = unit.shard * body_len + unit.offset
+        for run in runs:
+            at = run.shard * body_len + run.offset
             # Where nothing fits, zeros.
             view[edge:at] = bytes(at - edge)
-            edge = at + unit.length + AEAD_TAG_LEN
-            sealer.seal_into(unit.nonce, binding, source[done : done + unit.length], view[at:edge])
-            done += unit.length
+            edge = at + run.sealed_len
+            sealer.seal_run(run.nonce, binding, source[done : done + run.length], view[at:edge],
+                            unit_len=run.unit_len)
+            done += run.length
         position = after
     view[edge:] = bytes(len(view) - edge)
     parity = code.encode(data, body_len) if segment.parity else []
@@ -167,9 +168,9 @@ class StripeOpener:
         """Plain bytes of a unit; Damage unless authentic."""
         return self._sealer.open(index, self._binding, sealed)
 
-    def open_unit_into(self, index: int, sealed: Buffer, out: memoryview) -> None:
-        """Plain bytes of a unit, into `out`; Damage unless authentic."""
-        self._sealer.open_into(index, self._binding, sealed, out)
+    def open_run(self, run: UnitRun, sealed: memoryview, out: memoryview) -> None:
+        """Plain bytes of the units of a run, into `out`; Damage unless all are authentic."""
+        self._sealer.open_run(run.nonce, self._binding, sealed, out, unit_len=run.unit_len)
 
     def checked_header(self, record: Buffer) -> bytes:
         """The record's header when it is this stripe's to the last byte; else Damage."""

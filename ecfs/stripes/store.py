@@ -247,7 +247,7 @@ class StripeStore(StripeAccess):
                 if segment is None:
                     continue
                 geometry = Geometry(segment.data, segment.parity)
-                body_len, starts = plan_stripe(geometry, lengths)
+                body_len, starts = plan_stripe(geometry, lengths, unit_len=self._unit_len)
                 length = record_len(body_len, geometry.shards)
                 if stream.offset + length <= COLUMN_LEN_MAX:
                     offset, stream.offset = stream.offset, stream.offset + length

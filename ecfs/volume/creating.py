@@ -20,8 +20,8 @@ from ecfs.formats import (
     CLAIM_PATTERN,
     COLUMN_PATTERN,
     COMMITS_PATTERN,
-    HASHES_FIRST,
     HEARTBEAT_PATTERN,
+    INCOMPATIBLE_OF_NEW,
     LABEL_PATTERN,
     SEGMENTS_FOLDER,
     Label,
@@ -188,7 +188,7 @@ def _write_labels(order: PoolOrder, environment: Environment, targets: list[Targ
         parity=geometry.parity, liars=quorum.liars,
         members=tuple(entry.id for entry in entries[: quorum.members]), targets=entries,
         slots=tuple(slots), slots_generation=1, commitment=master.commitment(pool_id),
-        checkpoint=None, incompatible=HASHES_FIRST)
+        checkpoint=None, incompatible=INCOMPATIBLE_OF_NEW)
     mac = label_mac(master)
     for entry, target in zip(entries, targets, strict=True):
         own = replace(label, target_id=entry.id)

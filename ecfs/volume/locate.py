@@ -24,6 +24,7 @@ from ecfs.formats import (
     decode_label,
     hashes_first,
     labels_among,
+    unit_len,
 )
 from ecfs.keys import KeySlot, MasterKey, open_slots
 from ecfs.observe import Event, EventKind, Journal
@@ -291,7 +292,8 @@ def _located(pool_id: bytes, master: MasterKey, best: Label,
     for target_id, (_, sighting) in single.items():
         if target_id not in names:
             messages.append(f"{sighting.path}: was replaced and is no longer part of the pool")
-    return Located(pool_id, master.for_content(hashes_first=hashes_first(best)), best,
+    sealing = master.for_content(hashes_first=hashes_first(best), unit_len=unit_len(best))
+    return Located(pool_id, sealing, best,
                    {target_id: sighting for target_id, (_, sighting) in kept.items()},
                    {target_id: label for target_id, (label, _) in kept.items()}, absent, messages)
 

@@ -342,7 +342,7 @@ def _load(opened: Opened, chain: Chain) -> None:
 
     def read_extent(number: int, start: int, length: int) -> bytes:
         ref = table.ref(number)
-        result = store.read_sync(ref, ref.layout.units_of(start, length))
+        result = store.read_sync(ref, store.layout(ref).units_of(start, length))
         if result.faults:
             store.on_fault(ref, result.faults)
         return bytes(result.data)

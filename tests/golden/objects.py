@@ -4,12 +4,15 @@ Bytes that change here are a change of the format: every pool that exists would 
 """
 
 from array import array
+from dataclasses import dataclass, replace
 from functools import cache
 
 from ecfs.erasure import Code, Geometry
 from ecfs.formats import (
+    HASHES_FIRST,
     KIND_CONTENT,
     NO_PARENT,
+    SHORT_UNITS,
     BoxKeys,
     CheckpointPointer,
     ChunkPlace,
@@ -29,11 +32,13 @@ from ecfs.formats import (
     encode_directory,
     encode_heartbeat,
     encode_label,
+    hashes_first,
+    unit_len,
 )
 from ecfs.keys import KdfParameters, KeySlot, MasterKey, SlotKind, make_slot
 from ecfs.observe import AuditHead
 from ecfs.sealing import keyed_hash
-from ecfs.stripes import SealedStripe, plan_stripe, seal_stripe
+from ecfs.stripes import SealedStripe, UnitRun, plan_stripe, seal_stripe
 
 POOL_ID = bytes(range(0x10, 0x20))
 WRITER = bytes(range(0x20, 0x30))
@@ -92,6 +97,7 @@ ROOT_COMMIT = Commit(
     generation=17, page_count=9, clean=True, root=ROOT)
 COLUMN = ColumnHeader(POOL_ID, 3, 5, 4, 2, 1)
 EXTENTS = (b"hello, targets\n", bytes(range(256)) * 40)
+LONG_EXTENTS = (EXTENTS[0], bytes(range(250)) * 288)
 NOTES = [ExtentNote(0, 15, 12, 0, 15, 1, b"hello.txt", 0o100644, 1_700_000_000_000_000_000),
          ExtentNote(31, 10_240, 13, 4096, 14_336, 1, b"big \xff", 0o100600, 5, 77)]
 PLACES = (7 << 32 | 0x0, 7 << 32 | 0x1010, 0, 8 << 32 | 0xFFFF)
@@ -103,15 +109,42 @@ def column_header() -> bytes:
         COLUMN, lambda fields: keyed_hash(tag_key, purpose=b"column header", parts=[fields]))
 
 
+@dataclass(frozen=True)
+class Sealing:
+    """How a pool of these features seals its content, and what is sealed to show it."""
+
+    features: int
+    extents: tuple[bytes, ...]
+
+    @property
+    def master(self) -> MasterKey:
+        pool = replace(label(), incompatible=self.features)
+        return MASTER.for_content(hashes_first=hashes_first(pool), unit_len=unit_len(pool))
+
+
+SEALINGS = {"": Sealing(0, EXTENTS), "hashed-": Sealing(HASHES_FIRST, EXTENTS),
+            "short-": Sealing(HASHES_FIRST | SHORT_UNITS, LONG_EXTENTS)}
+
+
 @cache
-def stripe(*, hashes_first: bool = False) -> SealedStripe:
+def stripe(prefix: str = "") -> SealedStripe:
     geometry = Geometry(4, 2)
     directory = encode_directory(NOTES)
+    extents, master = SEALINGS[prefix].extents, SEALINGS[prefix].master
+    body_len, _ = plan_stripe(geometry, [*map(len, extents), len(directory)],
+                              unit_len=master.unit_len)
     return seal_stripe(
-        keys=MASTER.for_content(hashes_first=hashes_first).segment(5, 3), pool_id=POOL_ID,
-        segment=SEGMENT, offset=0x1000, kind=KIND_CONTENT, extents=EXTENTS, directory=directory,
-        body_len=plan_stripe(geometry, [*map(len, EXTENTS), len(directory)])[0], order=99,
+        keys=master.segment(5, 3), pool_id=POOL_ID, segment=SEGMENT, offset=0x1000,
+        kind=KIND_CONTENT, extents=extents, directory=directory, body_len=body_len, order=99,
         fresh=FRESH, code=Code(geometry))
+
+
+def units(prefix: str = "") -> list[UnitRun]:
+    """Each unit of the extents of a stripe."""
+    sealed = stripe(prefix)
+    layout = sealed.ref.layout(SEALINGS[prefix].master.unit_len)
+    return [unit for start, extent in zip(sealed.starts, SEALINGS[prefix].extents, strict=True)
+            for run in layout.units_of(start, len(extent)) for unit in run.units()]
 
 
 def all_bytes() -> dict[str, bytes]:
@@ -128,7 +161,8 @@ def all_bytes() -> dict[str, bytes]:
         "directory": encode_directory(NOTES),
         "page-map-chunk": array("Q", PLACES).tobytes(),
     }
-    for prefix, sealed in (("", stripe()), ("hashed-", stripe(hashes_first=True))):
+    for prefix in SEALINGS:
+        sealed = stripe(prefix)
         for column, body in enumerate(sealed.bodies):
             found[f"{prefix}shard-{column}"] = sealed.header + bytes(body)
     return found

@@ -20,7 +20,7 @@ from ecfs.formats import (
 from ecfs.formats.slots import SlotKind
 from ecfs.keys import open_slots
 from ecfs.metadata import PageMap
-from ecfs.stripes import StripeOpener
+from ecfs.stripes import StripeOpener, UnitRun
 from tests.golden import objects
 from tests.golden.regenerate import FILES, main
 
@@ -66,20 +66,18 @@ def test_columns_directory_and_page_map_are_read() -> None:
     assert array("Q", objects.PLACES).tobytes()[:8] == (7 << 32).to_bytes(8, "little")
 
 
-@pytest.mark.parametrize(("prefix", "hashes_first"), [("", False), ("hashed-", True)])
-def test_the_stripe_opens(prefix: str, *, hashes_first: bool) -> None:
-    sealed = objects.stripe(hashes_first=hashes_first)
-    master = objects.MASTER.for_content(hashes_first=hashes_first)
+@pytest.mark.parametrize("prefix", objects.SEALINGS)
+def test_the_stripe_opens(prefix: str) -> None:
+    sealed = objects.stripe(prefix)
+    master = objects.SEALINGS[prefix].master
     opener = StripeOpener(sealed.ref, master.segment(5, 3), objects.POOL_ID)
     records = [stored(f"{prefix}shard-{column}") for column in range(6)]
     header = opener.checked_header(records[5])
     bodies = [opener.checked_body(column, record, header)
               for column, record in enumerate(records)]
-    for start, extent in zip(sealed.starts, objects.EXTENTS, strict=True):
-        units = sealed.ref.layout.units_of(start, len(extent))
-        assert extent == b"".join(
-            opener.open_unit(unit.nonce, bodies[unit.shard][unit.offset : unit.end])
-            for unit in units)
+    assert b"".join(objects.SEALINGS[prefix].extents) == b"".join(
+        opener.open_unit(unit.nonce, bodies[unit.shard][unit.offset : unit.end])
+        for unit in objects.units(prefix))
     head = unpack_head(opener.open_unit(1 << 64, header[8:72]))
     assert head == opener.head(records[0])
     assert (head.order, head.extents_count, head.body_len) == (99, 2, sealed.ref.body_len)
@@ -100,19 +98,25 @@ def dump(name: str, low: int, high: int) -> str:
     return "\n".join(lines)
 
 
+def shown(units: list[UnitRun]) -> str:
+    return "; ".join(f"shard {unit.shard} offset {unit.offset} length {unit.length}"
+                     for unit in units)
+
+
 NUMBERS = {
     "record-hash": lambda: record_hash(stored("commit-delta")).hex(),
     "stripe-digest": lambda: objects.stripe().ref.digest.hex(),
     "stripe-salt": lambda: objects.stripe().ref.salt.hex(),
-    "hashed-stripe-digest": lambda: objects.stripe(hashes_first=True).ref.digest.hex(),
-    "hashed-stripe-salt": lambda: objects.stripe(hashes_first=True).ref.salt.hex(),
+    "hashed-stripe-digest": lambda: objects.stripe("hashed-").ref.digest.hex(),
+    "hashed-stripe-salt": lambda: objects.stripe("hashed-").ref.salt.hex(),
+    "short-stripe-digest": lambda: objects.stripe("short-").ref.digest.hex(),
+    "short-body-len": lambda: str(objects.stripe("short-").ref.body_len),
+    "short-starts": lambda: ", ".join(map(str, objects.stripe("short-").starts)),
+    "short-units": lambda: shown(objects.units("short-")),
     "body-len": lambda: str(objects.stripe().ref.body_len),
     "record-len": lambda: str(objects.stripe().ref.record_len),
     "starts": lambda: ", ".join(map(str, objects.stripe().starts)),
-    "units": lambda: "; ".join(
-        f"shard {unit.shard} offset {unit.offset} length {unit.length}"
-        for start, extent in zip(objects.stripe().starts, objects.EXTENTS, strict=True)
-        for unit in objects.stripe().ref.layout.units_of(start, len(extent))),
+    "units": lambda: shown(objects.units()),
     "commitment": lambda: objects.MASTER.commitment(objects.POOL_ID).hex(),
     "label-len": lambda: str(len(stored("label"))),
 }

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from ecfs.base.errors import Damage
-from ecfs.base.limits import EXTENTS_PER_STRIPE_MAX
+from ecfs.base.limits import EXTENTS_PER_STRIPE_MAX, UNIT_LEN
 from ecfs.base.units import BLOCK_LEN
 from ecfs.erasure import Code, Geometry
 from ecfs.formats import (
@@ -64,7 +64,8 @@ def shard_record(data: bytes) -> None:
 def sealed_head(data: bytes) -> None:
     """The inside of a sealed head, as it is used: where does its directory lie?"""
     head = unpack_head(data)
-    layout = StripeRef(ENTRY, KIND_CONTENT, OFFSET, head.body_len, bytes(32), bytes(32)).layout
+    layout = StripeRef(ENTRY, KIND_CONTENT, OFFSET, head.body_len, bytes(32), bytes(32)).layout(
+        UNIT_LEN)
     units = layout.units_of(head.directory_start, head.directory_len)
     expect(sum(unit.length for unit in units) == head.directory_len, "units of another length")
     expect(all(0 <= unit.shard < 4 and unit.end <= head.body_len for unit in units), "outside")
@@ -74,7 +75,7 @@ def directory(data: bytes) -> None:
     """The opened directory of a stripe, and where it says that extents lie."""
     notes = decode_directory(grafted(data, _golden_notes()))
     expect(len(notes) <= EXTENTS_PER_STRIPE_MAX, "too many extents")
-    layout = _golden_ref().layout
+    layout = _golden_ref().layout(UNIT_LEN)
     for note in notes:
         try:
             layout.units_of(note.start, note.length)

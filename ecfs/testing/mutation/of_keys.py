@@ -43,12 +43,12 @@ KEY_MUTANTS = (
            "            return bytes(len(sealed) - AEAD_TAG_LEN)",
            ("tests/unit/sealing/test_units.py",)),
     Mutant("unit-opens-in-place-without-check", "ecfs/sealing/units.py",
-           "            self._cipher.decrypt_into(_nonce(index), sealed, aad, out)\n"
-           "        except InvalidTag:\n"
-           '            raise Damage(f"sealed unit {index} is not authentic") from None',
-           "            self._cipher.decrypt_into(_nonce(index), sealed, aad, out)\n"
-           "        except InvalidTag:\n"
+           '            raise Damage(f"sealed unit {index + at} is not authentic") from None',
            "            return", ("tests/unit/sealing/test_units.py",)),
+    Mutant("units-of-a-run-under-one-nonce", "ecfs/sealing/units.py",
+           "encrypt_into(_nonce(index + at)", "encrypt_into(_nonce(index)",
+           ("tests/unit/sealing/test_units.py",),
+           (("decrypt_into(_nonce(index + at)", "decrypt_into(_nonce(index)"),)),
     Mutant("derived-key-without-salt", "ecfs/sealing/derivation.py",
            "length=KEY_LEN, salt=salt, info=info)", "length=KEY_LEN, salt=b'', info=info)",
            ("tests/unit/sealing/test_derivation.py",)),

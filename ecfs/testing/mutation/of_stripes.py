@@ -17,7 +17,8 @@ _SYNC_FAILED = ("            if isinstance(result, TargetError):\n"
                 '                self._abandon(name, "a sync failed")\n')
 
 _GOLDEN = ("tests/golden/test_golden.py",)
-_HASHES_FIRST = ("tests/unit/repair/test_hashes_first.py",)
+_LAYOUT = ("tests/unit/stripes/test_layout.py",)
+_FEATURES = ("tests/unit/repair/test_features.py",)
 
 STRIPE_MUTANTS = (
     Mutant("long-writes-lie-about-until-a-sync", "ecfs/targets/directory.py",
@@ -60,13 +61,20 @@ STRIPE_MUTANTS = (
            "parts=[hashed(part) for part in parts])", "parts=[hashed(parts[0])])", _SEALED),
     Mutant("older-pools-hash-first", "ecfs/keys/master.py",
            "universal if self._hashes_first else None", "universal", _GOLDEN),
+    Mutant("units-of-another-length-than-they-are", "ecfs/formats/label.py",
+           "return UNIT_LEN if pool.incompatible & SHORT_UNITS else UNIT_LEN_MAX",
+           "return UNIT_LEN_MAX", _GOLDEN + _FEATURES),
     Mutant("newer-pools-hash-last", "ecfs/stripes/sealed.py",
            "return _itself if keys.hash is None else", "return _itself if keys.hash else", _GOLDEN,
            (("else UniversalHash(keys.hash).of", "else UniversalHash(bytes(32)).of"),)),
     Mutant("label-says-nothing-of-hashes", "ecfs/volume/locate.py",
-           "master.for_content(hashes_first=hashes_first(best))", "master", _HASHES_FIRST),
+           "hashes_first=hashes_first(best), unit_len=", "hashes_first=False, unit_len=",
+           _FEATURES),
+    Mutant("label-says-nothing-of-units", "ecfs/volume/locate.py",
+           "unit_len=unit_len(best))", "unit_len=UNIT_LEN_MAX)", _FEATURES,
+           (("import LABEL_LEN_MAX,", "import LABEL_LEN_MAX, UNIT_LEN_MAX,"),)),
     Mutant("new-pools-without-the-bit", "ecfs/volume/creating.py",
-           "checkpoint=None, incompatible=HASHES_FIRST)", "checkpoint=None)", _HASHES_FIRST),
+           "checkpoint=None, incompatible=INCOMPATIBLE_OF_NEW)", "checkpoint=None)", _FEATURES),
     Mutant("parity-not-tagged", "ecfs/stripes/sealed.py",
            "for index, body in enumerate(bodies)]",
            "for index, body in enumerate([*bodies[:segment.data], *bodies[:segment.parity]])]",
@@ -150,11 +158,18 @@ STRIPE_MUTANTS = (
            "if stream.offset + length <= COLUMN_LEN_MAX:", "if stream.offset <= COLUMN_LEN_MAX:",
            _STORE),
     Mutant("units-overlap", "ecfs/stripes/layout.py",
-           "offset += size + AEAD_TAG_LEN", "offset += size",
-           ("tests/unit/stripes/test_layout.py",)),
+           "offset = run.end", "offset = run.offset + run.length",
+           _LAYOUT),
+    Mutant("run-cut-at-no-block", "ecfs/stripes/layout.py",
+           "round_down(short, BLOCK_LEN) if short > 0 else 0", "max(short, 0)", _LAYOUT),
+    Mutant("parts-of-a-run-from-its-first-unit", "ecfs/stripes/layout.py",
+           "first = low // self.unit_len", "first = min(low, 0)", _LAYOUT),
+    Mutant("units-cached-under-another-ones-key", "ecfs/content/blocks.py",
+           "if len(units) == 1 and units[0].length <= (\n            units[0].unit_len) else None",
+           "if len(units) == 1 else None", ("tests/unit/content/test_order.py",)),
     Mutant("nonce-of-the-shard-only", "ecfs/stripes/layout.py",
            "return self.shard << 32 | self.offset", "return self.shard << 32",
-           ("tests/unit/stripes/test_layout.py", *_SEALED)),
+           _LAYOUT + _SEALED),
     Mutant("full-target-is-away", "ecfs/stripes/fleet.py",
            "if error.fault is Fault.FULL:", "if error.fault is Fault.UNSAFE:", _STORE),
     Mutant("failed-target-stays-online", "ecfs/stripes/fleet.py",

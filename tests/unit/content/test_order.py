@@ -12,7 +12,7 @@ from ecfs.base.ids import InodeId
 from ecfs.base.limits import STRIPE_CONTENT_LEN_MAX
 from ecfs.content.blocks import ExtentReader
 from ecfs.erasure import Geometry
-from ecfs.stripes import Read, StripeRef, Unit
+from ecfs.stripes import Read, StripeRef, UnitRun
 from ecfs.targets import Outcome
 from tests.unit.content.simulated import FilesWorld, files_world
 
@@ -191,7 +191,7 @@ async def test_a_unit_that_was_read_is_not_fetched_again(clock: MockClock) -> No
         fetched = []
         real = world.world.store.read
 
-        async def read(ref: StripeRef, units: list[Unit]) -> Read:
+        async def read(ref: StripeRef, units: list[UnitRun]) -> Read:
             fetched.extend(units)
             return await real(ref, units)
 
@@ -199,6 +199,9 @@ async def test_a_unit_that_was_read_is_not_fetched_again(clock: MockClock) -> No
         for at in (700_001, 6_000_000, 700_901, 6_000_100, 690_000):
             assert bytes(await world.files.read(A, at, 50)) == data[at : at + 50]
         assert len(fetched) == len(set(fetched)) == 2
+        # The first of two units, whose run begins with the same nonce.
+        assert bytes(await world.files.read(A, 704_500, 50)) == data[704_500:704_550]
+        assert [run.nonce for run in fetched].count(fetched[0].nonce) == 2
         await world.files.write(A, 700_010, b"!" * 9)
         await world.files.flush(A)
         assert bytes(await world.files.read(A, 700_001, 50)) == (

@@ -15,6 +15,8 @@ from ecfs.base.limits import KEY_SLOTS_MAX, LABEL_LEN_MAX, MEMBERS_MAX, TARGETS_
 from ecfs.base.units import BLOCK_LEN
 from ecfs.formats import (
     HASHES_FIRST,
+    INCOMPATIBLE_OF_NEW,
+    SHORT_UNITS,
     Label,
     TargetEntry,
     check_known,
@@ -22,6 +24,7 @@ from ecfs.formats import (
     decode_label,
     encode_label,
     hashes_first,
+    unit_len,
 )
 from ecfs.formats.envelope import (
     CODEWORD_LEN,
@@ -252,8 +255,12 @@ def test_features() -> None:
     assert check_known(PLAIN) and not hashes_first(PLAIN)
     known = with_features(incompatible=HASHES_FIRST)
     assert check_known(known) and hashes_first(known)
+    assert unit_len(PLAIN) == unit_len(known) == 65_536
+    short = with_features(incompatible=SHORT_UNITS)
+    assert check_known(short) and unit_len(short) == 16_384 and not hashes_first(short)
+    assert check_known(with_features(incompatible=INCOMPATIBLE_OF_NEW))
     assert not check_known(with_features(read_only_compatible=1))
-    for features in ({"incompatible": 2}, {"incompatible": 3}, {"incompatible": 1 << 62},
-                     {"version": 2}, {"incompatible": 2, "read_only_compatible": 2}):
+    for features in ({"incompatible": 4}, {"incompatible": 7}, {"incompatible": 1 << 62},
+                     {"version": 2}, {"incompatible": 4, "read_only_compatible": 2}):
         with pytest.raises(UnknownFormat):
             check_known(with_features(**features))

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from ecfs.base.errors import Bug
+from ecfs.base.limits import UNIT_LEN, UNIT_LEN_MAX
 from ecfs.keys import MasterKey, SegmentKeys
 from ecfs.sealing import UnitSealer
 
@@ -39,15 +40,17 @@ def test_segment_keys_are_hkdf_of_the_address() -> None:
     seal, tag, salt_key, universal = (
         hmac.digest(extracted, b"ecfs segment " + use + b"\x01", "sha256")
         for use in (b"seal", b"tag", b"salt", b"hash"))
-    assert MasterKey(KEY).segment(7, 3) == SegmentKeys(seal, tag, salt_key, None)
-    hashing = MasterKey(KEY).for_content(hashes_first=True)
-    assert hashing.segment(7, 3) == SegmentKeys(seal, tag, salt_key, universal)
-    assert hashing.for_content(hashes_first=False).segment(7, 3).hash is None
+    assert MasterKey(KEY).segment(7, 3) == SegmentKeys(seal, tag, salt_key, None, UNIT_LEN_MAX)
+    hashing = MasterKey(KEY).for_content(hashes_first=True, unit_len=UNIT_LEN)
+    assert hashing.segment(7, 3) == SegmentKeys(seal, tag, salt_key, universal, UNIT_LEN)
+    older = hashing.for_content(hashes_first=False, unit_len=8192)
+    assert older.segment(7, 3) == SegmentKeys(seal, tag, salt_key, None, older.unit_len)
+    assert older.unit_len == 8192
     assert hashing.purpose("commit") == MasterKey(KEY).purpose("commit")
 
 
 def test_all_keys_differ() -> None:
-    master = MasterKey(KEY).for_content(hashes_first=True)
+    master = MasterKey(KEY).for_content(hashes_first=True, unit_len=UNIT_LEN)
     keys = [master.purpose("a"), master.purpose("b"), master.commitment(bytes(16)),
             master.commitment(b"\1" * 16)]
     for segment in (master.segment(1, 1), master.segment(1, 2), master.segment(2, 1)):
@@ -87,7 +90,7 @@ def test_the_cache_of_segments_is_bounded_and_thread_safe() -> None:
 
 
 def test_nothing_is_shown_pickled_or_copied() -> None:
-    master = MasterKey(KEY).for_content(hashes_first=True)
+    master = MasterKey(KEY).for_content(hashes_first=True, unit_len=UNIT_LEN)
     segment = master.segment(1, 1)
     assert segment.hash is not None
     for subject, secrets in ((master, (KEY,)), (segment, (segment.seal, segment.tag,
@@ -102,7 +105,7 @@ def test_nothing_is_shown_pickled_or_copied() -> None:
             with pytest.raises(Bug):
                 duplicate(subject)
     assert repr(master) == "MasterKey(hidden)"
-    assert repr(segment) == "SegmentKeys()"
+    assert repr(segment) == "SegmentKeys(unit_len=16384)"
 
 
 def test_wrap_and_unwrap() -> None:

@@ -134,7 +134,7 @@ async def test_what_the_metadata_does_not_cover_comes_from_the_log(pool: Pool,
             "ORDER BY path DESC LIMIT 1")
         place = volume.pages.map.place(page)
         ref = volume.opened.table.ref(place >> 32)
-        (unit,) = ref.layout.units_of(place & 0xFFFFFFFF, BLOCK_LEN)
+        (unit,) = volume.store.layout(ref).units_of(place & 0xFFFFFFFF, BLOCK_LEN)
     column = column_name(ref.segment.epoch, ref.segment.id)
     low = ref.offset + ref.head_len + unit.offset
     for path in pool.paths:

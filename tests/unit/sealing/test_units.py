@@ -38,11 +38,26 @@ def test_what_was_sealed_opens(index: int, aad: bytes, plaintext: bytes) -> None
     sealer = UnitSealer(KEY)
     sealed = sealer.seal(index, aad, plaintext)
     assert len(sealed) == len(plaintext) + 16
-    out = bytearray(len(plaintext) + 20)
-    sealer.seal_into(index, aad, memoryview(plaintext), memoryview(out)[3:-1])
-    assert bytes(out) == bytes(3) + sealed + bytes(1)
     for form in (bytes, bytearray, memoryview):
         assert UnitSealer(KEY).open(index, aad, form(sealed)) == plaintext
+
+
+@given(st.integers(0, (1 << 96) - 1000), st.binary(max_size=60), st.binary(max_size=300),
+       st.sampled_from([16, 64, 100, 299, 300, 4096]))
+def test_a_run_is_its_units_one_after_another(index: int, aad: bytes, plaintext: bytes,
+                                              unit_len: int) -> None:
+    """Each is sealed as it would be by itself; the index goes on with the place."""
+    sealer = UnitSealer(KEY)
+    expected = b""
+    for low in range(0, len(plaintext), unit_len):
+        expected += sealer.seal(index + len(expected), aad, plaintext[low : low + unit_len])
+    out = bytearray(len(expected) + 4)
+    sealer.seal_run(index, aad, memoryview(plaintext), memoryview(out)[3:-1], unit_len=unit_len)
+    assert bytes(out) == bytes(3) + expected + bytes(1)
+    again = bytearray(len(plaintext) + 2)
+    UnitSealer(KEY).open_run(index, aad, memoryview(expected), memoryview(again)[1:-1],
+                             unit_len=unit_len)
+    assert bytes(again) == bytes(1) + plaintext + bytes(1)
 
 
 def test_any_flipped_bit_is_damage() -> None:
@@ -73,32 +88,43 @@ def test_cut_or_extended_is_damage(length: int) -> None:
         UnitSealer(KEY).open(0, b"", (sealed + b"\0")[:length])
 
 
-def test_opened_in_place_is_the_same_and_checked() -> None:
-    """`open_into` is how stripes are read: everything that `open` notices, it notices too."""
-    sealed = UnitSealer(KEY).seal(5, b"address", b"some content")
-    out = bytearray(20)
-    UnitSealer(KEY).open_into(5, b"address", memoryview(sealed), memoryview(out)[4:16])
-    assert bytes(out) == bytes(4) + b"some content" + bytes(4)
+def test_whatever_is_wrong_in_a_run_is_damage() -> None:
+    """`open_run` is how stripes are read: everything that `open` notices, it notices too."""
+    sealed = memoryview(bytearray(12 + 3 * 16))
+    UnitSealer(KEY).seal_run(5, b"address", memoryview(b"some content"), sealed, unit_len=5)
     place = memoryview(bytearray(12))
+
+    def opened(index: int, aad: bytes, content: bytes | bytearray | memoryview, *,
+               unit_len: int = 5, out: memoryview = place) -> None:
+        UnitSealer(KEY).open_run(index, aad, memoryview(content), out, unit_len=unit_len)
+
+    opened(5, b"address", sealed)
+    assert bytes(place) == b"some content"
     for at in range(8 * len(sealed)):
         flipped = bytearray(sealed)
         flipped[at // 8] ^= 1 << at % 8
+        with pytest.raises(Damage, match=f"unit {5 + at // 8 // 21 * 21} "):
+            opened(5, b"address", flipped)
+    for index, aad in ((4, b"address"), (5, b"addresS"), (26, b"address")):
         with pytest.raises(Damage):
-            UnitSealer(KEY).open_into(5, b"address", flipped, place)
-    for index, aad in ((4, b"address"), (5, b"addresS")):
+            opened(index, aad, sealed)
+    exchanged = bytes(sealed[21:42]) + bytes(sealed[:21]) + bytes(sealed[42:])
+    for content, unit_len in ((exchanged, 5), (bytes(sealed), 4), (bytes(sealed), 6),
+                              (bytes(sealed[:-1]), 5), (bytes(sealed[:42]), 5)):
         with pytest.raises(Damage):
-            UnitSealer(KEY).open_into(index, aad, sealed, place)
-    for length in (0, 11, 13):
+            opened(5, b"address", content, unit_len=unit_len)
+    for length in (0, 10, 11, 13, 16):
         with pytest.raises(Damage, match="cannot hold"):
-            UnitSealer(KEY).open_into(5, b"address", sealed, memoryview(bytearray(length)))
+            opened(5, b"address", sealed, out=memoryview(bytearray(length)))
 
 
 def test_misuse_is_a_bug() -> None:
-    sealer = UnitSealer(KEY)
+    sealer, four = UnitSealer(KEY), memoryview(bytes(4))
     for call in (lambda: UnitSealer(bytes(16)), lambda: sealer.seal(-1, b"", b""),
                  lambda: sealer.seal(1 << 96, b"", b""), lambda: sealer.open(-1, b"", bytes(16)),
-                 lambda: sealer.seal_into(0, b"", bytes(4), memoryview(bytearray(19))),
-                 lambda: sealer.seal_into(0, b"", bytes(4), memoryview(bytearray(21)))):
+                 lambda: sealer.seal_run(0, b"", four, memoryview(bytearray(19)), unit_len=4),
+                 lambda: sealer.seal_run(0, b"", four, memoryview(bytearray(21)), unit_len=4),
+                 lambda: sealer.seal_run(0, b"", four, memoryview(bytearray(20)), unit_len=3)):
         with pytest.raises(Bug):
             call()
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, TypeVarTuple
 import trio
 
 from ecfs.base.errors import Fault, TargetError
+from ecfs.base.limits import UNIT_LEN
 from ecfs.erasure import Geometry, metadata_geometry
 from ecfs.keys import MasterKey
 from ecfs.observe import Journal
@@ -101,7 +102,8 @@ class World:
         self.fleet = Fleet(
             [Member(self.ids[i], f"target{i}", target.path, target, self.lanes[i],
                     MemberState.ONLINE) for i, target in enumerate(self.targets)], self.journal)
-        self.master = MasterKey(bytes(range(32))).for_content(hashes_first=True)
+        self.master = MasterKey(bytes(range(32))).for_content(
+            hashes_first=True, unit_len=UNIT_LEN)
         worker = SlowLane("worker", nursery, chance) if nursery else InlineLane("worker")
         self.identity = Identity(POOL_ID, self.master, 3, liars)
         self.entropy = CountedEntropy()

@@ -32,7 +32,7 @@ async def durable(world: World, kind: int = KIND_CONTENT,
 
 
 async def read_all(world: World, stripe: Written) -> list[bytes]:
-    layout = stripe.ref.layout
+    layout = world.store.layout(stripe.ref)
     return [bytes((await world.store.read(stripe.ref, layout.units_of(start, len(extent)))).data)
             for start, extent in zip(stripe.starts, EXTENTS, strict=True)]
 
@@ -44,9 +44,9 @@ def accused(world: World) -> int:
 def test_a_code_word_of_our_own_making_accuses_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sealed wrongly, then coded and tagged as it is: every shard is good, no unit opens."""
     class WrongSealer(UnitSealer):
-        def seal_into(self, index: int, aad: bytes, plaintext: bytes | bytearray | memoryview,
-                      out: memoryview) -> None:
-            super().seal_into(index, aad, plaintext, out)
+        def seal_run(self, index: int, aad: bytes, plaintext: memoryview, out: memoryview, *,
+                     unit_len: int) -> None:
+            super().seal_run(index, aad, plaintext, out, unit_len=unit_len)
             out[-1] ^= 1
 
     async def scenario() -> None:
@@ -94,7 +94,7 @@ async def test_what_is_in_memory_is_read_without_the_lanes(
     warm = Warm(world, monkeypatch)
     assert await read_all(world, stripe) == EXTENTS
     assert (warm.now_count, warm.waited_count) == (5, 0)
-    units = stripe.ref.layout.units_of(stripe.starts[0], len(EXTENTS[0]))
+    units = world.store.layout(stripe.ref).units_of(stripe.starts[0], len(EXTENTS[0]))
     assert bytes(world.store.read_sync(stripe.ref, units).data) == EXTENTS[0]
     assert (warm.now_count, warm.waited_count) == (6, 0)
     # A late target may hang; who only looks into its memory could hang with it.
@@ -109,7 +109,7 @@ async def test_what_is_in_memory_and_wrong_is_told_and_decoded_as_ever(
         monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(Geometry(4, 2), 6)
     stripe = await durable(world)
-    unit = stripe.ref.layout.units_of(stripe.starts[0], len(EXTENTS[0]))[0]
+    unit = world.store.layout(stripe.ref).units_of(stripe.starts[0], len(EXTENTS[0]))[0]
     index = world.ids.index(stripe.ref.segment.columns[unit.shard])
     world.memories[index].write(
         column_name(3, stripe.ref.segment.id), stripe.ref.offset + stripe.ref.head_len,
@@ -278,7 +278,7 @@ async def test_past_the_parity_there_is_evidence_too() -> None:
     """Of a page that SQLite asked for as well, once for each shard, or left to who asks."""
     world = World(Geometry(2, 1), 3)
     stripe = await durable(world, KIND_METADATA)
-    units = stripe.ref.layout.units_of(stripe.starts[1], len(EXTENTS[1]))
+    units = world.store.layout(stripe.ref).units_of(stripe.starts[1], len(EXTENTS[1]))
     for memory in world.memories:
         memory.remove(column_name(3, stripe.ref.segment.id))
     with pytest.raises(Unreadable):
@@ -327,7 +327,7 @@ async def test_a_page_is_read_though_a_target_goes_meanwhile() -> None:
     world = World(Geometry(2, 2), 5)
     stripe = await durable(world, KIND_METADATA)
     columns = stripe.ref.segment.columns
-    units = stripe.ref.layout.units_of(stripe.starts[1], len(EXTENTS[1]))
+    units = world.store.layout(stripe.ref).units_of(stripe.starts[1], len(EXTENTS[1]))
     away = [world.fleet[columns[units[0].shard]], world.fleet[columns[units[0].shard - 1]]]
 
     def let_go() -> None:
@@ -348,7 +348,7 @@ async def test_before_a_stripe_is_lost_those_that_are_away_are_asked() -> None:
     """Disks that refused a write, or were late, are away, and show what they hold all the same."""
     world = World(Geometry(2, 1), 3)
     stripe = await durable(world)
-    units = stripe.ref.layout.units_of(stripe.starts[1], len(EXTENTS[1]))
+    units = world.store.layout(stripe.ref).units_of(stripe.starts[1], len(EXTENTS[1]))
     for index in range(3):
         world.fail_one(index, Fault.READ_ONLY, "write", "create")
     with pytest.raises(AppendRefused):

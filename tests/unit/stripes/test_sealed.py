@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecfs.base.errors import Damage, Fault, TargetError, Unreadable
+from ecfs.base.limits import UNIT_LEN, UNIT_LEN_MAX
 from ecfs.erasure import Code, Geometry
 from ecfs.formats import (
     KIND_CONTENT,
@@ -20,12 +21,13 @@ from ecfs.formats import (
     split_record_header,
 )
 from ecfs.keys import MasterKey
-from ecfs.stripes import SealedStripe, StripeOpener, StripeRef, Unit, plan_stripe, seal_stripe
+from ecfs.stripes import SealedStripe, StripeOpener, StripeRef, UnitRun, plan_stripe, seal_stripe
 from ecfs.stripes.reader import Fetch, Read, Reply, StripeLost, examine_steps, read_steps
 from tests.unit.stripes.simulated import POOL_ID
 
-MASTER = MasterKey(bytes(range(32))).for_content(hashes_first=True)
-OLDER_MASTER = MASTER.for_content(hashes_first=False)
+MASTER = MasterKey(bytes(range(32))).for_content(hashes_first=True, unit_len=UNIT_LEN)
+OLDER_MASTER = MASTER.for_content(hashes_first=False, unit_len=UNIT_LEN)
+LONG_MASTER = MASTER.for_content(hashes_first=True, unit_len=UNIT_LEN_MAX)
 FOUR_AND_TWO = Geometry(4, 2)
 CODES = {geometry: Code(geometry) for geometry in (
     Geometry(4, 2), Geometry(2, 1), Geometry(1, 2), Geometry(3, 0), Geometry(3, 3))}
@@ -47,8 +49,9 @@ class Stored:
         self.sealed: SealedStripe = seal_stripe(
             keys=self.keys, pool_id=pool_id, segment=entry, offset=offset, kind=kind,
             extents=extents, directory=directory,
-            body_len=plan_stripe(geometry, [*map(len, extents), len(directory)])[0], order=9,
-            fresh=fresh, code=self.code)
+            body_len=plan_stripe(geometry, [*map(len, extents), len(directory)],
+                                 unit_len=self.keys.unit_len)[0],
+            order=9, fresh=fresh, code=self.code)
         self.ref = self.sealed.ref
         self.records = [self.sealed.header + bytes(body) for body in self.sealed.bodies]
 
@@ -56,8 +59,9 @@ class Stored:
     def opener(self) -> StripeOpener:
         return StripeOpener(self.ref, self.keys, self.pool_id)
 
-    def units(self, number: int) -> list[Unit]:
-        return self.ref.layout.units_of(self.sealed.starts[number], len(self.extents[number]))
+    def units(self, number: int) -> list[UnitRun]:
+        layout = self.ref.layout(self.keys.unit_len)
+        return layout.units_of(self.sealed.starts[number], len(self.extents[number]))
 
     def reply(self, fetch: Fetch, records: list[bytes | TargetError]) -> Reply:
         record = records[fetch.column]

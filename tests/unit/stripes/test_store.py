@@ -48,7 +48,7 @@ async def durable(world: World, kind: int = KIND_CONTENT) -> Written:
 
 
 async def read_all(world: World, stripe: Written) -> list[bytes]:
-    layout = stripe.ref.layout
+    layout = world.store.layout(stripe.ref)
     return [bytes((await world.store.read(stripe.ref, layout.units_of(start, len(extent)))).data)
             for start, extent in zip(stripe.starts, EXTENTS, strict=True)]
 
@@ -323,7 +323,7 @@ async def test_a_rotten_header_is_a_fault_though_the_body_is_good() -> None:
 async def test_read_sync_is_the_same_reader() -> None:
     world = World(Geometry(2, 1), 3)
     stripe = await durable(world, KIND_METADATA)
-    units = stripe.ref.layout.units_of(stripe.starts[2], len(EXTENTS[2]))
+    units = world.store.layout(stripe.ref).units_of(stripe.starts[2], len(EXTENTS[2]))
     assert world.store.read_sync(stripe.ref, units).data == EXTENTS[2]
     world.fail_one(1, Fault.IO, "read")
     assert world.store.read_sync(stripe.ref, units).data == EXTENTS[2]

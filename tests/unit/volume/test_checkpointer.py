@@ -67,7 +67,8 @@ class Bench:
 
     def read(self, number: int, start: int, length: int) -> bytes:
         ref = self.table.ref(number)
-        return bytes(self.world.store.read_sync(ref, ref.layout.units_of(start, length)).data)
+        store = self.world.store
+        return bytes(store.read_sync(ref, store.layout(ref).units_of(start, length)).data)
 
     def put(self, *pages: int, text: bytes = b"a") -> None:
         """One transaction that writes these pages."""

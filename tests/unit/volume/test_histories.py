@@ -189,7 +189,7 @@ async def test_a_restored_machine_seals_nothing_else_under_the_same_key_and_nonc
         pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     sealed: dict[tuple[bytes, int], set[bytes]] = defaultdict(set)
     keys: dict[int, tuple[UnitSealer, bytes]] = {}
-    init, seal, seal_into = UnitSealer.__init__, UnitSealer.seal, UnitSealer.seal_into
+    init, seal, seal_run = UnitSealer.__init__, UnitSealer.seal, UnitSealer.seal_run
 
     def keyed(self: UnitSealer, key: bytes) -> None:
         keys[id(self)] = (self, key)
@@ -199,14 +199,16 @@ async def test_a_restored_machine_seals_nothing_else_under_the_same_key_and_nonc
         sealed[keys[id(self)][1], index].add(bytes(plain) + aad)
         return seal(self, index, aad, plain)
 
-    def sealing_into(self: UnitSealer, index: int, aad: bytes, plain: bytes,
-                     out: memoryview) -> None:
-        sealed[keys[id(self)][1], index].add(bytes(plain) + aad)
-        seal_into(self, index, aad, plain, out)
+    def sealing_run(self: UnitSealer, index: int, aad: bytes, plain: memoryview,
+                    out: memoryview, *, unit_len: int) -> None:
+        for number, low in enumerate(range(0, len(plain), unit_len)):
+            sealed[keys[id(self)][1], index + low + 16 * number].add(
+                bytes(plain[low : low + unit_len]) + aad)
+        seal_run(self, index, aad, plain, out, unit_len=unit_len)
 
     monkeypatch.setattr(UnitSealer, "__init__", keyed)
     monkeypatch.setattr(UnitSealer, "seal", sealing)
-    monkeypatch.setattr(UnitSealer, "seal_into", sealing_into)
+    monkeypatch.setattr(UnitSealer, "seal_run", sealing_run)
     before = (pool.folder / "state" / "anchors", pool.folder / "saved")
     shutil.copytree(*before)
     for data in (b"one", b"two", b"three"):
