@@ -124,10 +124,10 @@ class SystemEngine:
         self._state_dir = state_dir
         self._run_dir = run_dir
 
-    def _environment(self) -> "Environment":
+    def _environment(self, *, polls: bool = True) -> "Environment":
         from ecfs.volume import Environment
 
-        return Environment.system(state_dir=self._state_dir, run_dir=self._run_dir)
+        return Environment.system(state_dir=self._state_dir, run_dir=self._run_dir, polls=polls)
 
     async def make(self, order: NewPool) -> Json:
         """Makes a pool."""
@@ -163,7 +163,7 @@ class SystemEngine:
         from ecfs.repair import MendingQueue
         from ecfs.volume import open_volume
 
-        secret, environment = _secret(key), self._environment()
+        secret, environment = _secret(key), self._environment(polls=wish.polls)
         queue = MendingQueue()
         async with open_volume(paths, secret, environment, _options(wish), queue) as volume:
             yield SystemPool(volume)

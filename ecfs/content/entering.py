@@ -8,7 +8,7 @@ from ecfs.content.index import StripeIndex
 from ecfs.content.lateness import note_behind
 from ecfs.content.state import FileState, InodeTable, Piece
 from ecfs.formats import SegmentEntry
-from ecfs.metadata import ContentTables, Database, ExtentRow, Hidden, StripeRow
+from ecfs.metadata import ContentTables, Database, ExtentRow, Hidden, NewPiece, StripeRow
 from ecfs.stripes import StripeStore, Written
 
 
@@ -90,15 +90,33 @@ class RowEntry:
         if not live:
             return
         stripe_id = self._add_stripe(stripe, live)
-        ends: dict[int, int] = {}
-        for piece, start in zip(group, stripe.starts, strict=True):
-            if not piece.limit:
-                continue
-            if hidden is not None:
-                self._enter_map(piece, stripe_id, start, hidden)
-                ends[piece.inode] = max(ends.get(piece.inode, 0), piece.end)
-            elif not self._apart(piece, self._enter_piece, piece, stripe_id, start):
+        pairs = [(piece, start) for piece, start in zip(group, stripe.starts, strict=True)
+                 if piece.limit]
+        if hidden is not None:
+            self._enter_together(pairs, stripe_id, hidden)
+            return
+        for piece, start in pairs:
+            if not self._apart(piece, self._enter_piece, piece, stripe_id, start):
                 self._tables.give_up(stripe_id, piece.limit)
+
+    def _enter_together(self, pairs: list[tuple[Piece, int]], stripe_id: int,
+                        hidden: list[Hidden]) -> None:
+        first, self._next_extent = self._next_extent, self._next_extent + len(pairs)
+        self._tables.add_extents(
+            [(extent, stripe_id, start, len(piece.data), piece.limit)
+             for extent, (piece, start) in enumerate(pairs, first)], birth=self._birth())
+        ends: dict[int, int] = {}
+        run: list[NewPiece] = []
+        inode = end = 0
+        for extent, (piece, _) in enumerate(pairs, first):
+            if run and (piece.inode != inode or piece.offset < end):
+                # Of another file, or over what came before.
+                self._tables.map_pieces(inode, run, hidden)
+                run = []
+            run.append((piece.offset, piece.limit, extent))
+            inode, end = piece.inode, piece.end
+            ends[inode] = max(ends.get(inode, 0), end)
+        self._tables.map_pieces(inode, run, hidden)
         for inode, end in ends.items():
             self._enter_size(inode, end)
 
@@ -124,15 +142,11 @@ class RowEntry:
         return stripe_id
 
     def _enter_piece(self, piece: Piece, stripe_id: int, start: int) -> None:
-        self._enter_map(piece, stripe_id, start)
-        self._enter_size(piece.inode, piece.end)
-
-    def _enter_map(self, piece: Piece, stripe_id: int, start: int,
-                   hidden: list[Hidden] | None = None) -> None:
         extent, self._next_extent = self._next_extent, self._next_extent + 1
         self._tables.add_extent(ExtentRow(extent, stripe_id, start, len(piece.data), piece.limit),
                                 birth=self._birth())
-        self._tables.map_range(piece.inode, piece.offset, piece.limit, extent, hidden)
+        self._tables.map_range(piece.inode, piece.offset, piece.limit, extent)
+        self._enter_size(piece.inode, piece.end)
 
     def _enter_inline(self, piece: Piece) -> None:
         extent, self._next_extent = self._next_extent, self._next_extent + 1

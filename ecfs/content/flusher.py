@@ -319,8 +319,7 @@ class Flusher:
 
         def directory_of(starts: tuple[int, ...]) -> bytes:
             return encode_directory([
-                notes[piece.inode]._replace(
-                    start=start, length=len(piece.data), offset=piece.offset)
+                notes[piece.inode].of_place(start, len(piece.data), piece.offset)
                 for start, piece in zip(starts, group, strict=True)])
 
         return await self._store.append(KIND_CONTENT, [piece.data for piece in group],

@@ -71,8 +71,12 @@ class Runs:
 
     def _write_in_window(self, offset: int, data: Buffer) -> None:
         end = offset + len(data)
-        window = offset - offset % WINDOW_LEN
         first = last = bisect_right(self._offsets, offset)
+        if (not first or self._end(first - 1) < offset) and (
+                last == len(self._offsets) or self._offsets[last] > end):
+            self._add(first, offset, data)
+            return
+        window = offset - offset % WINDOW_LEN
         while first and self._offsets[first - 1] >= window and self._end(first - 1) >= offset:
             first -= 1
         limit = window + WINDOW_LEN
@@ -80,10 +84,8 @@ class Runs:
                 self._offsets[last] < limit):
             last += 1
         if first == last:
-            self._offsets.insert(first, offset)
-            self._runs[offset] = _Run(data)
-            self.length += len(data)
-            self.full_count += len(data) == WINDOW_LEN
+            # Beside others, but in a window of its own.
+            self._add(first, offset, data)
             return
         start = self._offsets[first]
         run = self._runs[start]
@@ -101,6 +103,12 @@ class Runs:
         run.overwrite(offset - start, data)
         self.length += run.length - old_len
         self.full_count += (run.length == WINDOW_LEN) - fulls
+
+    def _add(self, index: int, offset: int, data: Buffer) -> None:
+        self._offsets.insert(index, offset)
+        self._runs[offset] = _Run(data)
+        self.length += len(data)
+        self.full_count += len(data) == WINDOW_LEN
 
     def _merged(self, first: int, last: int, start: int, end: int) -> _Run:
         merged = bytearray(end - start)

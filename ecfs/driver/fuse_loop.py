@@ -11,6 +11,7 @@ from typing import Any, Final
 import trio
 
 from ecfs.base.limits import REQUEST_LEN_MAX, REQUESTS_BETWEEN_YIELDS_MAX
+from ecfs.base.patience import Patience
 from ecfs.base.units import KIB
 from ecfs.driver.errnos import errno_of
 from ecfs.driver.fuse_protocol import (
@@ -23,7 +24,6 @@ from ecfs.driver.fuse_protocol import (
     UNANSWERED,
 )
 from ecfs.driver.idle_cores import IdleCores
-from ecfs.driver.patience import Patience
 
 _log = logging.getLogger("ecfs.driver")
 

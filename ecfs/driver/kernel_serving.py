@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from ecfs.base.patience import Patience
+from ecfs.base.units import NS_PER_US
 from ecfs.base.world import SystemClock
 from ecfs.driver.fuse_channel import mount, unmount
 from ecfs.driver.fuse_loop import RequestLoop
@@ -12,10 +14,12 @@ from ecfs.driver.idle_cores import IdleCores
 from ecfs.driver.kernel import compares_modes, mounted_device
 from ecfs.driver.kernel_transport import KernelTransport
 from ecfs.driver.options import MountOptions
-from ecfs.driver.patience import Patience
 from ecfs.driver.volume_protocol import Mounted
 
 END_WAIT_S = 10.0
+REQUEST_WINDOW_NS_MAX = 50 * NS_PER_US
+"""A program that works on a file system by itself sends its next request a few microseconds after
+the reply to its last."""
 
 
 async def serve_kernel(mounted: Mounted, mountpoint: str, options: MountOptions,
@@ -37,7 +41,8 @@ async def serve_kernel(mounted: Mounted, mountpoint: str, options: MountOptions,
             read_ahead_len=options.read_ahead_len, relatime=options.relatime,
             checks_modes=checks_modes, notify=lambda code, body: loop.notify(code, body))
         clock = SystemClock()
-        patience = Patience(clock, cores_count=len(os.sched_getaffinity(0)) if options.polls else 1)
+        patience = Patience(clock, window_ns_max=REQUEST_WINDOW_NS_MAX,
+                            cores_count=len(os.sched_getaffinity(0)) if options.polls else 1)
         idle_cores = IdleCores.of_machine(clock, wanted=options.polls)
         loop = RequestLoop(fd, transport.handlers(), patience, idle_cores,
                            tasks_count=options.requests_at_once_max)

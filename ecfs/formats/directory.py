@@ -27,6 +27,10 @@ class ExtentNote(NamedTuple):
     mtime_ns: int
     order: int = 0
 
+    def of_place(self, start: int, length: int, offset: int) -> "ExtentNote":
+        """The note of other bytes of the same file. (`_replace` takes almost twice as long.)"""
+        return ExtentNote._make((start, length, self.inode, offset, *self[4:]))
+
 
 def encode_directory(notes: list[ExtentNote]) -> bytes:
     """Bytes to be sealed with the stripe."""

@@ -14,9 +14,10 @@ from ecfs.metadata.checking import (
     CheckQueries,
     RowCheck,
 )
-from ecfs.metadata.content import ContentTables, ExtentRow, Hidden, MapPiece, StripeRow
+from ecfs.metadata.content import ContentTables, ExtentRow, MapPiece, StripeRow
 from ecfs.metadata.database import Database
 from ecfs.metadata.deltas import decode_delta, encode_delta
+from ecfs.metadata.mapping import Hidden, NewPiece
 from ecfs.metadata.pages import (
     CHUNK_LEN,
     CHUNK_PLACES,
@@ -31,7 +32,7 @@ from ecfs.metadata.vfs import MAIN_NAME, PageVfs
 __all__ = [
     "ATTRIBUTE_CHECKS", "CHUNK_LEN", "CHUNK_PLACES", "CONTENT_CHECKS", "EXTENT_CHECKS", "MAIN_NAME",
     "MAP_CHECKS", "ROOT_CHECKS", "SEGMENT_CHECKS", "TREE_CHECKS", "Batch", "CheckQueries",
-    "ContentTables", "Database", "ExtentRow", "Hidden", "MapPiece", "PageMap", "PageStore",
-    "PageVfs", "RowCheck", "SharingTables", "StripeRow", "TreeTables", "decode_delta",
+    "ContentTables", "Database", "ExtentRow", "Hidden", "MapPiece", "NewPiece", "PageMap",
+    "PageStore", "PageVfs", "RowCheck", "SharingTables", "StripeRow", "TreeTables", "decode_delta",
     "encode_delta",
 ]

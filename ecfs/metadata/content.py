@@ -13,7 +13,9 @@ from ecfs.base.errors import Bug, Damage
 from ecfs.formats import SegmentEntry
 from ecfs.metadata.database import Database, Row
 from ecfs.metadata.dying import DyingFiles
+from ecfs.metadata.inline import InlineExtents
 from ecfs.metadata.mapped import MappedLens
+from ecfs.metadata.mapping import TOGETHER_MIN, Hidden, NewPiece, map_together
 from ecfs.metadata.missed import MissedShards
 from ecfs.metadata.places import in_places
 
@@ -31,10 +33,6 @@ class StripeRow:
     live: int
 
 
-Hidden = Sequence[int]
-"""`(length, extent)`: so many bytes that a file has shown of an extent."""
-
-
 class MapPiece(NamedTuple):
     """Bytes [offset, offset + length) of a file are bytes of an extent from `extent_offset` on.
 
@@ -50,6 +48,10 @@ class MapPiece(NamedTuple):
     extent_len: int
 
 
+NewExtent = tuple[int, int | None, int, int, int]
+"""The fields of an `ExtentRow`, of which there are many at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExtentRow:
     """An extent and where it lies."""
@@ -61,7 +63,7 @@ class ExtentRow:
     live: int
 
 
-class ContentTables(MissedShards, DyingFiles):
+class ContentTables(MissedShards, DyingFiles, InlineExtents):
     """Statements over the content tables. Writers call them inside `database.change()`."""
 
     def __init__(self, database: Database) -> None:
@@ -163,6 +165,11 @@ class ContentTables(MissedShards, DyingFiles):
         self._database.run("INSERT INTO extents VALUES(?,?,?,?,?,?)",
                            (row.id, row.stripe, row.start, row.length, row.live, birth))
 
+    def add_extents(self, rows: Sequence[NewExtent], *, birth: int) -> None:
+        """As `add_extent`, of many."""
+        self._database.run_many("INSERT INTO extents VALUES(?,?,?,?,?,?)",
+                                [(*row, birth) for row in rows])
+
     def extents_of(self, stripe_id: int) -> list[ExtentRow]:
         """Extents in a stripe."""
         return [ExtentRow(*row) for row in self._database.rows(
@@ -195,6 +202,15 @@ class ContentTables(MissedShards, DyingFiles):
         """Bytes [offset, offset + length) of a file are the extent's first bytes from now on."""
         self.unmap_range(inode, offset, offset + length, hidden)
         self._database.run("INSERT INTO maps VALUES(?,?,?,?,?)", (inode, offset, length, extent, 0))
+
+    def map_pieces(self, inode: int, pieces: Sequence[NewPiece], hidden: list[Hidden]) -> None:
+        """As `map_range` of each piece, which lie in order and none over another."""
+        if len(pieces) >= TOGETHER_MIN:
+            self.forget_mapped_len(inode)
+            if map_together(self._database, inode, pieces, hidden):
+                return
+        for offset, length, extent in pieces:
+            self.map_range(inode, offset, length, extent, hidden)
 
     def unmap_range(self, inode: int, low: int, high: int,
                     hidden: list[Hidden] | None = None) -> None:
@@ -301,24 +317,6 @@ class ContentTables(MissedShards, DyingFiles):
         self._database.run("INSERT INTO inline VALUES(?,?,?,?,?)",
                            (extent, inode, offset, order, data))
         self.map_range(inode, offset, len(data), extent)
-
-    def inline_data(self, extent: int) -> bytes:
-        """Bytes of an extent in the database; Damage when they are not there."""
-        data = self._database.value("SELECT data FROM inline WHERE extent=?", (extent,))
-        if not isinstance(data, bytes):
-            raise Damage(f"inline extent {extent} has no bytes")
-        return data
-
-    def inline_extents(self, limit: int) -> list[tuple[int, int, int, int, bytes]]:
-        """(extent, inode, offset, order, bytes) of extents that wait to be moved into a stripe."""
-        return [(row[0], row[1], row[2], row[3], row[4]) for row in self._database.rows(
-            "SELECT n.extent, n.inode, n.offset, n.written, n.data FROM inline n "
-            "JOIN extents e ON e.id=n.extent WHERE e.stripe IS NULL ORDER BY n.extent LIMIT ?",
-            (limit,))]
-
-    def inline_len(self) -> int:
-        """Bytes of content in the database."""
-        return int(self._database.value("SELECT ifnull(sum(length(data)), 0) FROM inline"))
 
     def _reduce_extent(self, extent: int, length: int) -> None:
         """As `reduce_extents` of one, which would make an overwrite a third slower (measured)."""

@@ -13,11 +13,13 @@ from ecfs.targets.lanes import InlineLane, Lane, run_all
 from ecfs.targets.memory import MemoryTarget
 from ecfs.targets.names import check_name
 from ecfs.targets.protocol import Buffer, Space, Target
+from ecfs.targets.reading import READ_WINDOW_NS_MAX
 from ecfs.targets.recording import Call, RecordingTarget
 from ecfs.targets.together import SyncSteps, Together, run_steps
 
 __all__ = [
-    "AnyLane", "Buffer", "Call", "DirectoryTarget", "FaultyTarget", "InlineLane", "Job", "Lane",
-    "LoopWaiter", "MemoryTarget", "Outcome", "RecordingTarget", "Space", "SyncSteps", "Target",
-    "Together", "check_name", "files_open_max", "run_all", "run_steps",
+    "READ_WINDOW_NS_MAX", "AnyLane", "Buffer", "Call", "DirectoryTarget", "FaultyTarget",
+    "InlineLane", "Job", "Lane", "LoopWaiter", "MemoryTarget", "Outcome", "RecordingTarget",
+    "Space", "SyncSteps", "Target", "Together", "check_name", "files_open_max", "run_all",
+    "run_steps",
 ]

@@ -1,9 +1,8 @@
 """A target that is a directory of some file system of this machine."""
 
-import errno
 import os
 import stat
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from types import TracebackType
 
@@ -13,7 +12,7 @@ from ecfs.base.limits import (
     TARGET_FOLDERS_DEEP_MAX,
     TARGET_LISTING_MAX,
 )
-from ecfs.base.memory import unwritten
+from ecfs.base.patience import Patience
 from ecfs.targets.allocation import Allocator
 from ecfs.targets.faults import check_offset, check_range, sync_in_doubt, target_error
 from ecfs.targets.folders import Folders
@@ -28,6 +27,7 @@ from ecfs.targets.names import (
 )
 from ecfs.targets.open_files import OpenFile, OpenFiles
 from ecfs.targets.protocol import Buffer, Space
+from ecfs.targets.reading import ReadingNow
 from ecfs.targets.removing import remove_entry
 from ecfs.targets.writing import Writeback, write_all
 
@@ -36,7 +36,6 @@ _SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE
 """IOV_MAX of Linux."""
 _ST_BLOCK_LEN = 512
-_NOT_OFFERED = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
 
 class DirectoryTarget:
@@ -46,11 +45,13 @@ class DirectoryTarget:
     Everything is reached from that descriptor, one component at a time, following no symbolic link;
     planted FIFOs, devices and hard links are recognised before they are opened and again after.
     At most `files_open_max` files stay open. Locks guard the books only, never I/O.
+    `make_patience`: for what is about to be in memory, which is asked for once without it.
     """
 
     def __init__(self, path: str | os.PathLike[str], *,
                  files_open_max: int = TARGET_FILES_OPEN_MAX,
-                 listing_max: int = TARGET_LISTING_MAX) -> None:
+                 listing_max: int = TARGET_LISTING_MAX,
+                 make_patience: Callable[[], Patience] | None = None) -> None:
         self.path = os.fspath(path)
         self._listing_max = listing_max
         with self._reporting(""):
@@ -58,8 +59,9 @@ class DirectoryTarget:
         self._files = OpenFiles(root_fd, self.path, files_max=files_open_max)
         self._folders = Folders(self._files, self.path)
         self._allocator = Allocator()
-        self._reads_now = True
         self._is_memory = lies_in_memory(root_fd)
+        self._reading_now = ReadingNow(is_memory=self._is_memory, patience=(
+            None if make_patience is None else make_patience()))
         self._writeback = Writeback()
 
     def device(self) -> int:
@@ -133,26 +135,19 @@ class DirectoryTarget:
                 if not more:
                     break
                 data += more
+            self._reading_now.waited(length)
             return data
 
     def read_now(self, name: str, offset: int, length: int) -> Buffer | None:
-        """All of the `length` bytes, if the file is open and they are in the page cache."""
-        file = self._files.take_now(name) if self._reads_now else None
+        """All of the `length` bytes, if the file is open and they are in the page cache, or are
+        there in a moment."""
+        file = self._files.take_now(name) if self._reading_now.is_offered else None
         if file is None:
             return None
-        data = unwritten(length)
         try:
-            flags = 0 if self._is_memory else os.RWF_NOWAIT
-            if os.preadv(file.fd, [data], offset, flags) == length:
-                return data
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            # File systems that cannot promise not to wait, such as NFS and FUSE, say so each time.
-            self._reads_now = error.errno not in _NOT_OFFERED
+            return self._reading_now.read(file.fd, offset, length)
         finally:
             self._files.give_back_now(file)
-        return None
 
     def write(self, name: str, offset: int, buffers: Sequence[Buffer]) -> None:
         """Write the buffers one after another at `offset`, all of them."""

@@ -10,12 +10,21 @@ from pathlib import Path
 from typing import Literal
 
 from ecfs.base.limits import BLOCK_CACHE_LEN_MAX, WRITE_BACK_LEN_MAX
+from ecfs.base.patience import Patience
 from ecfs.base.processes import is_running
 from ecfs.base.world import Clock, Entropy, SystemClock, SystemEntropy, SystemThreads
 from ecfs.erasure import Geometry
 from ecfs.keys import KdfParameters, SlotKind
 from ecfs.observe import AUDIT_LOG_NAME, AuditLog, Journal
-from ecfs.targets import AnyLane, DirectoryTarget, Lane, Target, Together, files_open_max
+from ecfs.targets import (
+    READ_WINDOW_NS_MAX,
+    AnyLane,
+    DirectoryTarget,
+    Lane,
+    Target,
+    Together,
+    files_open_max,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +84,16 @@ class Environment:
     open_together: Callable[[], Together | None] = lambda: None
 
     @classmethod
-    def system(cls, state_dir: Path, run_dir: Path) -> "Environment":
-        """The real world."""
+    def system(cls, state_dir: Path, run_dir: Path, *, polls: bool = True) -> "Environment":
+        """The real world. `polls`: what is about to come from a disk is asked for again, for a
+        moment, before somebody sleeps."""
         clock = SystemClock()
         open_lane = partial(Lane, threads=SystemThreads(), clock=clock)
-        open_target = partial(DirectoryTarget, files_open_max=files_open_max())
+        cores_count = len(os.sched_getaffinity(0)) if polls else 1
+        open_target = partial(
+            DirectoryTarget, files_open_max=files_open_max(),
+            make_patience=partial(Patience, clock, cores_count=cores_count,
+                                  window_ns_max=READ_WINDOW_NS_MAX))
         return cls(clock, SystemEntropy(), state_dir, run_dir, open_target, open_lane,
                    Host.this(), partial(Together.open, open_lane))
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import trio
 
 from ecfs.base.limits import REQUEST_LEN_MAX
+from ecfs.base.patience import Patience
 from ecfs.base.world import SystemClock
 from ecfs.driver.fuse_loop import Handler, RequestLoop
 from ecfs.driver.fuse_protocol import (
@@ -30,7 +31,6 @@ from ecfs.driver.fuse_protocol import (
 )
 from ecfs.driver.idle_cores import IdleCores
 from ecfs.driver.kernel_transport import KernelTransport
-from ecfs.driver.patience import Patience
 from ecfs.testing.fuzzing.target import FuzzTarget, expect
 from ecfs.testing.memory_volume import MemoryVolume
 
@@ -47,8 +47,8 @@ class _FedLoop(RequestLoop):
 
     def __init__(self, handlers: dict[int, Handler], packets: list[bytes]) -> None:
         clock = SystemClock()
-        super().__init__(-1, handlers, Patience(clock, cores_count=1), IdleCores(clock, None),
-                         tasks_count=2)
+        super().__init__(-1, handlers, Patience(clock, cores_count=1, window_ns_max=1),
+                         IdleCores(clock, None), tasks_count=2)
         self._packets = packets
         self.sent: list[tuple[int, int, bytes]] = []
 

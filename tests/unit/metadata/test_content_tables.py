@@ -16,6 +16,7 @@ Byte = tuple[int, int] | None
 STEPS = st.lists(st.one_of(
     st.tuples(st.just("stripe"), st.integers(0, 2), st.integers(0, LEN), st.integers(1, 20)),
     st.tuples(st.just("together"), st.integers(0, 2), st.integers(0, LEN), st.integers(1, 20)),
+    st.tuples(st.just("scattered"), st.integers(0, 2), st.integers(0, LEN), st.integers(1, 20)),
     st.tuples(st.just("inline"), st.integers(0, 2), st.integers(0, LEN), st.integers(1, 20)),
     st.tuples(st.just("unmap"), st.integers(0, 2), st.integers(0, LEN), st.integers(0, 30)),
     st.tuples(st.just("some"), st.integers(0, 2), st.integers(1, 3), st.just(0)),
@@ -62,6 +63,25 @@ class Machine:
             _, extent = self._next()
             self.tables.add_extent(ExtentRow(extent, stripe, 0, span, span), birth=1)
             self.tables.map_range(file, at, span, extent, hidden)
+            self._show(file, at, span, extent)
+        self.tables.reduce_extents(hidden)
+
+    def scattered(self, file: int, offset: int, length: int) -> None:
+        """Up to nine extents of one stripe, in order and side by side or apart, at once."""
+        stripe, _ = self._next()
+        size, step = 1 + length // 5, 1 + length % 5
+        spans = [(at, size) for at in range(offset, offset + 9 * (size + step - 1),
+                                            size + step - 1)]
+        self.tables.add_stripe(StripeRow(stripe, 1, stripe * 4096, 4096, b"s", b"d",
+                                         sum(span for _, span in spans)))
+        extents = [self._next()[1] for _ in spans]
+        self.tables.add_extents([(extent, stripe, 0, span, span)
+                                 for extent, (_, span) in zip(extents, spans, strict=True)],
+                                birth=1)
+        hidden: list[Hidden] = []
+        self.tables.map_pieces(file, [(at, span, extent) for extent, (at, span)
+                                      in zip(extents, spans, strict=True)], hidden)
+        for extent, (at, span) in zip(extents, spans, strict=True):
             self._show(file, at, span, extent)
         self.tables.reduce_extents(hidden)
 

@@ -1,9 +1,11 @@
-"""How long the device is asked again before the server sleeps."""
+"""How long something is asked for again before somebody sleeps."""
 
 import pytest
 
+from ecfs.base.patience import WINDOW_NS_MIN, Patience
 from ecfs.base.units import NS_PER_US
-from ecfs.driver.patience import WINDOW_NS_MAX, WINDOW_NS_MIN, Patience
+
+WINDOW_NS_MAX = 50 * NS_PER_US
 
 
 class Ticking:
@@ -36,7 +38,7 @@ def world() -> Ticking:
 
 @pytest.fixture
 def patience(world: Ticking) -> Patience:
-    return Patience(world, cores_count=2)
+    return Patience(world, cores_count=2, window_ns_max=WINDOW_NS_MAX)
 
 
 def spent_in_vain(world: Ticking, patience: Patience) -> int:
@@ -78,7 +80,7 @@ def test_an_answer_makes_it_long_again(world: Ticking, patience: Patience) -> No
 
 
 def test_with_one_core_it_does_not_ask_at_all(world: Ticking) -> None:
-    patience = Patience(world, cores_count=1)
+    patience = Patience(world, cores_count=1, window_ns_max=WINDOW_NS_MAX)
     assert patience.ask(world.ask) is None
     patience.woke()
     assert world.asked_count == 0
