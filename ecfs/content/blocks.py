@@ -64,6 +64,11 @@ class ExtentReader:
         """
         first = low - piece.offset + piece.extent_offset
         last = high - piece.offset + piece.extent_offset
+        if not whole and piece.extent_len > WHOLE_EXTENT_LEN and piece.stripe is not None and (
+                piece.extent not in self._cache and piece.extent not in self._loads):
+            now = self._unit_now(piece, first, last)
+            if now is not None:
+                return now
         cached = await self._cached(piece)
         if cached is None and (whole or piece.extent_len <= WHOLE_EXTENT_LEN):
             try:
@@ -75,6 +80,31 @@ class ExtentReader:
             return memoryview(cached)[first:last]
         data, skip = await self._fetch(piece, first, last)
         return memoryview(data)[skip : skip + last - first]
+
+    def _unit_now(self, piece: MapPiece, first: int, last: int) -> Buffer | None:
+        """Bytes of an extent that lie in one unit, if that is in memory, here or below.
+
+        Whatever is wrong is found again, and told, by who may wait.
+        """
+        assert piece.stripe is not None
+        try:
+            ref = self._index.ref(piece.stripe)
+            units, skip = self._store.layout(ref).units_within(piece.start, piece.extent_len,
+                                                               first, last)
+        except Damage:
+            return None
+        if len(units) != 1 or units[0].length > units[0].unit_len:
+            return None
+        key = piece.stripe, units[0].nonce
+        found = self._cache.get(key)
+        if found is None:
+            found = self._store.read_now(ref, units)
+            if found is None:
+                return None
+            self.remember(key, found)
+        else:
+            self._cache.move_to_end(key)
+        return memoryview(found)[skip : skip + last - first]
 
     async def _cached(self, piece: MapPiece) -> Buffer | None:
         if piece.stripe is None:

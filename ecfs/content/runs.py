@@ -34,6 +34,10 @@ class _Run:
             self._parts = [first]
         return first
 
+    def taken(self) -> Buffer:
+        """The bytes, for who lets go of the run."""
+        return self._parts[0] if len(self._parts) == 1 else self.joined()
+
     def overwrite(self, at: int, data: Buffer) -> None:
         """Put `data` at `at`, which may extend the run."""
         buffer = self.joined()
@@ -155,23 +159,23 @@ class Runs:
         """`(begin, end)` of all runs, in order."""
         return [(at, at + self._runs[at].length) for at in self._offsets]
 
-    def take_full(self, count_max: int) -> list[tuple[int, bytearray]]:
+    def take_full(self, count_max: int) -> list[tuple[int, Buffer]]:
         """Take out up to `count_max` runs that fill their window."""
         if not self.full_count:
             return []
         chosen = [at for at in self._offsets if self._runs[at].length == WINDOW_LEN][:count_max]
         return [self._take(at) for at in chosen]
 
-    def take_all(self) -> list[tuple[int, bytearray]]:
+    def take_all(self) -> list[tuple[int, Buffer]]:
         """Take out everything, in order."""
-        taken = [(at, self._runs[at].joined()) for at in self._offsets]
+        taken = [(at, self._runs[at].taken()) for at in self._offsets]
         self._offsets, self._runs = [], {}
         self.length = self.full_count = 0
         return taken
 
-    def _take(self, at: int) -> tuple[int, bytearray]:
+    def _take(self, at: int) -> tuple[int, Buffer]:
         run = self._runs.pop(at)
         self._offsets.remove(at)
         self.length -= run.length
         self.full_count -= run.length == WINDOW_LEN
-        return at, run.joined()
+        return at, run.taken()

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ecfs.base.ids import InodeId
-from ecfs.content.runs import Runs
+from ecfs.content.runs import Buffer, Runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Piece:
 
     inode: int
     offset: int
-    data: bytearray
+    data: Buffer
     limit: int
     stripe: int | None = None
     inline: bool = False
@@ -82,7 +82,7 @@ class FileState:
         return [(piece.offset, piece.end) for piece in self.frozen if piece.limit] + (
             self.runs.spans())
 
-    def freeze(self, taken: list[tuple[int, bytearray]]) -> list[Piece]:
+    def freeze(self, taken: list[tuple[int, Buffer]]) -> list[Piece]:
         """Turn runs that were taken out into pieces; later writes go to new runs."""
         pieces = [Piece(self.inode, offset, data, len(data)) for offset, data in taken]
         self.frozen += pieces

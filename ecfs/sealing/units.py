@@ -43,12 +43,13 @@ class UnitSealer:
         if out.nbytes != length + AEAD_TAG_LEN * -(-length // unit_len):
             raise Bug(f"{out.nbytes} bytes for the seals of {length} in units of {unit_len}")
         encrypt_into = self._cipher.encrypt_into
+        step = unit_len + AEAD_TAG_LEN
         at = 0
         for low in range(0, length, unit_len):
-            high = min(low + unit_len, length)
-            end = at + high - low + AEAD_TAG_LEN
-            encrypt_into(_nonce(index + at), plaintext[low:high], aad, out[at:end])
-            at = end
+            # Slices end where what is sliced does.
+            encrypt_into(_nonce(index + at), plaintext[low : low + unit_len], aad,
+                         out[at : at + step])
+            at += step
 
     def open(self, index: int, aad: bytes, sealed: BytesLike) -> bytes:
         """The plaintext; Damage unless index, aad and every byte are what was sealed."""
@@ -67,13 +68,13 @@ class UnitSealer:
         if sealed.nbytes != length + AEAD_TAG_LEN * -(-length // unit_len):
             raise Damage(f"sealed units {index} of {sealed.nbytes} bytes cannot hold {length}")
         decrypt_into = self._cipher.decrypt_into
+        step = unit_len + AEAD_TAG_LEN
         at = 0
         try:
             for low in range(0, length, unit_len):
-                high = min(low + unit_len, length)
-                end = at + high - low + AEAD_TAG_LEN
-                decrypt_into(_nonce(index + at), sealed[at:end], aad, out[low:high])
-                at = end
+                decrypt_into(_nonce(index + at), sealed[at : at + step], aad,
+                             out[low : low + unit_len])
+                at += step
         except InvalidTag:
             raise Damage(f"sealed unit {index + at} is not authentic") from None
 

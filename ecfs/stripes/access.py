@@ -140,7 +140,7 @@ class StripeAccess:
 
     async def read(self, ref: StripeRef, units: list[UnitRun]) -> Read:
         """Read units of a stripe; the damage met is part of the result."""
-        found = self._read_now(ref, units)
+        found = self.read_now(ref, units)
         if found is not None:
             return Read(found)
         usable = self.usable(ref)
@@ -169,30 +169,28 @@ class StripeAccess:
             and member.state is MemberState.AWAY and member.target is not None
             and member.lane is not None)
 
-    def _read_now(self, ref: StripeRef, units: list[UnitRun]) -> Buffer | None:
+    def read_now(self, ref: StripeRef, units: list[UnitRun]) -> Buffer | None:
         """What is in memory and authentic, without a trip through the lanes; else None.
 
         Not from a target that is late with something: it may hang, and then so may this thread.
         What does not open is read again by whoever reports it.
         """
-        name = column_name(ref.segment.epoch, ref.segment.id)
-        begin = ref.offset + ref.head_len
+        opener = self.opener(ref)
+        name, begin = opener.column_name, opener.body_offset
+        if len(units) == 1:
+            return self._read_run_now(ref, opener, units[0])
         # All of them first: what is not in memory is found out before anything is opened in vain.
         ranges = ranges_of(units)
         parts: dict[int, memoryview] = {}
         for shard, (low, high) in ranges.items():
-            member = self.fleet.get(ref.segment.columns[shard])
-            if (member is None or not member.online or member.target is None
-                    or member.lane is None or member.lane.is_late()):
+            target = self._ready(ref, shard)
+            if target is None:
                 return None
-            sealed = member.target.read_now(name, begin + low, high - low)
+            sealed = target.read_now(name, begin + low, high - low)
             if sealed is None:
                 return None
             parts[shard] = memoryview(sealed)
-        opener = self.opener(ref)
         try:
-            if len(units) == 1 and units[0].length <= self._unit_len:
-                return opener.open_unit(units[0].nonce, parts[units[0].shard])
             data, at = unwritten(sum(unit.length for unit in units)), 0
             view = memoryview(data)
             for unit in units:
@@ -200,6 +198,32 @@ class StripeAccess:
                 opener.open_run(unit, parts[unit.shard][unit.offset - low : unit.end - low],
                                 view[at : at + unit.length])
                 at += unit.length
+        except Damage:
+            return None
+        return data
+
+    def _ready(self, ref: StripeRef, shard: int) -> Target | None:
+        """The target of a shard, unless it is away or late."""
+        member = self.fleet.get(ref.segment.columns[shard])
+        if (member is None or not member.online or member.target is None
+                or member.lane is None or member.lane.is_late()):
+            return None
+        return member.target
+
+    def _read_run_now(self, ref: StripeRef, opener: StripeOpener, run: UnitRun) -> Buffer | None:
+        """As `read_now`, for most reads."""
+        target = self._ready(ref, run.shard)
+        if target is None:
+            return None
+        sealed = target.read_now(opener.column_name, opener.body_offset + run.offset,
+                                 run.sealed_len)
+        if sealed is None:
+            return None
+        try:
+            if run.length <= run.unit_len:
+                return opener.open_unit(run.nonce, sealed)
+            data = unwritten(run.length)
+            opener.open_run(run, memoryview(sealed), memoryview(data))
         except Damage:
             return None
         return data
@@ -226,7 +250,7 @@ class StripeAccess:
 
     def read_sync(self, ref: StripeRef, units: list[UnitRun]) -> Read:
         """As `read`, blocking: for a database page that SQLite wants now. Bounded by deadlines."""
-        found = self._read_now(ref, units)
+        found = self.read_now(ref, units)
         if found is not None:
             return Read(found)
         usable = self.usable(ref)

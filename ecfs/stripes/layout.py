@@ -9,7 +9,6 @@ What an extent has in one shard are whole units and then at most one that is sho
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ecfs.base.errors import Bug, Damage
@@ -57,8 +56,7 @@ class UnitRun(NamedTuple):
                        end - first * self.unit_len, self.unit_len)
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """The data part of a stripe: `data` bodies of `body_len` bytes each, in units of at most
     `unit_len`."""
 
@@ -71,9 +69,14 @@ class Layout:
 
         Raises Bug when the extent does not fit.
         """
-        if self.body_len <= 0:
+        data, body_len, unit_len = self
+        if body_len <= 0:
             raise Bug("a body too short for any unit")
-        shard, offset = divmod(start, self.body_len)
+        shard, offset = divmod(start, body_len)
+        sealed_len = length + AEAD_TAG_LEN * -(-length // unit_len)
+        if length > 0 and shard < data and offset + sealed_len <= body_len:
+            # As most do, all of it lies in one shard.
+            return [UnitRun(shard, offset, length, unit_len)], start + sealed_len
         runs = []
         done = 0
         while done < length:
@@ -115,7 +118,7 @@ class Layout:
             after = position + length + AEAD_TAG_LEN
             if 0 < length <= self.unit_len and position % body_len + length + AEAD_TAG_LEN <= (
                     body_len) and position < end:
-                # What most extents are: one unit, where the one before it ends.
+                # Many are one unit, where the one before it ends.
                 starts.append(position)
                 position = after
                 continue
@@ -133,6 +136,13 @@ class Layout:
     def units_within(self, start: int, length: int, low: int, high: int,
                      ) -> tuple[list[UnitRun], int]:
         """Units that hold bytes [low, high) of an extent, and how far into the first `low` lies."""
+        data, body_len, unit_len = self
+        if 0 <= low < high <= length and body_len > 0:
+            shard, offset = divmod(start, body_len)
+            if shard < data and (
+                    offset + length + AEAD_TAG_LEN * -(-length // unit_len) <= body_len):
+                # As in `place`.
+                return [UnitRun(shard, offset, length, unit_len).part(low, high)], low % unit_len
         chosen: list[UnitRun] = []
         done = skip = 0
         for run in self.units_of(start, length):

@@ -11,6 +11,7 @@ from ecfs.formats import (
     HEAD_INDEX,
     SegmentEntry,
     StripeHead,
+    column_name,
     fitting_body_len,
     header_len,
     join_record_header,
@@ -120,8 +121,9 @@ def seal_stripe(*, keys: SegmentKeys, pool_id: bytes, segment: SegmentEntry, off
         source, done = memoryview(part), 0
         for run in runs:
             at = run.shard * body_len + run.offset
-            # Where nothing fits, zeros.
-            view[edge:at] = bytes(at - edge)
+            if at > edge:
+                # Where nothing fits, zeros.
+                view[edge:at] = bytes(at - edge)
             edge = at + run.sealed_len
             sealer.seal_run(run.nonce, binding, source[done : done + run.length], view[at:edge],
                             unit_len=run.unit_len)
@@ -156,10 +158,13 @@ def _itself(content: Buffer) -> Buffer:
 
 
 class StripeOpener:
-    """Opens units and checks shards of one stripe, given its reference."""
+    """Opens units and checks shards of one stripe, given its reference. Its bodies lie at
+    `body_offset` of files called `column_name`."""
 
     def __init__(self, ref: StripeRef, keys: SegmentKeys, pool_id: bytes) -> None:
         self._ref = ref
+        self.column_name = column_name(ref.segment.epoch, ref.segment.id)
+        self.body_offset = ref.offset + ref.head_len
         self._keys = keys
         self._binding = binding_of(ref.segment, pool_id, ref.offset, ref.kind)
         self._sealer = UnitSealer(derive(keys.seal, salt=ref.salt, info=_STRIPE_KEY))

@@ -31,11 +31,11 @@ class ReadingNow:
     def read(self, fd: int, offset: int, length: int) -> Buffer | None:
         """All of the `length` bytes, else None."""
         data = unwritten(length)
-        found = self._read(fd, data, offset)
-        if found is None and self._patience is not None and self.is_offered and (
-                length <= PATIENT_LEN_MAX):
-            found = self._patience.ask(lambda: self._read(fd, data, offset))
-        return found
+        if self._read(fd, data, offset) is not None:
+            return data
+        if self._patience is None or not self.is_offered or length > PATIENT_LEN_MAX:
+            return None
+        return self._patience.ask(lambda: self._read(fd, data, offset))
 
     def waited(self, length: int) -> None:
         """A read of `length` bytes has ended in a thread that may wait."""
