@@ -14,7 +14,7 @@ from ecfs.metadata.checking import (
     CheckQueries,
     RowCheck,
 )
-from ecfs.metadata.content import ContentTables, ExtentRow, MapPiece, StripeRow
+from ecfs.metadata.content import ContentTables, ExtentRow, StripeRow
 from ecfs.metadata.database import Database
 from ecfs.metadata.deltas import decode_delta, encode_delta
 from ecfs.metadata.mapping import Hidden, NewPiece
@@ -28,6 +28,7 @@ from ecfs.metadata.pages import (
 from ecfs.metadata.sharing import SharingTables
 from ecfs.metadata.tree import TreeTables
 from ecfs.metadata.vfs import MAIN_NAME, PageVfs
+from ecfs.metadata.whole_maps import MapPiece
 
 __all__ = [
     "ATTRIBUTE_CHECKS", "CHUNK_LEN", "CHUNK_PLACES", "CONTENT_CHECKS", "EXTENT_CHECKS", "MAIN_NAME",

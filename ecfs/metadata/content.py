@@ -7,7 +7,6 @@ extents; its segment keeps the dead bytes until it is reclaimed.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from ecfs.base.errors import Bug, Damage
 from ecfs.formats import SegmentEntry
@@ -18,6 +17,7 @@ from ecfs.metadata.mapped import MappedLens
 from ecfs.metadata.mapping import TOGETHER_MIN, Hidden, NewPiece, map_together
 from ecfs.metadata.missed import MissedShards
 from ecfs.metadata.places import in_places
+from ecfs.metadata.whole_maps import MapPiece, WholeMaps
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +31,6 @@ class StripeRow:
     salt: bytes
     digest: bytes
     live: int
-
-
-class MapPiece(NamedTuple):
-    """Bytes [offset, offset + length) of a file are bytes of an extent from `extent_offset` on.
-
-    `stripe` is None for an extent whose bytes are in the database itself.
-    """
-
-    offset: int
-    length: int
-    extent: int
-    extent_offset: int
-    stripe: int | None
-    start: int
-    extent_len: int
 
 
 NewExtent = tuple[int, int | None, int, int, int]
@@ -69,6 +54,7 @@ class ContentTables(MissedShards, DyingFiles, InlineExtents):
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self.mapped_lens = MappedLens(database)
+        self._whole_maps = WholeMaps(database)
 
     def history_hash(self, seq: int) -> bytes | None:
         """The hash of an acknowledged commit, None for one that the history does not hold."""
@@ -271,6 +257,9 @@ class ContentTables(MissedShards, DyingFiles, InlineExtents):
 
         All of it, or the first `limit` pieces; there are at most `high - low`.
         """
+        known = self._whole_maps.piece(inode, low, high)
+        if known is not None:
+            return [known]
         first = self._row_at(inode, low)
         if first is not None and low < high <= first[0] + first[1]:
             # All of it lies in one, as for most reads: half as dear to find.

@@ -129,6 +129,11 @@ class Database:
         """Make several statements one step: all of them happen, or an exception undoes them."""
         return Change(self)
 
+    @property
+    def is_changing(self) -> bool:
+        """Whether a change has begun and not ended."""
+        return self._depth > 0
+
     def begin_change(self) -> None:
         """The beginning of a change; `Change` calls it."""
         self.begin()

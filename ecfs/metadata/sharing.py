@@ -5,8 +5,8 @@ the extent's length, and an extent goes when nothing shows it any more.
 """
 
 from ecfs.base.errors import Damage
-from ecfs.metadata.content import MapPiece
 from ecfs.metadata.database import Database
+from ecfs.metadata.whole_maps import MapPiece
 
 
 class SharingTables:

@@ -10,6 +10,8 @@ _PAGING = "ecfs/metadata/pages.py"
 _FLUSHER = "ecfs/content/flusher.py"
 _FILES = "ecfs/content/files.py"
 _ENTERING = "ecfs/content/entering.py"
+_WHOLE = ("tests/unit/metadata/test_whole_maps.py",)
+_TOGETHER = ("tests/unit/metadata/test_mapping.py",)
 _MAPS = ("tests/unit/metadata/test_content_tables.py",)
 _TABLES = "ecfs/metadata/content.py"
 _DRIVER = ("tests/unit/driver/test_requests.py",)
@@ -132,6 +134,24 @@ CONTENT_MUTANTS = (
     Mutant("moved-before-the-sync", _FLUSHER,
            "                (final,) = await self._store.sync([stripe])\n",
            "                final = stripe\n", _ORDER),
+    Mutant("known-map-outlives-a-change", "ecfs/metadata/whole_maps.py",
+           "            self._asked.clear()\n            self._maps.clear()\n",
+           "            self._asked.clear()\n", _WHOLE),
+    Mutant("known-map-of-half-a-change", "ecfs/metadata/whole_maps.py",
+           "if asked != ASKED_MIN or self._database.is_changing:", "if asked != ASKED_MIN:",
+           _WHOLE),
+    Mutant("known-map-of-any-length", "ecfs/metadata/whole_maps.py",
+           "if len(rows) > ROWS_MAX:", "if len(rows) > 2 * ROWS_MAX:", _WHOLE),
+    Mutant("rest-between-pieces-lost", "ecfs/metadata/mapping.py",
+           "                if is_rest:\n                    stored.append(row)\n",
+           "                pass\n", _TOGETHER),
+    Mutant("rest-after-the-last-piece-lost", "ecfs/metadata/mapping.py",
+           "if row is not None and is_rest:", "if row is not None and not is_rest:", _TOGETHER),
+    Mutant("hidden-rows-stay", "ecfs/metadata/mapping.py",
+           "elif not is_rest and offset != low:", "elif is_rest and offset != low:", _TOGETHER),
+    Mutant("pieces-over-each-other-mapped-at-once", "ecfs/content/entering.py",
+           "if run and (piece.inode != inode or piece.offset < end):",
+           "if run and piece.inode != inode:", _MODEL),
     Mutant("cached-extent-past-the-bound", "ecfs/content/blocks.py",
            "        while self._cache_len > self._cache_len_max:\n",
            "        while self._cache_len < 0:\n", _ORDER),

@@ -17,6 +17,7 @@ _SYNC_FAILED = ("            if isinstance(result, TargetError):\n"
                 '                self._abandon(name, "a sync failed")\n')
 
 _GOLDEN = ("tests/golden/test_golden.py",)
+_READING = ("tests/unit/targets/test_reading.py",)
 _LAYOUT = ("tests/unit/stripes/test_layout.py",)
 _FEATURES = ("tests/unit/repair/test_features.py",)
 
@@ -54,7 +55,7 @@ STRIPE_MUTANTS = (
            "fresh=fresh,\n                       parts=[hashed(part) for part in parts])",
            "fresh=bytes(32), parts=[])", _SEALED),
     Mutant("gap-keeps-what-memory-held", "ecfs/stripes/sealed.py",
-           "            view[edge:at] = bytes(at - edge)\n", "", _SEALED),
+           "                view[edge:at] = bytes(at - edge)\n", "                pass\n", _SEALED),
     Mutant("end-keeps-what-memory-held", "ecfs/stripes/sealed.py",
            "    view[edge:] = bytes(len(view) - edge)\n", "", _SEALED),
     Mutant("salt-of-the-first-extent-alone", "ecfs/stripes/sealed.py",
@@ -175,6 +176,15 @@ STRIPE_MUTANTS = (
     Mutant("failed-target-stays-online", "ecfs/stripes/fleet.py",
            "        self.mark_away(target_id, str(error))\n\n    def note_space",
            "\n    def note_space", _STORE),
+    Mutant("long-reads-wait-in-the-loop", "ecfs/targets/reading.py",
+           "or length > PATIENT_LEN_MAX:", "or length < 0:", _READING),
+    Mutant("slow-disk-asked-for-long-each-time", "ecfs/targets/reading.py",
+           "self._patience.since_asked_ns() < READ_WINDOW_NS_MAX):",
+           "self._patience.since_asked_ns() > 0):", _READING),
+    Mutant("patience-without-an-end", "ecfs/base/patience.py",
+           "self._window_ns = max(WINDOW_NS_MIN, self._window_ns // 2)",
+           "self._window_ns = max(WINDOW_NS_MIN, self._window_ns)",
+           ("tests/unit/base/test_patience.py",)),
     Mutant("file-not-synced-when-made", "ecfs/targets/directory.py",
            "                    os.fdatasync(file.fd)\n                    self._folders.sync",
            "                    self._folders.sync", _DIRECTORY),
@@ -265,8 +275,12 @@ STRIPE_MUTANTS = (
     Mutant("late-target-read-in-place", "ecfs/stripes/access.py",
            "or member.lane is None or member.lane.is_late()):", "or member.lane is None):", _STORE),
     Mutant("unopened-bytes-handed-out", "ecfs/stripes/access.py",
-           "        except Damage:\n            return None\n",
-           "        except Damage:\n            return b\"\".join(parts.values())\n", _STORE),
+           "                at += unit.length\n        except Damage:\n            return None\n",
+           "                at += unit.length\n        except Damage:\n"
+           "            return b\"\".join(parts.values())\n", _STORE),
+    Mutant("unopened-run-handed-out", "ecfs/stripes/access.py",
+           "memoryview(data))\n        except Damage:\n            return None\n",
+           "memoryview(data))\n        except Damage:\n            return sealed\n", _STORE),
     Mutant("tags-of-lacking-shards-believed", "ecfs/repair/walking.py",
            "        for column, body in made.items():", "        for column, body in ():",
            ("tests/damage/test_faults.py",)),

@@ -40,6 +40,33 @@ async def overwritten(world: FilesWorld) -> None:
     await world.files.flush(A)
 
 
+async def test_many_pieces_that_wait_for_a_retry_lie_under_those_that_came_after(
+        clock: MockClock) -> None:
+    """Old and new pieces of one file go into one stripe, in the order in which they were taken."""
+    async with files_world() as world:
+        expected = bytearray(b"." * 100_000)
+        await world.files.write(A, 0, bytes(expected))
+        await world.files.flush(A)
+
+        async def write_all(letter: bytes, offsets: range, length: int) -> None:
+            for at in offsets:
+                expected[at : at + length] = letter * length
+                await world.files.write(A, at, letter * length)
+
+        world.world.fail_all(Fault.IO, "write", "create")
+        await write_all(b"o", range(0, 80_000, 5000), 3000)
+        await failed_flush(world, A)
+        await write_all(b"n", range(1000, 60_000, 4000), 2500)
+        await world.files.write(B, 0, b"other")
+        world.world.heal()
+        await world.files.flush(None)
+        assert await content(world, A) == expected
+        await world.remount()
+        assert await content(world, A) == expected
+        assert await content(world, B) == b"other"
+        world.check_accounting()
+
+
 async def test_inline_bytes_do_not_overtake_older_ones_that_wait_for_a_retry(
         clock: MockClock) -> None:
     async with files_world() as world:

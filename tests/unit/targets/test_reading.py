@@ -61,17 +61,18 @@ def test_what_comes_in_a_moment_is_taken(monkeypatch: pytest.MonkeyPatch, fd: in
         assert disk.now_ns - began_ns < READ_WINDOW_NS_MAX * 2 // 3
 
 
-def test_a_slow_disk_costs_little_after_a_while(monkeypatch: pytest.MonkeyPatch,
-                                                fd: int) -> None:
-    disk = SlowDisk(monkeypatch, 10 * READ_WINDOW_NS_MAX)
+@pytest.mark.parametrize("windows", [1.5, 10])
+def test_a_slow_disk_costs_little_after_a_while(monkeypatch: pytest.MonkeyPatch, fd: int,
+                                                windows: float) -> None:
+    disk = SlowDisk(monkeypatch, int(windows * READ_WINDOW_NS_MAX))
     now = reading(disk)
     spent = []
     for offset in range(10):
         began_ns = disk.now_ns
         assert now.read(fd, offset, 100) is None
         spent.append(disk.now_ns - began_ns)
-        # What a lane gets then takes long too.
-        disk.now_ns += disk.latency_ns
+        # A lane gets it no sooner.
+        disk.now_ns = began_ns + disk.latency_ns
         now.waited(100)
     assert spent == sorted(spent, reverse=True)
     assert spent[0] >= READ_WINDOW_NS_MAX > 10 * spent[-1]
