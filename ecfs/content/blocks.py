@@ -57,18 +57,15 @@ class ExtentReader:
             self._streams.popitem(last=False)
         return near and (length >= LONG_READ_LEN or count >= STREAM_READS_MIN)
 
-    async def read_piece(self, piece: MapPiece, low: int, high: int, *, whole: bool) -> Buffer:
+    async def read_piece(self, piece: MapPiece, low: int, high: int, *, whole: bool,
+                         looked: bool = False) -> Buffer:
         """Bytes [low, high) of a map piece, counted in the file. Damage when they are lost.
 
-        A view where that spares a copy: what it shows never changes.
+        A view where that spares a copy: what it shows never changes. `looked`: `unit_now` has, and
+        found nothing.
         """
         first = low - piece.offset + piece.extent_offset
         last = high - piece.offset + piece.extent_offset
-        if not whole and piece.extent_len > WHOLE_EXTENT_LEN and piece.stripe is not None and (
-                piece.extent not in self._cache and piece.extent not in self._loads):
-            now = self._unit_now(piece, first, last)
-            if now is not None:
-                return now
         cached = await self._cached(piece)
         if cached is None and (whole or piece.extent_len <= WHOLE_EXTENT_LEN):
             try:
@@ -78,15 +75,24 @@ class ExtentReader:
                 pass
         if cached is not None:
             return memoryview(cached)[first:last]
-        data, skip = await self._fetch(piece, first, last)
+        data, skip = await self._fetch(piece, first, last, looked=looked)
         return memoryview(data)[skip : skip + last - first]
 
-    def _unit_now(self, piece: MapPiece, first: int, last: int) -> Buffer | None:
-        """Bytes of an extent that lie in one unit, if that is in memory, here or below.
+    def is_large(self, piece: MapPiece) -> bool:
+        """Whether little of the piece's extent is read without the rest, as things are."""
+        return piece.stripe is not None and piece.extent_len > WHOLE_EXTENT_LEN and (
+            piece.extent not in self._cache and piece.extent not in self._loads)
+
+    def unit_now(self, piece: MapPiece, low: int, high: int) -> Buffer | None:
+        """As `read_piece` of a large one, where it lies in one unit that is in memory, here or
+        below.
 
         Whatever is wrong is found again, and told, by who may wait.
         """
-        assert piece.stripe is not None
+        if piece.stripe is None:
+            return None
+        first = low - piece.offset + piece.extent_offset
+        last = high - piece.offset + piece.extent_offset
         try:
             ref = self._index.ref(piece.stripe)
             units, skip = self._store.layout(ref).units_within(piece.start, piece.extent_len,
@@ -138,23 +144,25 @@ class ExtentReader:
             _, dropped = self._cache.popitem(last=False)
             self._cache_len -= len(dropped)
 
-    async def _fetch(self, piece: MapPiece, first: int, last: int) -> tuple[Buffer, int]:
+    async def _fetch(self, piece: MapPiece, first: int, last: int, *,
+                     looked: bool = False) -> tuple[Buffer, int]:
         """Units that hold bytes [first, last) of the extent; retried once if it moved meanwhile."""
         stripe, start = piece.stripe, piece.start
         for attempt in (1, 2):
             try:
                 if stripe is None:
                     return self._tables.inline_data(piece.extent), first
-                return await self._fetch_from(stripe, start, piece.extent_len, first, last)
+                return await self._fetch_from(stripe, start, piece.extent_len, first, last,
+                                              looked=looked)
             except Damage:
                 row = self._tables.extent(piece.extent)
                 if attempt == 2 or row is None or (row.stripe, row.start) == (stripe, start):
                     raise
-                stripe, start = row.stripe, row.start
+                stripe, start, looked = row.stripe, row.start, False
         raise AssertionError("unreachable")
 
     async def _fetch_from(self, stripe: int, start: int, extent_len: int, first: int,
-                          last: int) -> tuple[Buffer, int]:
+                          last: int, *, looked: bool) -> tuple[Buffer, int]:
         ref = self._index.ref(stripe)
         units, skip = self._store.layout(ref).units_within(start, extent_len, first, last)
         # Who reads here and there comes back to a unit that is longer than a page.
@@ -163,7 +171,7 @@ class ExtentReader:
         if key is not None and (found := self._cache.get(key)) is not None:
             self._cache.move_to_end(key)
             return found, skip
-        result = await self._store.read(ref, units)
+        result = await self._store.read(ref, units, looked=looked)
         if result.faults:
             self.mend(ref, result.faults)
         if key is not None and units[0].length < extent_len:

@@ -6,7 +6,8 @@ not be seen.
 """
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import trio
 
@@ -95,7 +96,34 @@ class Files:
     # -- reading -----------------------------------------------------------------------------
 
     async def read(self, inode: InodeId, offset: int, length: int) -> Buffer:
-        """Bytes from `offset`, fewer at the end of the file. Damage (EIO) where they are lost.
+        """Bytes from `offset`, fewer at the end of the file. Damage (EIO) where they are lost."""
+        found = self.begin_read(inode, offset, length)
+        return await found if isinstance(found, Coroutine) else found
+
+    def begin_read(self, inode: InodeId, offset: int,
+                   length: int) -> Buffer | Coroutine[Any, Any, Buffer]:
+        """As `read`: the bytes themselves where they are in memory, as for most short reads."""
+        state = self.flusher.states.get(inode)
+        high = min(offset + length, self._inodes.size_of(inode) if state is None else state.size)
+        if high <= offset:
+            return b""
+        whole = self._reader.is_sequential(inode, offset, high - offset)
+        looked = False
+        if state is None and not whole:
+            try:
+                pieces = self.tables.pieces(inode, offset, high)
+            except Damage:
+                pieces = []
+            if _is_all(pieces, offset, high):
+                looked = self._reader.is_large(pieces[0])
+                found = self._reader.unit_now(pieces[0], offset, high) if looked else None
+                if found is not None:
+                    return found
+        return self._read(inode, offset, length, whole=whole, looked=looked)
+
+    async def _read(self, inode: InodeId, offset: int, length: int, *, whole: bool,
+                    looked: bool) -> Buffer:
+        """As `read`. `looked`: it is known not to be in memory.
 
         A read whose rows were changed by others while it waited, and then failed, begins anew.
         """
@@ -109,22 +137,23 @@ class Files:
                 return dirty[0][1]
             version = self._database.change_count
             try:
-                return await self._read_stored(inode, offset, high, dirty)
+                return await self._read_stored(inode, offset, high, dirty, whole, looked)
             except Damage:
+                looked = False
                 if attempt == READ_TRIES_MAX or self._database.change_count == version:
                     self.on_damage(inode)
                     raise
         raise AssertionError("unreachable")
 
     async def _read_stored(self, inode: InodeId, offset: int, high: int,
-                           dirty: list[tuple[int, bytes]]) -> Buffer:
-        whole = self._reader.is_sequential(inode, offset, high - offset)
+                           dirty: list[tuple[int, bytes]], whole: bool,
+                           looked: bool) -> Buffer:
         pieces = self.tables.pieces(inode, offset, high)
         if whole:
             self._reader.read_ahead(inode, high)
-        if len(pieces) == 1 and not dirty and pieces[0].offset <= offset and (
-                pieces[0].offset + pieces[0].length >= high):
-            return await self._reader.read_piece(pieces[0], offset, high, whole=whole)
+        if not dirty and _is_all(pieces, offset, high):
+            return await self._reader.read_piece(pieces[0], offset, high, whole=whole,
+                                                 looked=looked)
         return await self._compose(offset, high, pieces, dirty, whole)
 
     async def _compose(self, offset: int, high: int, pieces: list[MapPiece],
@@ -325,3 +354,9 @@ class Files:
             moves.append(Move(extent.id, result.data,
                               note._replace(order=note.order or head.order)))
         return moves
+
+
+def _is_all(pieces: Sequence[MapPiece], low: int, high: int) -> bool:
+    """Whether one piece is all of [low, high)."""
+    return len(pieces) == 1 and pieces[0].offset <= low and (
+        pieces[0].offset + pieces[0].length >= high)

@@ -298,7 +298,7 @@ class KernelTransport:
     def _read(self, request: Request) -> Answer:
         _, offset, size, _, _, _, _ = fuse.READ_IN.unpack_from(request.body)
         _check_size(size)
-        return self.requests.read(InodeId(request.inode), offset, size)
+        return self.requests.begin_read(InodeId(request.inode), offset, size)
 
     def _write(self, request: Request) -> Answer:
         fh, offset, size, flags, _, open_flags, _ = fuse.WRITE_IN.unpack_from(request.body)

@@ -32,6 +32,16 @@ def drop_orphans(mounted: Mounted, inodes: Sequence[InodeId]) -> int:
     return len(inodes)
 
 
+async def has_room(mounted: Mounted) -> bool:
+    """Wait for room to drop an orphan; where there will be none it stays for the next mount."""
+    try:
+        await mounted.room()
+    except EcfsError as error:
+        _log.warning("inodes without a name stay for the next mount: %s", error)
+        return False
+    return True
+
+
 async def sweep_orphans(mounted: Mounted) -> int:
     """Delete all inodes that were open without a name when the last mount ended; how many.
 

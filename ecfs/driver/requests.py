@@ -1,14 +1,13 @@
 """What each file system request means, for any transport: tree, bytes, lookup counts."""
 
 import errno
-import logging
 import stat
-from collections.abc import Callable, Iterator
-from typing import NoReturn
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, NoReturn
 
 import trio
 
-from ecfs.base.errors import EcfsError, FsError
+from ecfs.base.errors import FsError
 from ecfs.base.ids import ROOT_INODE, InodeId
 from ecfs.base.limits import FILE_LEN_MAX
 from ecfs.base.units import KIB
@@ -19,13 +18,11 @@ from ecfs.driver.errnos import errno_of
 from ecfs.driver.handles import DirectoryHandle, DirectoryHandles
 from ecfs.driver.listing import Listing
 from ecfs.driver.lookups import LookupCounts
-from ecfs.driver.orphans import drop_orphans
+from ecfs.driver.orphans import drop_orphans, has_room
 from ecfs.driver.ranges import RangeRequests
 from ecfs.driver.volume_protocol import Mounted, VolumeSpace
 from ecfs.namespace import RENAME_EXCHANGE, Attributes
 from ecfs.targets import Buffer
-
-_log = logging.getLogger("ecfs.driver")
 
 _TRUSTED = b"trusted."
 _CAPABILITY = b"security.capability"
@@ -98,12 +95,12 @@ class Requests:
 
     async def tidy(self) -> None:
         """Drop the inodes without a name that the kernel has forgotten. Never fails."""
-        has_room = True
+        room = True
         while leaving := self._leaving[:TIDIED_AT_ONCE]:
             del self._leaving[:TIDIED_AT_ONCE]
-            has_room = has_room and await self._has_room()
+            room = room and await has_room(self._mounted)
             gone = [inode for inode in dict.fromkeys(leaving) if self._lookups.is_nameless(inode)]
-            if has_room:
+            if room:
                 drop_orphans(self._mounted, gone)
             for inode in gone:
                 self._unnamed.discard(inode)
@@ -252,12 +249,18 @@ class Requests:
         """Whether what the kernel has of a file's or directory's content may serve who opens it."""
         return self._access is None or not self._access.is_due(inode)
 
-    async def read(self, inode: InodeId, offset: int, length: int) -> Buffer:
-        """The bytes of the range that lie before the end of the file."""
+    def begin_read(self, inode: InodeId, offset: int,
+                   length: int) -> Buffer | Coroutine[Any, Any, Buffer]:
+        """The bytes of the range that lie before the end of the file, or who waits for them."""
         self._tree.attributes(inode).check_regular()
         if self._access is not None:
             self._access.note(inode)
-        return await self._files.read(inode, offset, length)
+        return self._files.begin_read(inode, offset, length)
+
+    async def read(self, inode: InodeId, offset: int, length: int) -> Buffer:
+        """As `begin_read`, of what may have to be waited for."""
+        found = self.begin_read(inode, offset, length)
+        return await found if isinstance(found, Coroutine) else found
 
     async def write(self, inode: InodeId, offset: int, data: Buffer, *,
                     kill_privileges: bool) -> int:
@@ -389,12 +392,3 @@ class Requests:
             if not self._lookups.is_known(victim.inode):
                 self._leaving.append(victim.inode)
                 await self.tidy()
-
-    async def _has_room(self) -> bool:
-        """Wait for room to drop an orphan; where there will be none it stays for the next mount."""
-        try:
-            await self._mounted.room()
-        except EcfsError as error:
-            _log.warning("inodes without a name stay for the next mount: %s", error)
-            return False
-        return True

@@ -1,7 +1,7 @@
 """What the driver needs of a volume: `ecfs.volume` has the real one, `ecfs.testing` a small one."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol
 
 from ecfs.base.ids import InodeId
 from ecfs.namespace import Tree
@@ -62,8 +62,10 @@ class Files(Protocol):
         """`pending` and `blocks` of these will be asked for: read what they need at once."""
         ...
 
-    async def read(self, inode: InodeId, offset: int, length: int) -> Buffer:
-        """Exactly the bytes of the range that lie before the end of the file."""
+    def begin_read(self, inode: InodeId, offset: int,
+                   length: int) -> Buffer | Coroutine[Any, Any, Buffer]:
+        """Exactly the bytes of the range that lie before the end of the file, or a coroutine that
+        returns them."""
         ...
 
     async def write(self, inode: InodeId, offset: int, data: Buffer) -> None:
