@@ -31,7 +31,13 @@ from ecfs.base.world import Clock
 from ecfs.content.entering import RowEntry
 from ecfs.content.index import StripeIndex
 from ecfs.content.state import FileState, InodeTable, Piece
-from ecfs.formats import KIND_CONTENT, ExtentNote, encode_directory
+from ecfs.formats import (
+    KIND_CONTENT,
+    POSITION_MAX,
+    ExtentNote,
+    directory_len_max,
+    encode_directory,
+)
 from ecfs.metadata import ContentTables, Database
 from ecfs.stripes import StripeStore, Written
 from ecfs.targets import Buffer
@@ -312,18 +318,25 @@ class Flusher:
 
     async def _append(self, group: list[Piece]) -> Written:
         notes: dict[int, ExtentNote] = {}
+        note_lens: dict[int, int] = {}
+        longest = max(len(piece.data) for piece in group)
+        farthest = max(piece.offset for piece in group)
         for piece in group:
-            if piece.inode not in notes:
-                state = self.states.get(piece.inode)
-                notes[piece.inode] = self.note(piece.inode, 0, size=state.size if state else 0)
+            inode = piece.inode
+            if inode not in notes:
+                state = self.states.get(inode)
+                note = notes[inode] = self.note(inode, 0, size=state.size if state else 0)
+                note_lens[inode] = note.of_place(POSITION_MAX, longest, farthest).packed_len
 
         def directory_of(starts: tuple[int, ...]) -> bytes:
             return encode_directory([
                 notes[piece.inode].of_place(start, len(piece.data), piece.offset)
                 for start, piece in zip(starts, group, strict=True)])
 
-        return await self._store.append(KIND_CONTENT, [piece.data for piece in group],
-                                        directory_of)
+        # To encode it twice, the first time for its length, would double what each note costs.
+        return await self._store.append(
+            KIND_CONTENT, [piece.data for piece in group], directory_of,
+            directory_len_max(note_lens[piece.inode] for piece in group))
 
     def _settle(self, pieces: list[Piece]) -> None:
         """Rows are in: the pieces are no longer needed, but for those that were left out."""

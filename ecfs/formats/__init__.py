@@ -46,7 +46,13 @@ from ecfs.formats.commit import (
     encode_commit,
     record_hash,
 )
-from ecfs.formats.directory import ExtentNote, decode_directory, encode_directory
+from ecfs.formats.directory import (
+    POSITION_MAX,
+    ExtentNote,
+    decode_directory,
+    directory_len_max,
+    encode_directory,
+)
 from ecfs.formats.label import (
     FORMAT_VERSION,
     HASHES_FIRST,
@@ -98,6 +104,7 @@ __all__ = [
     "KIND_METADATA",
     "LABEL_PATTERN",
     "NO_PARENT",
+    "POSITION_MAX",
     "SEALED_HEAD_LEN",
     "SEGMENTS_FOLDER",
     "SHARD_MAGIC",
@@ -134,6 +141,7 @@ __all__ = [
     "decode_directory",
     "decode_heartbeat",
     "decode_label",
+    "directory_len_max",
     "encode_claim",
     "encode_column_header",
     "encode_commit",

@@ -6,11 +6,16 @@ count bytes; `order` is 0 for an extent that is as old as its stripe, else the o
 that it was moved from. The directory of a metadata stripe is empty.
 """
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ecfs.base.errors import Damage
 from ecfs.base.limits import EXTENTS_PER_STRIPE_MAX
 from ecfs.formats.packing import NUMBER_MAX, pack, unpack
+
+POSITION_MAX = (1 << 32) - 1
+"""No position in a stripe is larger, and none takes more bytes in a directory."""
+LIST_HEAD_LEN_MAX = 5
 
 
 class ExtentNote(NamedTuple):
@@ -27,6 +32,11 @@ class ExtentNote(NamedTuple):
     mtime_ns: int
     order: int = 0
 
+    @property
+    def packed_len(self) -> int:
+        """What it takes in a directory."""
+        return len(pack(self))
+
     def of_place(self, start: int, length: int, offset: int) -> "ExtentNote":
         """The note of other bytes of the same file. (`_replace` takes almost twice as long.)"""
         return ExtentNote._make((start, length, self.inode, offset, *self[4:]))
@@ -35,6 +45,11 @@ class ExtentNote(NamedTuple):
 def encode_directory(notes: list[ExtentNote]) -> bytes:
     """Bytes to be sealed with the stripe."""
     return pack(notes)
+
+
+def directory_len_max(note_lens: Iterable[int]) -> int:
+    """The most that a directory of notes of these `packed_len` takes."""
+    return LIST_HEAD_LEN_MAX + sum(note_lens)
 
 
 def decode_directory(data: bytes) -> list[ExtentNote]:

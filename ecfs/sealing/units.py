@@ -43,6 +43,9 @@ class UnitSealer:
         if out.nbytes != length + AEAD_TAG_LEN * -(-length // unit_len):
             raise Bug(f"{out.nbytes} bytes for the seals of {length} in units of {unit_len}")
         encrypt_into = self._cipher.encrypt_into
+        if 0 < length <= unit_len:
+            encrypt_into(_nonce(index), plaintext, aad, out)
+            return
         step = unit_len + AEAD_TAG_LEN
         at = 0
         for low in range(0, length, unit_len):

@@ -120,14 +120,15 @@ def seal_stripe(*, keys: SegmentKeys, pool_id: bytes, segment: SegmentEntry, off
         starts.append(runs[0].shard * body_len + runs[0].offset if runs else position)
         source, done = memoryview(part), 0
         for run in runs:
-            at = run.shard * body_len + run.offset
+            shard, within, length, unit_len = run
+            at = shard * body_len + within
             if at > edge:
                 # Where nothing fits, zeros.
                 view[edge:at] = bytes(at - edge)
             edge = at + run.sealed_len
-            sealer.seal_run(run.nonce, binding, source[done : done + run.length], view[at:edge],
-                            unit_len=run.unit_len)
-            done += run.length
+            sealer.seal_run(run.nonce, binding, source[done : done + length], view[at:edge],
+                            unit_len=unit_len)
+            done += length
         position = after
     view[edge:] = bytes(len(view) - edge)
     parity = code.encode(data, body_len) if segment.parity else []

@@ -11,7 +11,7 @@ from functools import partial
 
 import trio
 
-from ecfs.base.errors import AppendRefused, Fault, NoSpace, TargetError
+from ecfs.base.errors import AppendRefused, Bug, Fault, NoSpace, TargetError
 from ecfs.base.limits import (
     COLUMN_HEADER_LEN,
     COLUMN_LEN_MAX,
@@ -23,6 +23,7 @@ from ecfs.base.world import Entropy
 from ecfs.erasure import Geometry, data_quorum, narrowed
 from ecfs.formats import (
     KIND_METADATA,
+    POSITION_MAX,
     SegmentEntry,
     column_name,
     record_len,
@@ -83,22 +84,28 @@ class StripeStore(StripeAccess):
         return order
 
     async def append(self, kind: int, extents: Sequence[Buffer],
-                     directory_of: Callable[[tuple[int, ...]], bytes]) -> Written:
+                     directory_of: Callable[[tuple[int, ...]], bytes],
+                     directory_len_max: int | None = None) -> Written:
         """Seal and write one stripe; not durable before `sync`.
 
         `directory_of` makes the stripe's directory from the extents' positions; its length must not
-        depend on them by more than its encoding allows (it is laid out last). AppendRefused when
+        depend on them by more than its encoding allows (it is laid out last). `directory_len_max`:
+        the most that it takes with any positions, where the caller knows. AppendRefused when
         too few targets took it; the caller tries again, by then in another segment.
         """
-        directory = directory_of(tuple(0xFFFFFFFF for _ in extents))
-        lengths = [len(extent) for extent in extents] + [len(directory)]
+        if directory_len_max is None:
+            directory_len_max = len(directory_of(tuple(POSITION_MAX for _ in extents)))
+        lengths = [len(extent) for extent in extents] + [directory_len_max]
         segment, offset, body_len, starts = await self._reserve(kind, lengths)
+        directory = directory_of(tuple(starts[:-1]))
+        if len(directory) > directory_len_max:
+            raise Bug(f"a directory of {len(directory)} bytes, {directory_len_max} were reserved")
         order = self.take_order()
         sealed = await self._worker.run(
             partial(seal, keys=self.identity.master.segment(segment.id, segment.epoch),
                     pool_id=self.identity.pool_id, segment=segment, offset=offset, kind=kind,
-                    extents=extents, directory=directory_of(tuple(starts[:-1])), body_len=body_len,
-                    order=order, fresh=self._entropy.token(32),
+                    extents=extents, directory=directory, body_len=body_len, order=order,
+                    fresh=self._entropy.token(32),
                     code=self.code(Geometry(segment.data, segment.parity))),
             deadline_s=TARGET_SYNC_DEADLINE_S)
         missed = await self._write_records(sealed)

@@ -6,12 +6,13 @@ from hypothesis import strategies as st
 
 from ecfs.base.errors import Damage
 from ecfs.base.limits import COLUMN_HEADER_LEN, EXTENTS_PER_STRIPE_MAX, SHARDS_MAX
-from ecfs.base.units import BLOCK_LEN
+from ecfs.base.units import BLOCK_LEN, MIB
 from ecfs.formats import (
     CLAIM_PATTERN,
     COLUMN_PATTERN,
     COMMITS_PATTERN,
     HEARTBEAT_PATTERN,
+    POSITION_MAX,
     SEALED_HEAD_LEN,
     ColumnHeader,
     ExtentNote,
@@ -21,6 +22,7 @@ from ecfs.formats import (
     column_name,
     commits_name,
     decode_directory,
+    directory_len_max,
     encode_column_header,
     encode_directory,
     epochs_among,
@@ -86,6 +88,22 @@ def test_record_headers(sealed: bytes, salt: bytes, tags: list[bytes], body: byt
 @given(st.lists(NOTES, max_size=8))
 def test_directories(notes: list[ExtentNote]) -> None:
     assert decode_directory(encode_directory(notes)) == notes
+
+
+PLACES = st.tuples(st.integers(0, POSITION_MAX), st.integers(0, 2 * MIB), st.integers(0, 1 << 50))
+
+
+@given(NOTES, st.lists(PLACES, min_size=1, max_size=30))
+def test_what_a_directory_takes_is_known_before_its_positions_are(
+        note: ExtentNote, places: list[tuple[int, int, int]]) -> None:
+    notes = [note.of_place(*place) for place in places]
+    assert notes == [note._replace(start=start, length=length, offset=offset)
+                     for start, length, offset in places]
+    longest, farthest = max(place[1] for place in places), max(place[2] for place in places)
+    most = note.of_place(POSITION_MAX, longest, farthest).packed_len
+    length = len(encode_directory(notes))
+    assert length <= directory_len_max(most for _ in places)
+    assert directory_len_max(one.packed_len for one in notes) - length <= 4
 
 
 def test_a_directory_of_the_largest_stripe() -> None:

@@ -7,12 +7,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from ecfs.base.errors import AppendRefused, Fault, NoSpace, TargetError, Unreadable
+from ecfs.base.errors import AppendRefused, Bug, Fault, NoSpace, TargetError, Unreadable
 from ecfs.base.limits import COLUMN_HEADER_LEN
 from ecfs.erasure import Geometry
 from ecfs.formats import (
     KIND_CONTENT,
     KIND_METADATA,
+    POSITION_MAX,
     ExtentNote,
     column_name,
     decode_directory,
@@ -51,6 +52,15 @@ async def read_all(world: World, stripe: Written) -> list[bytes]:
     layout = world.store.layout(stripe.ref)
     return [bytes((await world.store.read(stripe.ref, layout.units_of(start, len(extent)))).data)
             for start, extent in zip(stripe.starts, EXTENTS, strict=True)]
+
+
+async def test_a_directory_longer_than_it_was_said_to_be_is_a_bug(clock: MockClock) -> None:
+    world = World(Geometry(4, 2), 6)
+    most = len(directory_of((POSITION_MAX,) * len(EXTENTS)))
+    stripe = await world.store.append(KIND_CONTENT, EXTENTS, directory_of, most)
+    assert await read_all(world, stripe) == EXTENTS
+    with pytest.raises(Bug, match="were reserved"):
+        await world.store.append(KIND_CONTENT, EXTENTS, directory_of, 40)
 
 
 def crash(world: World) -> None:
