@@ -8,7 +8,8 @@ from ecfs.metadata.database import Database, Row
 from ecfs.metadata.places import in_places
 
 _INODE_COLUMNS = "id,mode,nlink,uid,gid,rdev,size,atime_ns,mtime_ns,ctime_ns,btime_ns"
-_JOINED_COLUMNS = ",".join(f"i.{column}" for column in _INODE_COLUMNS.split(","))
+_JOINED_COLUMNS = ",".join(["e.inode", *(f"i.{column}"
+                                         for column in _INODE_COLUMNS.split(",")[1:])])
 
 BARE_COUNT_MAX = 32 * KIB
 
@@ -109,15 +110,16 @@ class TreeTables:
         return InodeId(row[0]) if row else None
 
     def entry_row(self, parent: InodeId, name: bytes) -> Row | None:
-        """The row of the inode behind a name, as of `inode_row`; None without name or inode."""
+        """The row of the inode behind a name, as of `inode_row`; None without a name. All but the
+        inode's number is None where a fault left the name without its inode."""
         return self._one(
-            f"SELECT {_INODE_COLUMNS} FROM inodes WHERE id="
-            "(SELECT inode FROM entries WHERE parent=? AND name=?)", (parent, name))
+            f"SELECT {_JOINED_COLUMNS} FROM entries e LEFT JOIN inodes i ON i.id=e.inode "
+            "WHERE e.parent=? AND e.name=?", (parent, name))
 
     def entry_rows(self, parent: InodeId, name: bytes, limit: int) -> dict[bytes, Row]:
-        """By name the rows of the inodes behind up to `limit` names, from `name` on in order."""
+        """By name what `entry_row` gives, of up to `limit` names, from `name` on in order."""
         return {row[0]: row[1:] for row in self._database.rows(
-            f"SELECT name,{_JOINED_COLUMNS} FROM entries e CROSS JOIN inodes i ON i.id=e.inode "
+            f"SELECT name,{_JOINED_COLUMNS} FROM entries e LEFT JOIN inodes i ON i.id=e.inode "
             "WHERE e.parent=? AND name>=? ORDER BY name LIMIT ?", (parent, name, limit))}
 
     def insert_entry(self, parent: InodeId, name: bytes, inode: InodeId) -> None:

@@ -49,11 +49,11 @@ class NamesAhead:
         self._last = self._before = _NOTHING
 
     def row(self, parent: InodeId, name: bytes) -> Row | None:
-        """As `TreeTables.entry_row`."""
+        """As `TreeTables.entry_row`, but None without an inode, too."""
         row = self._row(parent, name)
         self._before = self._last
         self._last = (parent, name, row)
-        return row
+        return row if row is not None and row[1] is not None else None
 
     def inode(self, parent: InodeId, name: bytes) -> InodeId | None:
         """As `TreeTables.entry`."""

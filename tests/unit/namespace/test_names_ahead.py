@@ -201,3 +201,23 @@ def test_a_change_of_what_was_looked_up_before_another_asks_again(
     assert full.find(folder, NAMES[1]) is None
     full.create(folder, NAMES[0], mode=0o100644, uid=0, gid=0)
     assert counted.inode_count == 1, "of another directory"
+
+
+@pytest.mark.parametrize("looked_up", [0, 1, 20])
+def test_a_name_without_an_inode_is_no_free_name(full: Tree, looked_up: int) -> None:
+    """Only a fault makes one, and fsck takes it away: it is not there and cannot be made."""
+    lost = found(full, NAMES[20])
+    assert lost is not None
+    with full._database.change():
+        full._database.run("DELETE FROM inodes WHERE id=?", (lost,))
+    full._cache.drop(lost)
+    for name in NAMES[21 - looked_up : 21]:
+        assert (found(full, name) is None) == (name == NAMES[20])
+    with pytest.raises(FsError) as made:
+        full.create(ROOT_INODE, NAMES[20], mode=0o100644, uid=0, gid=0)
+    assert made.value.errno == errno.EEXIST
+    assert looked_up == 0 or found(full, NAMES[20]) is None
+    for old, new in ((NAMES[20], b"new"), (NAMES[1], NAMES[20])):
+        with pytest.raises(FsError) as renamed:
+            full.rename(ROOT_INODE, old, ROOT_INODE, new, 0)
+        assert renamed.value.errno == errno.ENOENT
