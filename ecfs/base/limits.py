@@ -15,7 +15,7 @@ DECODE_TABLES_COUNT_MAX = 256
 UNIT_LEN_MAX = 64 * KIB
 UNIT_LEN = 16 * KIB
 """Of a new pool: what has to be read and opened for a block at a random place. A disk gives 16 KiB
-about as fast as 4; half of it would cost more in sealing than it spares."""
+in little more time than 4; units of half of it would cost more in sealing than they spare."""
 AEAD_TAG_LEN = 16
 STRIPE_PAYLOAD_MAX = 2 * MIB
 """Of one extent, and of a stripe that holds database pages or moved extents."""
