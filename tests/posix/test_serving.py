@@ -8,8 +8,9 @@ import errno
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyfuse3
 import pytest
@@ -202,15 +203,20 @@ def drop_pages(path: Path) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-class BrokenFiles:
-    """Errors that nobody foresaw."""
-
-    async def read(self, inode: InodeId, offset: int, length: int) -> bytes:
-        raise ZeroDivisionError
+def breaks_at_once(inode: InodeId, offset: int, length: int) -> bytes:
+    """An error that nobody foresaw."""
+    raise ZeroDivisionError
 
 
+async def breaks_later(inode: InodeId, offset: int, length: int) -> bytes:
+    """The same, of what was waited for."""
+    await trio.lowlevel.checkpoint()
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("broken_read", [breaks_at_once, breaks_later])
 async def test_the_unforeseen_is_eio_and_the_mount_lives(
-        volume: MemoryVolume, place: Path, options: MountOptions,
+        volume: MemoryVolume, place: Path, options: MountOptions, broken_read: Callable[..., Any],
         monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
     with trio.fail_after(DEADLINE_S):
@@ -219,7 +225,7 @@ async def test_the_unforeseen_is_eio_and_the_mount_lives(
             await trio.to_thread.run_sync((place / "f").write_bytes, b"content")
             await trio.to_thread.run_sync(drop_pages, place / "f")
             with monkeypatch.context() as patch:
-                patch.setattr(volume.files, "read", BrokenFiles().read)
+                patch.setattr(volume.files, "begin_read", broken_read)
                 with pytest.raises(OSError) as caught:
                     await trio.to_thread.run_sync((place / "f").read_bytes)
                 assert caught.value.errno == errno.EIO
