@@ -9,7 +9,7 @@ from ecfs.base.errors import Damage
 from ecfs.base.limits import BLOCK_CACHE_LEN_MAX, STRIPE_PAYLOAD_MAX
 from ecfs.content.index import StripeIndex
 from ecfs.metadata import ContentTables, MapPiece
-from ecfs.stripes import ShardFault, StripeRef, StripeStore
+from ecfs.stripes import ShardFault, StripeRef, StripeStore, UnitRun
 from ecfs.targets import Buffer
 
 READ_AHEAD_LEN = 2 * STRIPE_PAYLOAD_MAX
@@ -57,12 +57,10 @@ class ExtentReader:
             self._streams.popitem(last=False)
         return near and (length >= LONG_READ_LEN or count >= STREAM_READS_MIN)
 
-    async def read_piece(self, piece: MapPiece, low: int, high: int, *, whole: bool,
-                         looked: bool = False) -> Buffer:
+    async def read_piece(self, piece: MapPiece, low: int, high: int, *, whole: bool) -> Buffer:
         """Bytes [low, high) of a map piece, counted in the file. Damage when they are lost.
 
-        A view where that spares a copy: what it shows never changes. `looked`: `unit_now` has, and
-        found nothing.
+        A view where that spares a copy: what it shows never changes.
         """
         first = low - piece.offset + piece.extent_offset
         last = high - piece.offset + piece.extent_offset
@@ -75,42 +73,44 @@ class ExtentReader:
                 pass
         if cached is not None:
             return memoryview(cached)[first:last]
-        data, skip = await self._fetch(piece, first, last, looked=looked)
+        data, skip = await self._fetch(piece, first, last)
         return memoryview(data)[skip : skip + last - first]
 
-    def is_large(self, piece: MapPiece) -> bool:
-        """Whether little of the piece's extent is read without the rest, as things are."""
-        return piece.stripe is not None and piece.extent_len > WHOLE_EXTENT_LEN and (
-            piece.extent not in self._cache and piece.extent not in self._loads)
-
-    def unit_now(self, piece: MapPiece, low: int, high: int) -> Buffer | None:
-        """As `read_piece` of a large one, where it lies in one unit that is in memory, here or
-        below.
+    def read_now(self, piece: MapPiece, low: int, high: int) -> Buffer | None:
+        """As `read_piece`, if what it needs is in memory, here or below: the whole extent where
+        that is short, else one unit of it.
 
         Whatever is wrong is found again, and told, by who may wait.
         """
-        if piece.stripe is None:
+        if piece.stripe is None or piece.extent in self._loads:
             return None
         first = low - piece.offset + piece.extent_offset
         last = high - piece.offset + piece.extent_offset
+        extent = self._known(piece.extent)
+        if extent is not None:
+            return memoryview(extent)[first:last]
+        short = piece.extent_len <= WHOLE_EXTENT_LEN
+        begin, end = (0, piece.extent_len) if short else (first, last)
         try:
             ref = self._index.ref(piece.stripe)
             units, skip = self._store.layout(ref).units_within(piece.start, piece.extent_len,
-                                                               first, last)
+                                                               begin, end)
         except Damage:
             return None
-        if len(units) != 1 or units[0].length > units[0].unit_len:
-            return None
-        key = piece.stripe, units[0].nonce
-        found = self._cache.get(key)
-        if found is None:
+        key = piece.extent if short else _unit_key(piece.stripe, units)
+        found = None if key is None else self._known(key)
+        if found is None and key is not None:
             found = self._store.read_now(ref, units)
-            if found is None:
-                return None
-            self.remember(key, found)
-        else:
+            if found is not None:
+                self.remember(key, found)
+        skip += first - begin
+        return None if found is None else memoryview(found)[skip : skip + last - first]
+
+    def _known(self, key: CacheKey) -> Buffer | None:
+        found = self._cache.get(key)
+        if found is not None:
             self._cache.move_to_end(key)
-        return memoryview(found)[skip : skip + last - first]
+        return found
 
     async def _cached(self, piece: MapPiece) -> Buffer | None:
         if piece.stripe is None:
@@ -119,10 +119,7 @@ class ExtentReader:
             return self._tables.inline_data(piece.extent)
         while (event := self._loads.get(piece.extent)) is not None:
             await event.wait()
-        found = self._cache.get(piece.extent)
-        if found is not None:
-            self._cache.move_to_end(piece.extent)
-        return found
+        return self._known(piece.extent)
 
     async def _load(self, piece: MapPiece) -> Buffer:
         event = self._loads[piece.extent] = trio.Event()
@@ -144,34 +141,29 @@ class ExtentReader:
             _, dropped = self._cache.popitem(last=False)
             self._cache_len -= len(dropped)
 
-    async def _fetch(self, piece: MapPiece, first: int, last: int, *,
-                     looked: bool = False) -> tuple[Buffer, int]:
+    async def _fetch(self, piece: MapPiece, first: int, last: int) -> tuple[Buffer, int]:
         """Units that hold bytes [first, last) of the extent; retried once if it moved meanwhile."""
         stripe, start = piece.stripe, piece.start
         for attempt in (1, 2):
             try:
                 if stripe is None:
                     return self._tables.inline_data(piece.extent), first
-                return await self._fetch_from(stripe, start, piece.extent_len, first, last,
-                                              looked=looked)
+                return await self._fetch_from(stripe, start, piece.extent_len, first, last)
             except Damage:
                 row = self._tables.extent(piece.extent)
                 if attempt == 2 or row is None or (row.stripe, row.start) == (stripe, start):
                     raise
-                stripe, start, looked = row.stripe, row.start, False
+                stripe, start = row.stripe, row.start
         raise AssertionError("unreachable")
 
     async def _fetch_from(self, stripe: int, start: int, extent_len: int, first: int,
-                          last: int, *, looked: bool) -> tuple[Buffer, int]:
+                          last: int) -> tuple[Buffer, int]:
         ref = self._index.ref(stripe)
         units, skip = self._store.layout(ref).units_within(start, extent_len, first, last)
-        # Who reads here and there comes back to a unit that is longer than a page.
-        key = (stripe, units[0].nonce) if len(units) == 1 and units[0].length <= (
-            units[0].unit_len) else None
-        if key is not None and (found := self._cache.get(key)) is not None:
-            self._cache.move_to_end(key)
+        key = _unit_key(stripe, units)
+        if key is not None and (found := self._known(key)) is not None:
             return found, skip
-        result = await self._store.read(ref, units, looked=looked)
+        result = await self._store.read(ref, units)
         if result.faults:
             self.mend(ref, result.faults)
         if key is not None and units[0].length < extent_len:
@@ -206,3 +198,9 @@ class ExtentReader:
         finally:
             del self._loads[piece.extent]
             event.set()
+
+
+def _unit_key(stripe: int, units: Sequence[UnitRun]) -> CacheKey | None:
+    """Of a single unit: who reads here and there comes back to one that is longer than a page."""
+    single = len(units) == 1 and units[0].length <= units[0].unit_len
+    return (stripe, units[0].nonce) if single else None

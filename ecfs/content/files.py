@@ -108,22 +108,19 @@ class Files:
         if high <= offset:
             return b""
         whole = self._reader.is_sequential(inode, offset, high - offset)
-        looked = False
         if state is None and not whole:
             try:
                 pieces = self.tables.pieces(inode, offset, high)
             except Damage:
                 pieces = []
             if _is_all(pieces, offset, high):
-                looked = self._reader.is_large(pieces[0])
-                found = self._reader.unit_now(pieces[0], offset, high) if looked else None
+                found = self._reader.read_now(pieces[0], offset, high)
                 if found is not None:
                     return found
-        return self._read(inode, offset, length, whole=whole, looked=looked)
+        return self._read(inode, offset, length, whole=whole)
 
-    async def _read(self, inode: InodeId, offset: int, length: int, *, whole: bool,
-                    looked: bool) -> Buffer:
-        """As `read`. `looked`: it is known not to be in memory.
+    async def _read(self, inode: InodeId, offset: int, length: int, *, whole: bool) -> Buffer:
+        """As `read`, of what may have to be waited for. `whole`: it is one of a sequence.
 
         A read whose rows were changed by others while it waited, and then failed, begins anew.
         """
@@ -137,23 +134,20 @@ class Files:
                 return dirty[0][1]
             version = self._database.change_count
             try:
-                return await self._read_stored(inode, offset, high, dirty, whole, looked)
+                return await self._read_stored(inode, offset, high, dirty, whole)
             except Damage:
-                looked = False
                 if attempt == READ_TRIES_MAX or self._database.change_count == version:
                     self.on_damage(inode)
                     raise
         raise AssertionError("unreachable")
 
     async def _read_stored(self, inode: InodeId, offset: int, high: int,
-                           dirty: list[tuple[int, bytes]], whole: bool,
-                           looked: bool) -> Buffer:
+                           dirty: list[tuple[int, bytes]], whole: bool) -> Buffer:
         pieces = self.tables.pieces(inode, offset, high)
         if whole:
             self._reader.read_ahead(inode, high)
         if not dirty and _is_all(pieces, offset, high):
-            return await self._reader.read_piece(pieces[0], offset, high, whole=whole,
-                                                 looked=looked)
+            return await self._reader.read_piece(pieces[0], offset, high, whole=whole)
         return await self._compose(offset, high, pieces, dirty, whole)
 
     async def _compose(self, offset: int, high: int, pieces: list[MapPiece],

@@ -15,7 +15,7 @@ from ecfs.sealing.hashes import (
     stripe_salt,
     tag_vector_digest,
 )
-from ecfs.sealing.units import UnitSealer
+from ecfs.sealing.units import UnitSealer, sealed_len
 
 __all__ = [
     "HASH_LEN",
@@ -25,6 +25,7 @@ __all__ = [
     "check_shard_tag",
     "derive",
     "keyed_hash",
+    "sealed_len",
     "shard_tag",
     "stripe_salt",
     "tag_vector_digest",

@@ -13,6 +13,11 @@ _NONCE_LEN = 12
 _INDEX_COUNT = 1 << 8 * _NONCE_LEN
 
 
+def sealed_len(length: int, unit_len: int) -> int:
+    """Bytes that `length` plain bytes take when they are sealed in units of at most `unit_len`."""
+    return length + AEAD_TAG_LEN * -(-length // unit_len)
+
+
 class UnitSealer:
     """Seals and opens the units of one key; thread-safe.
 
@@ -40,7 +45,7 @@ class UnitSealer:
         """Like `seal`, unit by unit of `unit_len` plain bytes, into `out`, which is exactly as long
         as the sealed units. The index of a unit grows as its offset in `out` does."""
         length = plaintext.nbytes
-        if out.nbytes != length + AEAD_TAG_LEN * -(-length // unit_len):
+        if out.nbytes != sealed_len(length, unit_len):
             raise Bug(f"{out.nbytes} bytes for the seals of {length} in units of {unit_len}")
         encrypt_into = self._cipher.encrypt_into
         if 0 < length <= unit_len:
@@ -68,7 +73,7 @@ class UnitSealer:
         After Damage the content of `out` means nothing.
         """
         length = out.nbytes
-        if sealed.nbytes != length + AEAD_TAG_LEN * -(-length // unit_len):
+        if sealed.nbytes != sealed_len(length, unit_len):
             raise Damage(f"sealed units {index} of {sealed.nbytes} bytes cannot hold {length}")
         decrypt_into = self._cipher.decrypt_into
         step = unit_len + AEAD_TAG_LEN

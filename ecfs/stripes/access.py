@@ -138,10 +138,9 @@ class StripeAccess:
         return frozenset(column for column, target_id in enumerate(ref.segment.columns)
                          if (member := self.fleet.get(target_id)) is not None and member.online)
 
-    async def read(self, ref: StripeRef, units: list[UnitRun], *, looked: bool = False) -> Read:
-        """Read units of a stripe; the damage met is part of the result. `looked`: `read_now` has
-        found nothing."""
-        found = None if looked else self.read_now(ref, units)
+    async def read(self, ref: StripeRef, units: list[UnitRun]) -> Read:
+        """Read units of a stripe; the damage met is part of the result."""
+        found = self.read_now(ref, units)
         if found is not None:
             return Read(found)
         usable = self.usable(ref)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from ecfs.base.errors import Bug, Damage
 from ecfs.base.limits import AEAD_TAG_LEN
 from ecfs.base.units import BLOCK_LEN, round_down
+from ecfs.sealing import sealed_len
 
 
 class UnitRun(NamedTuple):
@@ -28,7 +29,7 @@ class UnitRun(NamedTuple):
     @property
     def sealed_len(self) -> int:
         """Bytes that they take in the body, tags included."""
-        return self.length + AEAD_TAG_LEN * -(-self.length // self.unit_len)
+        return sealed_len(self.length, self.unit_len)
 
     @property
     def end(self) -> int:
@@ -73,31 +74,31 @@ class Layout(NamedTuple):
         if body_len <= 0:
             raise Bug("a body too short for any unit")
         shard, offset = divmod(start, body_len)
-        sealed_len = length + AEAD_TAG_LEN * -(-length // unit_len)
-        if length > 0 and shard < data and offset + sealed_len <= body_len:
+        whole_len = sealed_len(length, unit_len)
+        if length > 0 and shard < data and offset + whole_len <= body_len:
             # As most do, all of it lies in one shard.
-            return [UnitRun(shard, offset, length, unit_len)], start + sealed_len
+            return [UnitRun(shard, offset, length, unit_len)], start + whole_len
         runs = []
         done = 0
         while done < length:
             run = self._run(shard, offset, length - done)
             if run is not None:
-                if shard >= self.data:
+                if shard >= data:
                     raise Bug("an extent does not fit its stripe")
                 runs.append(run)
                 done += run.length
                 offset = run.end
-            elif self.body_len - AEAD_TAG_LEN < min(length - done, BLOCK_LEN):
+            elif body_len - AEAD_TAG_LEN < min(length - done, BLOCK_LEN):
                 raise Bug("a body too short for any unit")
             if done < length:
                 # What a shard has no room for goes on in the next.
                 shard, offset = shard + 1, 0
-        return runs, shard * self.body_len + offset
+        return runs, shard * body_len + offset
 
     def _run(self, shard: int, offset: int, left: int) -> UnitRun | None:
         """What the rest of a body takes of `left` bytes; None if nothing."""
         room = self.body_len - offset
-        if left + AEAD_TAG_LEN * -(-left // self.unit_len) <= room:
+        if sealed_len(left, self.unit_len) <= room:
             return UnitRun(shard, offset, left, self.unit_len)
         step = self.unit_len + AEAD_TAG_LEN
         whole = min(left // self.unit_len, room // step)
@@ -136,16 +137,12 @@ class Layout(NamedTuple):
     def units_within(self, start: int, length: int, low: int, high: int,
                      ) -> tuple[list[UnitRun], int]:
         """Units that hold bytes [low, high) of an extent, and how far into the first `low` lies."""
-        data, body_len, unit_len = self
-        if 0 <= low < high <= length and body_len > 0:
-            shard, offset = divmod(start, body_len)
-            if shard < data and (
-                    offset + length + AEAD_TAG_LEN * -(-length // unit_len) <= body_len):
-                # As in `place`.
-                return [UnitRun(shard, offset, length, unit_len).part(low, high)], low % unit_len
+        runs = self.units_of(start, length)
+        if len(runs) == 1 and 0 <= low < high <= length:
+            return [runs[0].part(low, high)], low % self.unit_len
         chosen: list[UnitRun] = []
         done = skip = 0
-        for run in self.units_of(start, length):
+        for run in runs:
             after = done + run.length
             if max(done, low) < min(high, after):
                 part = run.part(max(low - done, 0), min(high, after) - done)
@@ -158,4 +155,4 @@ class Layout(NamedTuple):
 
 def sealed_len_estimate(lengths: Iterable[int], unit_len: int) -> int:
     """At most how much extents of these lengths take, units cut only by size."""
-    return sum(length + AEAD_TAG_LEN * -(-length // unit_len) for length in lengths)
+    return sum(sealed_len(length, unit_len) for length in lengths)

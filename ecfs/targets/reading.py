@@ -26,6 +26,7 @@ class ReadingNow:
     def __init__(self, *, is_memory: bool, patience: Patience | None) -> None:
         self._flags = 0 if is_memory else os.RWF_NOWAIT
         self._patience = patience
+        self._missed = (-1, -1)
         self.is_offered = True
 
     def read(self, fd: int, offset: int, length: int) -> Buffer | None:
@@ -33,9 +34,13 @@ class ReadingNow:
         data = unwritten(length)
         if self._read(fd, data, offset) is not None:
             return data
-        if self._patience is None or not self.is_offered or length > PATIENT_LEN_MAX:
+        if self._patience is None or not self.is_offered or length > PATIENT_LEN_MAX or (
+                self._missed == (fd, offset)):
             return None
-        return self._patience.ask(lambda: self._read(fd, data, offset))
+        found = self._patience.ask(lambda: self._read(fd, data, offset))
+        # Who looks again, before he waits, need not be patient twice.
+        self._missed = (-1, -1) if found is not None else (fd, offset)
+        return found
 
     def waited(self, length: int) -> None:
         """A read of `length` bytes has ended in a thread that may wait."""

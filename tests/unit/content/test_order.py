@@ -191,9 +191,9 @@ async def test_a_unit_that_was_read_is_not_fetched_again(clock: MockClock) -> No
         fetched = []
         real = world.world.store.read
 
-        async def read(ref: StripeRef, units: list[UnitRun], *, looked: bool = False) -> Read:
+        async def read(ref: StripeRef, units: list[UnitRun]) -> Read:
             fetched.extend(units)
-            return await real(ref, units, looked=looked)
+            return await real(ref, units)
 
         world.world.store.read = read  # type: ignore[method-assign]
         for at in (700_001, 6_000_000, 700_901, 6_000_100, 690_000):

@@ -96,6 +96,24 @@ def test_a_disk_that_got_fast_is_noticed_by_what_the_lanes_read(
     assert (now.read(fd, 300, 100) is not None) == long
 
 
+def test_who_looks_again_before_he_waits_asks_once(monkeypatch: pytest.MonkeyPatch,
+                                                  fd: int) -> None:
+    disk = SlowDisk(monkeypatch, 10 * READ_WINDOW_NS_MAX)
+    now = reading(disk)
+    assert now.read(fd, 500, 100) is None
+    for _ in range(2):
+        asked = disk.asked_count
+        assert now.read(fd, 500, 100) is None
+        assert disk.asked_count == asked + 1
+    # Of something else he is patient, and once that was given up, of the first again.
+    for offset in (600, 500):
+        asked = disk.asked_count
+        assert now.read(fd, offset, 100) is None
+        assert disk.asked_count > asked + 2
+    disk.now_ns += disk.latency_ns
+    assert now.read(fd, 500, 100) == CONTENT[500:600]
+
+
 def test_long_reads_are_asked_for_once(monkeypatch: pytest.MonkeyPatch, fd: int) -> None:
     disk = SlowDisk(monkeypatch, 2 * NS_PER_US)
     now = reading(disk)
