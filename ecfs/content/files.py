@@ -7,6 +7,7 @@ not be seen.
 
 import errno
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 import trio
@@ -166,7 +167,14 @@ class Files:
     # -- writing -----------------------------------------------------------------------------
 
     async def write(self, inode: InodeId, offset: int, data: Buffer) -> None:
-        """Take bytes, which must not change afterwards; waits while the write-back buffer is full.
+        """As `begin_write`, and waits while the write-back buffer is full."""
+        waiting = self.begin_write(inode, offset, data)
+        if waiting is not None:
+            await waiting
+
+    def begin_write(self, inode: InodeId, offset: int,
+                    data: Buffer) -> Coroutine[Any, Any, None] | None:
+        """Take bytes, which must not change afterwards; who does so later where there is no room.
 
         Raises EFBIG past the largest file, Damage when earlier bytes of the file cannot be entered
         into the metadata, and the flusher's error when the buffer is full of bytes
@@ -179,17 +187,29 @@ class Files:
             raise flusher.rows.stuck[inode]
         if flusher.rows.stuck and flusher.stuck_len >= self._write_back_len:
             raise next(iter(flusher.rows.stuck.values()))
+        if flusher.waiting_len >= self._write_back_len:
+            return self._write_with_room(inode, offset, data)
+        self._database.promises.make(
+            partial(self._take, inode, offset, data, self._clock.wall_ns()))
+        return None
+
+    async def _write_with_room(self, inode: InodeId, offset: int, data: Buffer) -> None:
+        flusher = self.flusher
         while flusher.waiting_len >= self._write_back_len:
             flusher.wake()
             await flusher.room.park()
             if flusher.failing is not None and flusher.waiting_len >= self._write_back_len:
                 raise flusher.failing
+        self._take(inode, offset, data, self._clock.wall_ns())
+
+    def _take(self, inode: InodeId, offset: int, data: Buffer, now_ns: int) -> None:
+        flusher = self.flusher
         state = self._state(inode)
         if state.settled:
             state.since_ns = self._clock.monotonic_ns()
         flusher.dirty_len += state.runs.write(offset, data)
         state.size = max(state.size, offset + len(data))
-        state.mtime_ns = state.ctime_ns = self._clock.wall_ns()
+        state.mtime_ns = state.ctime_ns = now_ns
         if state.runs.full_count:
             flusher.wake()
 

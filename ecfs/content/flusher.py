@@ -81,7 +81,8 @@ class Flusher:
         self._store = store
         self._inodes = inodes
         self._clock = clock
-        self.states: OrderedDict[int, FileState] = OrderedDict()
+        self._promises = database.promises
+        self._states: OrderedDict[int, FileState] = OrderedDict()
         self.dirty_len = 0
         self.failing: EcfsError | None = None
         self.birth: Callable[[], int] = lambda: 0
@@ -91,13 +92,21 @@ class Flusher:
         self.room = trio.lowlevel.ParkingLot()
         self.round_lock = trio.Lock()
         self.start_len = START_LEN
-        self.rows = RowEntry(database, tables, index, store, inodes, self.states,
+        self.rows = RowEntry(database, tables, index, store, inodes, self._states,
                              lambda: self.birth())
         self._told: set[int] = set()
 
     def wake(self) -> None:
         """There may be work."""
         self._wake.set()
+
+    @property
+    def states(self) -> OrderedDict[int, FileState]:
+        """By inode, of the files with changes."""
+        if self._promises.due is not None:
+            # A write, it may be.
+            self._promises.keep()
+        return self._states
 
     @property
     def waiting_len(self) -> int:

@@ -64,11 +64,13 @@ class RequestLoop:
     The leader handles a request itself, in place. Only when a handler is about to wait does it let
     another task lead; most requests never wait, so they cost one read and one write and no trip
     through the scheduler. Handlers return a reply, None for no reply at all, or a coroutine of one.
+    `answered` is called after each reply, before anything else: the caller goes on meanwhile.
     """
 
     def __init__(self, fd: int, handlers: dict[int, Handler], patience: Patience,
-                 idle_cores: IdleCores, *, tasks_count: int) -> None:
+                 idle_cores: IdleCores, answered: Callable[[], None], *, tasks_count: int) -> None:
         self._fd = fd
+        self._answered = answered
         self._patience = patience
         self._idle_cores = idle_cores
         self._tasks_count = tasks_count
@@ -119,6 +121,7 @@ class RequestLoop:
                 return
             self._idle_cores.served()
             rest = self._handle(number, data)
+            self._answered()
             if rest is not None:
                 await rest
             handled_count += 1 + len(data) // BYTES_AS_A_REQUEST
@@ -205,6 +208,7 @@ class RequestLoop:
                 self._send(request.unique, 0, reply)
         finally:
             self._waiting_count -= 1
+            self._answered()
 
     def _refuse(self, opcode: int, unique: int, number: int) -> None:
         if opcode not in UNANSWERED:

@@ -2,12 +2,15 @@
 
 import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import trio
 
 from ecfs.base.patience import Patience
+from ecfs.base.promises import Promises
 from ecfs.base.units import NS_PER_US
 from ecfs.base.world import SystemClock
+from ecfs.driver.errnos import errno_of
 from ecfs.driver.fuse_channel import mount, unmount
 from ecfs.driver.fuse_loop import RequestLoop
 from ecfs.driver.idle_cores import IdleCores
@@ -45,8 +48,10 @@ async def serve_kernel(mounted: Mounted, mountpoint: str, options: MountOptions,
                             cores_count=len(os.sched_getaffinity(0)) if options.polls else 1)
         idle_cores = IdleCores.of_machine(clock, wanted=options.polls)
         loop = RequestLoop(fd, transport.handlers(), patience, idle_cores,
+                           partial(_keep_promise, mounted.promises),
                            tasks_count=options.requests_at_once_max)
         serving = _Serving(loop)
+        mounted.promises.postpones = True
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serving.run)
             nursery.start_soon(transport.requests.keep_tidy)
@@ -60,6 +65,7 @@ async def serve_kernel(mounted: Mounted, mountpoint: str, options: MountOptions,
                     await serving.end(mountpoint)
                 nursery.cancel_scope.cancel()
     finally:
+        mounted.promises.postpones = False
         os.close(fd)
         if device is not None and mounted_device(mountpoint) == device:
             unmount(mountpoint)
@@ -92,6 +98,15 @@ class _Serving:
             await self.ended.wait()
         self._scope.cancel()
         await self.ended.wait()
+
+
+def _keep_promise(promises: Promises) -> None:
+    """What the last reply promised is made now, while who got it is on his way back."""
+    try:
+        promises.keep()
+    except Exception as error:
+        # It has been answered; what follows from that is the volume's affair, which was told.
+        errno_of(error, "what was answered")
 
 
 async def _stop_after(stopping: trio.Event, scope: trio.CancelScope) -> None:

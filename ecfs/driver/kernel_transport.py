@@ -30,7 +30,6 @@ from ecfs.driver.kernel_ranges import KernelRanges
 from ecfs.driver.listing import DOTS
 from ecfs.driver.requests import Requests
 from ecfs.driver.volume_protocol import Mounted
-from ecfs.targets import Buffer
 
 _log = logging.getLogger("ecfs.driver")
 
@@ -303,17 +302,22 @@ class KernelTransport:
     def _write(self, request: Request) -> Answer:
         fh, offset, size, flags, _, open_flags, _ = fuse.WRITE_IN.unpack_from(request.body)
         data = fuse.payload(request.body, fuse.WRITE_IN.size, size)
-        return self._written(InodeId(request.inode), offset, data,
-                             bool(flags & fuse.WRITE_IN_KILL_SUIDGID),
-                             fh == PAST_CACHE_FH and bool(open_flags & os.O_DSYNC))
+        inode = InodeId(request.inode)
+        waiting = self.requests.begin_write(
+            inode, offset, data, kill_privileges=bool(flags & fuse.WRITE_IN_KILL_SUIDGID))
+        # A pwritev2(2) with RWF_DSYNC, after which the kernel asks for no FSYNC here.
+        sync = fh == PAST_CACHE_FH and bool(open_flags & os.O_DSYNC)
+        if waiting is None and not sync:
+            return fuse.WRITE_OUT.pack(size, 0)
+        return self._written(waiting, size, inode if sync else None)
 
-    async def _written(self, inode: InodeId, offset: int, data: Buffer, kill: bool,
-                       sync: bool) -> Reply:
-        """`sync`: a pwritev2(2) with RWF_DSYNC, after which the kernel asks for no FSYNC here."""
-        length = await self.requests.write(inode, offset, data, kill_privileges=kill)
-        if sync:
-            await self.requests.fsync(inode)
-        return fuse.WRITE_OUT.pack(length, 0)
+    async def _written(self, waiting: Coroutine[Any, Any, None] | None, size: int,
+                       to_sync: InodeId | None) -> Reply:
+        if waiting is not None:
+            await waiting
+        if to_sync is not None:
+            await self.requests.fsync(to_sync)
+        return fuse.WRITE_OUT.pack(size, 0)
 
     def _release(self, request: Request) -> Answer:
         """Asked for until the first OPEN was refused, and where it is not."""

@@ -10,9 +10,9 @@ import trio
 from ecfs.base.errors import FsError
 from ecfs.base.ids import ROOT_INODE, InodeId
 from ecfs.base.limits import FILE_LEN_MAX
-from ecfs.base.units import KIB
 from ecfs.driver.access_times import AccessTimes
 from ecfs.driver.attributes import Change, Stat
+from ecfs.driver.capabilities import CAPABILITY, FileCapabilities
 from ecfs.driver.entries import live_entries
 from ecfs.driver.errnos import errno_of
 from ecfs.driver.handles import DirectoryHandle, DirectoryHandles
@@ -25,9 +25,7 @@ from ecfs.namespace import RENAME_EXCHANGE, Attributes
 from ecfs.targets import Buffer
 
 _TRUSTED = b"trusted."
-_CAPABILITY = b"security.capability"
 
-INCAPABLE_COUNT_MAX = 32 * KIB
 TIDIED_AT_ONCE = 64
 TIDY_AFTER_S = 0.002
 
@@ -51,7 +49,7 @@ class Requests:
         self._stale = stale
         self._directories = DirectoryHandles()
         self._lookups = LookupCounts(lambda: self._tree.version)
-        self._incapable: set[InodeId] = set()
+        self._capabilities = FileCapabilities(self._tree)
         self._leaving: list[InodeId] = []
         self._left = trio.Event()
         self._unnamed: set[InodeId] = set()
@@ -133,7 +131,7 @@ class Requests:
         """A new regular file; its lookup is counted."""
         created = await self.create(parent, name, mode=stat.S_IFREG | stat.S_IMODE(mode), uid=uid,
                                     gid=gid, umask=umask)
-        self._note_incapable(created.attributes.inode)
+        self._capabilities.note_lacking(created.attributes.inode)
         return created
 
     async def create_unnamed(self, parent: InodeId, *, mode: int, uid: int, gid: int,
@@ -197,9 +195,8 @@ class Requests:
             await self._files.truncate(inode, size)
         if change.mode is None and change.kill_privileges:
             self._tree.drop_privileges(inode)
-        if (size is not None or change.uid is not None or change.gid is not None) and (
-                inode not in self._incapable):
-            self._drop_capability(inode)
+        if size is not None or change.uid is not None or change.gid is not None:
+            self._capabilities.drop(inode)
         now_ns = self._tree.now_ns()
         attributes = self._tree.set_attributes(
             inode, mode=change.mode, uid=change.uid, gid=change.gid, size=size,
@@ -212,7 +209,7 @@ class Requests:
 
     def get_xattr(self, inode: InodeId, name: bytes) -> bytes:
         """The value of an extended attribute. Capabilities are asked for before each chown."""
-        if name == _CAPABILITY and inode in self._incapable:
+        if name == CAPABILITY and self._capabilities.lacks(inode):
             raise FsError(errno.ENODATA)
         return self._tree.get_xattr(inode, name)
 
@@ -225,8 +222,8 @@ class Requests:
                         kill_set_group_id: bool = False) -> None:
         """Set an extended attribute; flags CREATE=1, REPLACE=2. Modes follow access ACLs."""
         await self._admitted(grows=True)
-        if name == _CAPABILITY:
-            self._incapable.discard(inode)
+        if name == CAPABILITY:
+            self._capabilities.note_set(inode)
         self._tree.set_xattr(inode, name, value, flags, kill_set_group_id=kill_set_group_id)
 
     async def remove_xattr(self, inode: InodeId, name: bytes) -> None:
@@ -262,19 +259,36 @@ class Requests:
         found = self.begin_read(inode, offset, length)
         return await found if isinstance(found, Coroutine) else found
 
-    async def write(self, inode: InodeId, offset: int, data: Buffer, *,
-                    kill_privileges: bool) -> int:
-        """Write all of `data`; its length. EFBIG past the largest offset. `kill_privileges`:
-        whether set-user-id and set-group-id go."""
+    def begin_write(self, inode: InodeId, offset: int, data: Buffer, *,
+                    kill_privileges: bool) -> Coroutine[Any, Any, None] | None:
+        """Write all of `data`, now (None), or once there is room: then it is who waits for that.
+        EFBIG past the largest offset. `kill_privileges`: set-user-id and set-group-id go."""
         self._tree.attributes(inode).check_regular()
         if offset + len(data) > FILE_LEN_MAX:
             raise FsError(errno.EFBIG)
         self._mounted.admit(grows=True)
-        await self._files.write(inode, offset, data)
+        waiting = self._files.begin_write(inode, offset, data)
+        if waiting is not None:
+            return self._write_waiting(waiting, inode, kill_privileges)
+        self._wrote(inode, kill_privileges)
+        return None
+
+    async def _write_waiting(self, waiting: Coroutine[Any, Any, None], inode: InodeId,
+                             kill_privileges: bool) -> None:
+        await waiting
+        self._wrote(inode, kill_privileges)
+
+    def _wrote(self, inode: InodeId, kill_privileges: bool) -> None:
         if kill_privileges and self._tree.drop_privileges(inode):
             self._stale(inode)
-        if inode not in self._incapable:
-            self._drop_capability(inode)
+        self._capabilities.drop(inode)
+
+    async def write(self, inode: InodeId, offset: int, data: Buffer, *,
+                    kill_privileges: bool) -> int:
+        """As `begin_write`, of what may have to be waited for; the length."""
+        waiting = self.begin_write(inode, offset, data, kill_privileges=kill_privileges)
+        if waiting is not None:
+            await waiting
         return len(data)
 
     async def fsync(self, inode: InodeId) -> None:
@@ -352,20 +366,6 @@ class Requests:
             handle.listing = Listing(inode, self._tree.parent_of(inode),
                                      self._tree.list_directory(inode))
         return handle.listing
-
-    def _drop_capability(self, inode: InodeId) -> None:
-        """File capabilities go with a write, truncate or chown, as other privileges do."""
-        try:
-            self._tree.get_xattr(inode, _CAPABILITY)
-        except FsError:
-            self._note_incapable(inode)
-            return
-        self._tree.remove_xattr(inode, _CAPABILITY)
-
-    def _note_incapable(self, inode: InodeId) -> None:
-        if len(self._incapable) >= INCAPABLE_COUNT_MAX:
-            self._incapable.clear()
-        self._incapable.add(inode)
 
     def _check_size(self, attributes: Attributes, size: int) -> None:
         attributes.check_regular()

@@ -4,6 +4,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
 from ecfs.base.ids import InodeId
+from ecfs.base.promises import Promises
 from ecfs.namespace import Tree
 from ecfs.targets import Buffer
 
@@ -68,8 +69,9 @@ class Files(Protocol):
         returns them."""
         ...
 
-    async def write(self, inode: InodeId, offset: int, data: Buffer) -> None:
-        """Take all of `data`; may wait for room."""
+    def begin_write(self, inode: InodeId, offset: int,
+                    data: Buffer) -> Coroutine[Any, Any, None] | None:
+        """Take all of `data`, or a coroutine that does so once there is room."""
         ...
 
     async def truncate(self, inode: InodeId, size: int) -> None:
@@ -112,6 +114,11 @@ class Mounted(Protocol):
     @property
     def files(self) -> Files:
         """Contents."""
+        ...
+
+    @property
+    def promises(self) -> Promises:
+        """What tree and files have decided and may do after the answer."""
         ...
 
     def admit(self, *, grows: bool) -> None:

@@ -2,16 +2,20 @@
 
 Changes run inside `change()`, a savepoint of the open transaction: an error inside it undoes it and
 nothing else. `commit()` ends the transaction; what that makes durable is the VFS's affair.
+
+A change that nothing can refuse any more is promised (`ecfs.base.promises`), and made before
+anything else is asked of the database.
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from types import TracebackType
 from typing import Any
 
 import apsw
 
 from ecfs.base.errors import Bug, Damage, UnknownFormat
+from ecfs.base.promises import Promises
 from ecfs.base.units import BLOCK_LEN, KIB
 from ecfs.metadata.schema import SCHEMA_VERSION, TABLES
 
@@ -58,6 +62,7 @@ class Database:
                  damage_of: Callable[[], Damage | None] = lambda: None) -> None:
         self._damage_of = damage_of
         self._depth = 0
+        self.promises = self._promises = Promises()
         self.change_count = 0
         self.undo_count = 0
         try:
@@ -110,16 +115,22 @@ class Database:
 
     def begin(self) -> None:
         """Open the transaction if none is open."""
+        if self._promises.due is not None:
+            self._promises.keep()
         if not self._connection.in_transaction:
             self._execute("BEGIN IMMEDIATE")
 
     @property
     def in_transaction(self) -> bool:
         """Whether changes wait for `commit`."""
+        if self._promises.due is not None:
+            self._promises.keep()
         return self._connection.in_transaction
 
     def commit(self) -> None:
         """End the transaction: its dirty pages go to the VFS in one batch."""
+        if self._promises.due is not None:
+            self._promises.keep()
         if self._depth:
             raise Bug("commit inside a change")
         if self._connection.in_transaction:
@@ -133,6 +144,22 @@ class Database:
     def is_changing(self) -> bool:
         """Whether a change has begun and not ended."""
         return self._depth > 0
+
+    def promise(self, make: Callable[[], None]) -> None:
+        """Make a change that was decided and that nothing can refuse any more, or promise it.
+
+        `make` is one `change` or `step`, and asks the database nothing.
+        """
+        if self._depth:
+            make()
+            return
+        self._promises.make(partial(self._make, make))
+        self.change_count += 1
+
+    def _make(self, make: Callable[[], None]) -> None:
+        make()
+        # It is counted when it is promised: who reads the count then has it with this change.
+        self.change_count -= 1
 
     def begin_change(self) -> None:
         """The beginning of a change; `Change` calls it."""
@@ -161,10 +188,14 @@ class Database:
 
     def run(self, statement: str, values: Row = ()) -> None:
         """Execute a statement that returns nothing."""
+        if self._promises.due is not None:
+            self._promises.keep()
         self._execute(statement, values)
 
     def run_many(self, statement: str, rows: list[Row]) -> None:
         """Execute a statement once for each row."""
+        if self._promises.due is not None:
+            self._promises.keep()
         try:
             self._connection.executemany(statement, rows)
         except apsw.Error as error:
@@ -172,6 +203,8 @@ class Database:
 
     def one(self, statement: str, values: Row = ()) -> Row | None:
         """The first row, or None."""
+        if self._promises.due is not None:
+            self._promises.keep()
         try:
             return next(iter(self._connection.execute(statement, values)), None)
         except (apsw.Error, UnicodeDecodeError) as error:
@@ -179,6 +212,8 @@ class Database:
 
     def rows(self, statement: str, values: Row = ()) -> list[Row]:
         """All rows; use a LIMIT where their number is not bounded otherwise."""
+        if self._promises.due is not None:
+            self._promises.keep()
         try:
             return list(self._connection.execute(statement, values))
         except (apsw.Error, UnicodeDecodeError) as error:

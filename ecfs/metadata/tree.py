@@ -20,12 +20,12 @@ class TreeTables:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._bare: set[InodeId] = set()
+        self._next_inode = 0
         self._undo_count = database.undo_count
         self._one = database.one
         self._run = database.run
         self._step = database.step
         self._rows = database.rows
-        self._last_row_id = database.last_row_id
         self._changed_rows = database.changed_rows
 
     def inode_row(self, inode: InodeId) -> Row | None:
@@ -51,16 +51,24 @@ class TreeTables:
             f"INSERT INTO inodes({_INODE_COLUMNS},parent) VALUES(?,?,2,?,?,0,0,?,?,?,?,?)",
             (inode, mode, uid, gid, now_ns, now_ns, now_ns, now_ns, inode))
 
-    def insert_inode(self, parent: InodeId, *, mode: int, nlink: int, uid: int, gid: int, rdev: int,
-                     size: int, now_ns: int, symlink: bytes | None) -> InodeId:
-        """Add an inode; returns its number, which was never used before."""
+    def new_inode(self) -> InodeId:
+        """A number that no inode ever had, nor was to have in a change that was undone."""
+        if not self._next_inode:
+            row = self._one("SELECT max(ifnull((SELECT max(id) FROM inodes),0),ifnull("
+                            "(SELECT seq FROM sqlite_sequence WHERE name='inodes'),0))")
+            self._next_inode = row[0] if row else 0
+        self._next_inode += 1
+        return InodeId(self._next_inode)
+
+    def insert_inode(self, parent: InodeId, inode: InodeId, *, mode: int, nlink: int, uid: int,
+                     gid: int, rdev: int, size: int, now_ns: int, symlink: bytes | None) -> None:
+        """Add an inode of a number that `new_inode` gave."""
         self._run(
-            "INSERT INTO inodes(parent,mode,nlink,uid,gid,rdev,size,atime_ns,mtime_ns,ctime_ns,"
-            "btime_ns,symlink) VALUES(?,?,?,?,?,?,?,?,?,?,?,?)",
-            (parent, mode, nlink, uid, gid, rdev, size, now_ns, now_ns, now_ns, now_ns, symlink))
-        inode = InodeId(self._last_row_id())
+            f"INSERT INTO inodes({_INODE_COLUMNS},parent,symlink) "
+            "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            (inode, mode, nlink, uid, gid, rdev, size, now_ns, now_ns, now_ns, now_ns, parent,
+             symlink))
         self._note_bare(inode)
-        return inode
 
     def update_inode(self, inode: InodeId, *, mode: int, uid: int, gid: int, size: int,
                      atime_ns: int, mtime_ns: int, ctime_ns: int) -> None:

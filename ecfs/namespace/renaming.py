@@ -103,40 +103,41 @@ class Move:
     exchange: bool
 
 
-def carry_out(tables: TreeTables, move: Move,
-              now_ns: int) -> tuple[list[Attributes], Attributes | None]:
-    """Write the entries and inodes of a rename, inside a change; the parents are the caller's.
+def changed_by(move: Move, now_ns: int) -> tuple[list[Attributes], Attributes | None]:
+    """The attributes that a rename changes, but for the parents', and of these the inode that loses
+    the new name, if one does."""
+    changed = [move.source.with_links(move.source.nlink, now_ns)]
+    if move.target is None:
+        return changed, None
+    if move.exchange:
+        return [move.target.with_links(move.target.nlink, now_ns), *changed], None
+    victim = without_name(move.target, now_ns)
+    return [*changed, victim], victim
 
-    Returns all attributes that changed, and the inode that lost the new name, if one did.
-    """
-    changed: list[Attributes] = []
+
+def carry_out(tables: TreeTables, move: Move, now_ns: int) -> None:
+    """Write the entries and inodes of a rename, inside a change; the parents are the caller's."""
     target = move.target
-    if move.exchange and target is not None:
-        tables.replace_entry(move.old_parent, move.old_name, target.inode)
-        changed.append(_moved(tables, target, move.old_parent, now_ns))
-    elif target is not None:
-        tables.delete_entry(move.old_parent, move.old_name)
     if target is None:
         tables.move_entry(move.old_parent, move.old_name, move.new_parent, move.new_name)
     else:
+        if move.exchange:
+            tables.replace_entry(move.old_parent, move.old_name, target.inode)
+            tables.update_parent(target.inode, move.old_parent, ctime_ns=now_ns)
+        else:
+            tables.delete_entry(move.old_parent, move.old_name)
+            lose_name(tables, without_name(target, now_ns))
         tables.replace_entry(move.new_parent, move.new_name, move.source.inode)
-    changed.append(_moved(tables, move.source, move.new_parent, now_ns))
-    if target is None or move.exchange:
-        return changed, None
-    victim = lose_name(tables, target, now_ns)
-    changed.append(victim)
-    return changed, victim
+    tables.update_parent(move.source.inode, move.new_parent, ctime_ns=now_ns)
 
 
-def lose_name(tables: TreeTables, victim: Attributes, now_ns: int) -> Attributes:
-    """Count one name less, inside a change; without any name the inode becomes an orphan."""
-    nlink = 0 if victim.is_directory else victim.nlink - 1
-    tables.update_links(victim.inode, nlink=nlink, ctime_ns=now_ns)
-    if not nlink:
+def without_name(victim: Attributes, now_ns: int) -> Attributes:
+    """An inode with one name less; a directory has only one."""
+    return victim.with_links(0 if victim.is_directory else victim.nlink - 1, now_ns)
+
+
+def lose_name(tables: TreeTables, victim: Attributes) -> None:
+    """Store what `without_name` gave, inside a change; without any name it becomes an orphan."""
+    tables.update_links(victim.inode, nlink=victim.nlink, ctime_ns=victim.ctime_ns)
+    if not victim.nlink:
         tables.insert_orphan(victim.inode)
-    return victim.with_links(nlink, now_ns)
-
-
-def _moved(tables: TreeTables, attributes: Attributes, parent: InodeId, now_ns: int) -> Attributes:
-    tables.update_parent(attributes.inode, parent, ctime_ns=now_ns)
-    return attributes.with_links(attributes.nlink, now_ns)

@@ -3,6 +3,7 @@
 import errno
 import stat
 from collections.abc import Sequence
+from functools import partial
 
 from ecfs.base.errors import FsError
 from ecfs.base.ids import ROOT_INODE, InodeId
@@ -15,11 +16,14 @@ from ecfs.namespace.names import check_new_name, check_symlink_target, check_vic
 _FILE_TYPES = frozenset({stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK,
                          stat.S_IFCHR, stat.S_IFBLK})
 
+_Stored = list[tuple[bytes, bytes]]
+
 
 class Tree(TreeView):
     """All changes of inodes and entries. Not thread-safe; no method waits.
 
     Every changing method is one `Database.change()`: it happens or it raises and nothing happened.
+    What it decided it may only promise (`Database.promise`); whoever asks next finds it made.
     Refusals are `FsError` with the errno that Linux gives; an inode that does not exist is ENOENT.
     Access times change only by `set_attributes` and `record_access`.
     """
@@ -53,12 +57,18 @@ class Tree(TreeView):
             check_symlink_target(symlink)
         is_directory = kind == stat.S_IFDIR
         now_ns = self._clock.wall_ns()
-        with self._database.change():
-            created = self._new_inode(directory, kind | stat.S_IMODE(mode), uid=uid, gid=gid,
-                                      rdev=rdev, symlink=symlink, umask=umask, now_ns=now_ns,
-                                      nlink=2 if is_directory else 1)
-            self._tables.insert_entry(parent, name, created.inode)
-            changed = self._changed_directory(directory, 1 if is_directory else 0, now_ns)
+        created, stored = self._new_inode(
+            directory, kind | stat.S_IMODE(mode), uid=uid, gid=gid, rdev=rdev, symlink=symlink,
+            umask=umask, now_ns=now_ns, nlink=2 if is_directory else 1)
+        changed = directory.with_entries_changed(directory.nlink + is_directory, now_ns)
+
+        def make() -> None:
+            with self._database.change():
+                self._insert_inode(parent, created, symlink, stored)
+                self._tables.insert_entry(parent, name, created.inode)
+                self._update_directory(changed)
+
+        self._database.promise(make)
         self._cache.put(created)
         self._cache.put(changed)
         self._cache.put_name(created.inode, parent, name)
@@ -71,23 +81,29 @@ class Tree(TreeView):
         directory = self._directory(parent)
         if not directory.nlink:
             raise FsError(errno.ENOENT)
-        with self._database.change():
-            created = self._new_inode(directory, stat.S_IFREG | stat.S_IMODE(mode), uid=uid,
-                                      gid=gid, rdev=0, symlink=None, umask=umask, nlink=0,
-                                      now_ns=self._clock.wall_ns())
-            self._tables.insert_orphan(created.inode)
+        created, stored = self._new_inode(
+            directory, stat.S_IFREG | stat.S_IMODE(mode), uid=uid, gid=gid, rdev=0, symlink=None,
+            umask=umask, nlink=0, now_ns=self._clock.wall_ns())
+
+        def make() -> None:
+            with self._database.change():
+                self._insert_inode(parent, created, None, stored)
+                self._tables.insert_orphan(created.inode)
+
+        self._database.promise(make)
         self._cache.put(created)
         self._count_changed(1)
         return created
 
     def _new_inode(self, directory: Attributes, mode: int, *, uid: int, gid: int, rdev: int,
-                   symlink: bytes | None, umask: int, nlink: int, now_ns: int) -> Attributes:
-        """The row of an inode that is made in a directory, inside a change."""
+                   symlink: bytes | None, umask: int, nlink: int, now_ns: int,
+                   ) -> tuple[Attributes, _Stored]:
+        """What is to be of an inode that is made in a directory: attributes and ACLs."""
         if directory.mode & stat.S_ISGID:
             gid = directory.gid
             if stat.S_ISDIR(mode):
                 mode |= stat.S_ISGID
-        stored: list[tuple[bytes, acls.Acl]] = []
+        stored: _Stored = []
         if symlink is None:
             value = self._tables.xattr(directory.inode, acls.DEFAULT)
             default = acls.parse(value) if value is not None else None
@@ -95,17 +111,22 @@ class Tree(TreeView):
                 mode &= ~umask
             else:
                 mode, access, default = acls.inherited(default, mode)
-                stored = [(name, acl) for name, acl in
+                stored = [(name, acl.to_bytes()) for name, acl in
                           ((acls.ACCESS, access), (acls.DEFAULT, default)) if acl is not None]
         if not (stat.S_ISCHR(mode) or stat.S_ISBLK(mode)):
             rdev = 0
         size = len(symlink) if symlink is not None else 0
-        inode = self._tables.insert_inode(
-            directory.inode, mode=mode, nlink=nlink, uid=uid, gid=gid, rdev=rdev, size=size,
-            now_ns=now_ns, symlink=symlink)
-        for name, acl in stored:
-            self._tables.put_xattr(inode, name, acl.to_bytes())
-        return Attributes(inode, mode, nlink, uid, gid, rdev, size, now_ns, now_ns, now_ns, now_ns)
+        return Attributes(self._tables.new_inode(), mode, nlink, uid, gid, rdev, size, now_ns,
+                          now_ns, now_ns, now_ns), stored
+
+    def _insert_inode(self, parent: InodeId, new: Attributes, symlink: bytes | None,
+                      stored: _Stored) -> None:
+        """The rows of an inode, inside a change."""
+        self._tables.insert_inode(
+            parent, new.inode, mode=new.mode, nlink=new.nlink, uid=new.uid, gid=new.gid,
+            rdev=new.rdev, size=new.size, now_ns=new.btime_ns, symlink=symlink)
+        for name, value in stored:
+            self._tables.put_xattr(new.inode, name, value)
 
     def link(self, inode: InodeId, parent: InodeId, name: bytes, *,
              unnamed: bool = False) -> Attributes:
@@ -126,13 +147,18 @@ class Tree(TreeView):
             raise FsError(errno.EMLINK)
         now_ns = self._clock.wall_ns()
         linked = target.with_links(target.nlink + 1, now_ns)
-        with self._database.change():
-            if not target.nlink:
-                self._tables.delete_orphan(inode)
-                self._tables.update_parent(inode, parent, ctime_ns=now_ns)
-            self._tables.insert_entry(parent, name, inode)
-            self._tables.update_links(inode, nlink=linked.nlink, ctime_ns=now_ns)
-            changed = self._changed_directory(directory, 0, now_ns)
+        changed = directory.with_entries_changed(directory.nlink, now_ns)
+
+        def make() -> None:
+            with self._database.change():
+                if not target.nlink:
+                    self._tables.delete_orphan(inode)
+                    self._tables.update_parent(inode, parent, ctime_ns=now_ns)
+                self._tables.insert_entry(parent, name, inode)
+                self._tables.update_links(inode, nlink=linked.nlink, ctime_ns=now_ns)
+                self._update_directory(changed)
+
+        self._database.promise(make)
         self._cache.put(linked)
         self._cache.put(changed)
         self._cache.put_name(inode, parent, name)
@@ -191,21 +217,33 @@ class Tree(TreeView):
         now_ns = self._clock.wall_ns()
         move = renaming.Move(source, target, old_parent, old_name, new_parent, new_name,
                              outcome.exchange)
-        with self._database.change():
-            changed, victim = renaming.carry_out(self._tables, move, now_ns)
-            if flags & renaming.RENAME_WHITEOUT:
-                changed.append(self._whiteout(old_directory, old_name, uid, gid, now_ns))
-                self._count_changed(1)
-            if old_parent == new_parent:
-                links = outcome.old_parent_links + outcome.new_parent_links
-                changed.append(self._changed_directory(old_directory, links, now_ns))
-            else:
-                changed.append(self._changed_directory(
-                    old_directory, outcome.old_parent_links, now_ns))
-                changed.append(self._changed_directory(
-                    new_directory, outcome.new_parent_links, now_ns))
-        for attributes in changed:
+        changed, victim = renaming.changed_by(move, now_ns)
+        whiteout = (self._whiteout(old_directory, uid, gid, now_ns)
+                    if flags & renaming.RENAME_WHITEOUT else None)
+        if old_parent == new_parent:
+            links = outcome.old_parent_links + outcome.new_parent_links
+            directories = [old_directory.with_entries_changed(old_directory.nlink + links, now_ns)]
+        else:
+            directories = [
+                directory.with_entries_changed(directory.nlink + links, now_ns)
+                for directory, links in ((old_directory, outcome.old_parent_links),
+                                         (new_directory, outcome.new_parent_links))]
+
+        def make() -> None:
+            with self._database.change():
+                renaming.carry_out(self._tables, move, now_ns)
+                if whiteout is not None:
+                    self._insert_inode(old_parent, whiteout, None, [])
+                    self._tables.insert_entry(old_parent, old_name, whiteout.inode)
+                for directory in directories:
+                    self._update_directory(directory)
+
+        self._database.promise(make)
+        for attributes in (*changed, *directories):
             self._cache.put(attributes)
+        if whiteout is not None:
+            self._cache.put(whiteout)
+            self._count_changed(1)
         self._cache.put_name(source.inode, new_parent, new_name)
         if outcome.exchange and target is not None:
             self._cache.put_name(target.inode, old_parent, old_name)
@@ -314,33 +352,35 @@ class Tree(TreeView):
 
     # --- parts ---
 
-    def _whiteout(self, directory: Attributes, name: bytes, uid: int, gid: int,
-                  now_ns: int) -> Attributes:
-        made = self._new_inode(directory, stat.S_IFCHR, uid=uid, gid=gid, rdev=0, symlink=None,
-                               umask=0, nlink=1, now_ns=now_ns)
-        self._tables.insert_entry(directory.inode, name, made.inode)
+    def _whiteout(self, directory: Attributes, uid: int, gid: int, now_ns: int) -> Attributes:
+        made, _ = self._new_inode(directory, stat.S_IFCHR, uid=uid, gid=gid, rdev=0, symlink=None,
+                                  umask=0, nlink=1, now_ns=now_ns)
         return made
 
-    def _changed_directory(self, directory: Attributes, links: int, now_ns: int) -> Attributes:
-        changed = directory.with_entries_changed(directory.nlink + links, now_ns)
-        self._tables.update_directory(directory.inode, nlink=changed.nlink, now_ns=now_ns)
-        return changed
+    def _update_directory(self, changed: Attributes) -> None:
+        self._tables.update_directory(changed.inode, nlink=changed.nlink, now_ns=changed.mtime_ns)
 
     def _remove(self, directory: Attributes, name: bytes, victim: Attributes,
                 parent_links: int) -> Attributes:
         now_ns = self._clock.wall_ns()
-        with self._database.change():
-            self._tables.delete_entry(directory.inode, name)
-            removed = renaming.lose_name(self._tables, victim, now_ns)
-            changed = self._changed_directory(directory, parent_links, now_ns)
+        removed = renaming.without_name(victim, now_ns)
+        changed = directory.with_entries_changed(directory.nlink + parent_links, now_ns)
+
+        def make() -> None:
+            with self._database.change():
+                self._tables.delete_entry(directory.inode, name)
+                renaming.lose_name(self._tables, removed)
+                self._update_directory(changed)
+
+        self._database.promise(make)
         self._cache.put(removed)
         self._cache.put(changed)
         return removed
 
     def _store(self, new: Attributes) -> Attributes:
-        self._tables.update_inode(
-            new.inode, mode=new.mode, uid=new.uid, gid=new.gid, size=new.size,
-            atime_ns=new.atime_ns, mtime_ns=new.mtime_ns, ctime_ns=new.ctime_ns)
+        self._database.promise(partial(
+            self._tables.update_inode, new.inode, mode=new.mode, uid=new.uid, gid=new.gid,
+            size=new.size, atime_ns=new.atime_ns, mtime_ns=new.mtime_ns, ctime_ns=new.ctime_ns))
         self._cache.put(new)
         return new
 

@@ -87,9 +87,9 @@ class _Scrubber:
             for bad, mended in (await mend_records(volume), await mend_labels(volume)):
                 report.bad_count += bad
                 report.mended_count += mended
-        volume.damaged_inodes.clear()
+        volume.damaged.clear()
         for inode in sorted(self._damaged)[:DAMAGED_PATHS_MAX]:
-            volume.note_damage(inode)
+            volume.damaged.note(inode)
         report.damaged_paths = list(volume.status().damaged_paths)
 
     def _still_needed(self, ref: StripeRef, kind: int) -> bool:

@@ -5,8 +5,9 @@ behind; a limit of space can be set; failures of background writes can be inject
 """
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import trio
 
@@ -97,10 +98,19 @@ class MemoryFiles:
                 result[at:at + count] = chunk[within:within + count]
         return bytes(result)
 
-    async def write(self, inode: InodeId, offset: int, data: Buffer) -> None:
-        """Store at once, tell the tree later."""
+    def begin_write(self, inode: InodeId, offset: int,
+                    data: Buffer) -> Coroutine[Any, Any, None] | None:
+        """Store at once or after a while, tell the tree later."""
         if self.write_s:
-            await trio.sleep(self.write_s)
+            return self._write_later(inode, offset, data)
+        self._write(inode, offset, data)
+        return None
+
+    async def _write_later(self, inode: InodeId, offset: int, data: Buffer) -> None:
+        await trio.sleep(self.write_s)
+        self._write(inode, offset, data)
+
+    def _write(self, inode: InodeId, offset: int, data: Buffer) -> None:
         end = offset + len(data)
         if self._keep:
             chunks = self._data.setdefault(inode, {})
@@ -166,7 +176,7 @@ class MemoryFiles:
         """At most a chunk."""
         data = self.begin_read(source, offset, min(length, CHUNK_LEN))
         if data:
-            await self.write(target, to, data)
+            self._write(target, to, data)
         return len(data)
 
     async def flush(self, inode: InodeId) -> None:
@@ -209,6 +219,7 @@ class MemoryVolume:
         self.tree = Tree(self.database, clock)
         self.tree.format_root(0, 0, 0o755)
         self.database.commit()
+        self.promises = self.database.promises
         self.files = MemoryFiles(self.tree, clock, keep=keep)
         self.read_only = False
         self.full = False

@@ -15,7 +15,7 @@ import trio
 
 from ecfs.base.errors import AppendRefused, Bug, Damage, EcfsError, Fenced, NoSpace, ReadOnly
 from ecfs.base.ids import InodeId
-from ecfs.base.limits import DAMAGED_PATHS_MAX, TRANSACTION_PAGES_MAX
+from ecfs.base.limits import TRANSACTION_PAGES_MAX
 from ecfs.base.units import NS_PER_S
 from ecfs.content import Files, note_behind
 from ecfs.formats import CheckpointPointer, SegmentEntry, column_name
@@ -29,6 +29,7 @@ from ecfs.volume.behind import find_behind, may_lack
 from ecfs.volume.checkpointing import Checkpointer
 from ecfs.volume.claiming import box_keys
 from ecfs.volume.committing import Committer, Tip
+from ecfs.volume.damaged import DamagedFiles
 from ecfs.volume.environment import Environment, OpenOptions
 from ecfs.volume.housekeeping import forget_epochs, remove_columns, remove_strays
 from ecfs.volume.inodes import Inodes
@@ -94,8 +95,11 @@ class Volume:
                            cache_len=options.block_cache_len)
         self.labeller = Labeller(self.fleet, opened.master, opened.label, opened.epoch)
         self.meter = SpaceMeter(self.fleet, self.store)
-        self.damaged_inodes: set[int] = set()
+        self.damaged = DamagedFiles(self.tree)
         self.broken: str = ""
+        self.promises = self.database.promises
+        self.promises.on_broken = self._note_broken_promise
+        self._lost: EcfsError | None = None
         self.committer: Committer | None = None
         self.checkpointer: Checkpointer | None = None
         self.writer: RecordWriter | None = None
@@ -107,7 +111,7 @@ class Volume:
         self.background: Background | None = None
         self.rejoiner: Rejoiner | None = None
         self._strays_removed = False
-        self.files.on_damage = self.note_damage
+        self.files.on_damage = self.damaged.note
         self.store.may_lack = partial(may_lack, self.files.tables)
         if mender is not None:
             self.files.set_mender(mender.report)
@@ -144,14 +148,16 @@ class Volume:
             await self.commit()
 
     async def fsync(self, inode: InodeId | None) -> None:
-        """Durable on return: the content of one inode (None: of all), and all metadata."""
-        lost: Damage | None = None
+        """Durable on return: the content of one inode (None: of all), and all metadata. Raises if
+        not, also once anything at all that was answered is lost."""
+        lost: EcfsError | None = None
         try:
             await self.files.flush(inode, inline=inode is not None)
         except Damage as damage:
             # Of one file, or of some: all others are not to suffer for it.
             lost = damage
         await self.commit()
+        lost = lost or self._lost
         if lost is not None:
             raise lost
 
@@ -236,6 +242,8 @@ class Volume:
         lost: Damage | None = None
         try:
             await self.look_for_fence()
+            if self._lost is not None:
+                await self.fsync(None)
             if self.committer is not None and not self.read_only:
                 try:
                     await self.files.flush(None)
@@ -287,6 +295,14 @@ class Volume:
             _log.critical("%s", self.broken)
         else:
             _log.error("in the background: %s", error)
+
+    def _note_broken_promise(self, error: Exception) -> None:
+        """A program was told that something is done, and it could not be: no change may build on
+        that any more. All that came before is safe, and still made durable."""
+        self._lost = error if isinstance(error, EcfsError) else Bug(f"a change failed: {error}")
+        self.broken = (f"a change that a program was told of is lost: {error}; run 'ecfs fsck' on "
+                       "the pool and mount it again")
+        self.journal.record(Event(EventKind.READ_ONLY, self.broken))
 
     # -- checkpoints and space ---------------------------------------------------------------
 
@@ -360,11 +376,6 @@ class Volume:
 
     # -- telling -----------------------------------------------------------------------------
 
-    def note_damage(self, inode: int) -> None:
-        """A file of which something could not be read."""
-        if len(self.damaged_inodes) < DAMAGED_PATHS_MAX:
-            self.damaged_inodes.add(inode)
-
     def status(self) -> PoolStatus:
         """What the pool is like now."""
         missed = [member.name for member in self.fleet if member.behind and member.online]
@@ -376,7 +387,7 @@ class Volume:
                                 self.opened.audit, self.journal, self.environment.host.name)
         return PoolStatus(
             self.pool_id.hex(), state, self.opened.freshness.value, self.opened.epoch, seq,
-            label.data, label.parity, targets, tuple(self._damaged_paths()),
+            label.data, label.parity, targets, tuple(self.damaged.paths()),
             (*advise(self.fleet, label, self.read_only, missed), *evidence.advice),
             audit=evidence.to_json(self.journal.audit_head()))
 
@@ -387,14 +398,3 @@ class Volume:
             member.id.hex(), member.name, os.path.abspath(member.path), member.state.value,
             errors.io, errors.tag, errors.label, self.files.tables.missed_len(member.id),
             space.total_len if space else 0, space.free_len if space else 0, member.reason)
-
-    def _damaged_paths(self) -> list[str]:
-        paths = []
-        for inode in sorted(self.damaged_inodes):
-            try:
-                path = self.tree.path_of(InodeId(inode))
-            except EcfsError:
-                path = None
-            if path is not None:
-                paths.append(os.fsdecode(path))
-        return paths

@@ -6,7 +6,7 @@ nobody foresaw is logged with a traceback, and that is a finding here. The loop 
 
 import logging
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import trio
 
@@ -45,10 +45,11 @@ _FILE, _DIRECTORY = 2, 3
 class _FedLoop(RequestLoop):
     """A loop whose device is a list of packets, and which keeps what it sends."""
 
-    def __init__(self, handlers: dict[int, Handler], packets: list[bytes]) -> None:
+    def __init__(self, handlers: dict[int, Handler], answered: Callable[[], None],
+                 packets: list[bytes]) -> None:
         clock = SystemClock()
         super().__init__(-1, handlers, Patience(clock, cores_count=1, window_ns_max=1),
-                         IdleCores(clock, None), tasks_count=2)
+                         IdleCores(clock, None), answered, tasks_count=2)
         self._packets = packets
         self.sent: list[tuple[int, int, bytes]] = []
 
@@ -102,7 +103,8 @@ async def _serve(packets: list[bytes]) -> list[tuple[int, int, bytes]]:
             volume, writeback=False, entry_timeout_s=1.0, attribute_timeout_s=1.0,
             read_ahead_len=0, checks_modes=False, notify=lambda code, body: loop.notify(code, body))
         handlers = transport.handlers()
-        loop = _FedLoop(handlers, packets)
+        volume.promises.postpones = True
+        loop = _FedLoop(handlers, volume.promises.keep, packets)
         await loop.run()
         await transport.requests.finish()
     finally:

@@ -57,6 +57,8 @@ class Kernel:
         self._strict = strict
         self._volume = volume
         self._requests = Requests(volume, lambda inode: None)
+        # Kept by nobody but who needs it, which is later than by a real kernel's transport.
+        volume.promises.postpones = True
         self._history = history
         self._trace = trace
         self._life = life

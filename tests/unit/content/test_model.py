@@ -58,7 +58,9 @@ class Player:
     async def play(self, steps: list[Step]) -> None:
         for what, file, offset, length in steps:
             await getattr(self, what)(file, offset, length)
-            self.world.check_accounting()
+            if self.world.database.promises.due is None:
+                # Else who looks would keep it, and the next step is to.
+                self.world.check_accounting()
             if self.beside:
                 await trio.sleep(self.chance.random() * 0.01)
 
@@ -194,9 +196,10 @@ async def check_all(player: Player) -> None:
     assert player.world.files.flusher.dirty_len == 0
 
 
-def run(steps: list[Step], *, beside: bool, seed: int = 0) -> None:
+def run(steps: list[Step], *, beside: bool, seed: int = 0, postpones: bool = False) -> None:
     async def scenario() -> None:
         async with files_world(slow=beside, seed=seed) as world, trio.open_nursery() as nursery:
+            world.database.promises.postpones = postpones
             player = Player(world, nursery, beside=beside)
             await player.play(steps)
             await check_all(player)
@@ -206,15 +209,16 @@ def run(steps: list[Step], *, beside: bool, seed: int = 0) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(STEPS)
-def test_files_hold_what_was_written(steps: list[Step]) -> None:
-    run(steps, beside=False)
+@given(STEPS, st.booleans())
+def test_files_hold_what_was_written(steps: list[Step], postpones: bool) -> None:
+    run(steps, beside=False, postpones=postpones)
 
 
 @settings(max_examples=60, deadline=None)
-@given(STEPS, st.integers(0, 1000))
-def test_reads_are_right_while_flushes_and_moves_go_on(steps: list[Step], seed: int) -> None:
-    run(steps, beside=True, seed=seed)
+@given(STEPS, st.integers(0, 1000), st.booleans())
+def test_reads_are_right_while_flushes_and_moves_go_on(steps: list[Step], seed: int,
+                                                       postpones: bool) -> None:
+    run(steps, beside=True, seed=seed, postpones=postpones)
 
 
 class FailingPlayer(Player):

@@ -26,9 +26,11 @@ def tree(database: Database) -> TreeTables:
 
 
 def made(database: Database, tree: TreeTables) -> InodeId:
+    inode = tree.new_inode()
     with database.change():
-        return tree.insert_inode(ROOT_INODE, mode=0o100644, nlink=1, uid=0, gid=0, rdev=0, size=0,
-                                 now_ns=1, symlink=None)
+        tree.insert_inode(ROOT_INODE, inode, mode=0o100644, nlink=1, uid=0, gid=0, rdev=0, size=0,
+                          now_ns=1, symlink=None)
+    return inode
 
 
 def test_an_attribute_is_seen_once_it_is_there(database: Database, tree: TreeTables) -> None:

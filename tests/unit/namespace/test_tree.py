@@ -231,6 +231,74 @@ def test_a_second_tree_reads_what_the_first_wrote(tree: Tree, database: Database
     assert other.count() == 2
 
 
+class Undone(Exception):
+    """Takes a change back."""
+
+
+def promised(database: Database) -> bool:
+    return database.promises.due is not None
+
+
+def change_and_undo(tree: Tree, database: Database) -> None:
+    with database.change():
+        tree.set_xattr(ROOT_INODE, b"user.a", b"x")
+        raise Undone
+
+
+def test_a_change_that_was_promised_is_seen_by_whoever_looks(
+        tree: Tree, database: Database) -> None:
+    database.promises.postpones = True
+    before = tree.version
+    made = make(tree, b"f")
+    version = tree.version
+    assert promised(database) and version != before
+    assert Tree(database, ConstantClock()).lookup(ROOT_INODE, b"f") == made
+    assert not promised(database) and tree.version == version
+    tree.unlink(ROOT_INODE, b"f")
+    assert database.in_transaction
+    assert not promised(database)
+    tree.set_attributes(made.inode, mode=0o600)
+    database.commit()
+    assert not promised(database)
+    assert tree.orphans(9) == [made.inode] and tree.attributes(made.inode).mode == 0o100600
+
+
+def test_a_promise_that_cannot_be_kept_leaves_nothing_behind_and_its_number_to_nobody(
+        tree: Tree, database: Database) -> None:
+    """The kernel was told of that number."""
+    def fail() -> None:
+        with database.change():
+            raise Undone
+
+    database.promises.postpones = True
+    lost = make(tree, b"f")
+    database.promises.due = fail
+    with pytest.raises(Undone):
+        database.promises.keep()
+    assert tree.find(ROOT_INODE, b"f") is None and tree.count() == 1
+    with pytest.raises(FsError):
+        tree.attributes(lost.inode)
+    assert make(tree, b"f").inode > lost.inode
+
+
+def test_the_number_of_an_inode_that_is_gone_is_never_given_again(
+        tree: Tree, database: Database) -> None:
+    gone = make(tree, b"f").inode
+    tree.unlink(ROOT_INODE, b"f")
+    tree.drop_orphans([gone])
+    assert make(Tree(database, ConstantClock()), b"g").inode > gone
+
+
+def test_a_promise_is_not_undone_with_a_change_that_follows(
+        tree: Tree, database: Database) -> None:
+    database.promises.postpones = True
+    made = make(tree, b"f")
+    with pytest.raises(Undone):
+        change_and_undo(tree, database)
+    assert tree.lookup(ROOT_INODE, b"f") == made
+    assert not tree.list_xattrs(ROOT_INODE)
+
+
 class ConstantClock:
     def wall_ns(self) -> int:
         return 1

@@ -114,6 +114,11 @@ class TreeModel(RuleBasedStateMachine):
     def start(self) -> Known:
         return ROOT_INODE, self.root
 
+    @initialize(postpones=st.booleans())
+    def promise(self, postpones: bool) -> None:
+        """Changes wait until somebody looks, which the invariant does last."""
+        self.database.promises.postpones = postpones
+
     def both(self, real: Callable[[], Result], model: Callable[[], object]) -> Result | None:
         """Run both: the same errno, or none from either."""
         expected = 0

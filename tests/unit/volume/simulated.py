@@ -46,6 +46,7 @@ class Pool:
         self.memories = {path: MemoryTarget(path, total_len=1 << 36) for path in self.paths}
         self.fail: dict[str, Outcome] = {}
         self.methods: dict[str, tuple[str, ...]] = {}
+        self.folder_failing = ""
         self.absent: set[str] = set()
 
     def environment(self, host: str = "here", state: str = "state") -> Environment:
@@ -57,19 +58,22 @@ class Pool:
         memory = self.memories.get(path)
         if memory is None or path in self.absent:
             raise TargetError(Fault.MISSING, f"{path} is not there")
-        return Handle(memory, lambda number, method, name, offset: self._plan(path, method))
+        return Handle(memory, lambda number, method, name, offset: self._plan(path, method, name))
 
-    def _plan(self, path: str, method: str) -> Outcome:
+    def _plan(self, path: str, method: str, name: str) -> Outcome:
         outcome, methods = self.fail.get(path), self.methods.get(path, ())
-        return outcome if not methods or method in methods else None
+        failing = name.startswith(self.folder_failing) and (not methods or method in methods)
+        return outcome if failing else None
 
-    def fail_on(self, *numbers: int, methods: tuple[str, ...] = ()) -> None:
-        """These targets (all, if none is named) fail these calls, or all calls."""
+    def fail_on(self, *numbers: int, methods: tuple[str, ...] = (), folder: str = "") -> None:
+        """These targets (all, if none is named) fail these calls, or all calls, of one folder's
+        files or of all."""
+        self.folder_failing = folder
         for path in [self.paths[number] for number in numbers] or self.paths:
             self.fail[path], self.methods[path] = Fault.IO, methods
 
     def heal(self) -> None:
-        self.fail, self.methods = {}, {}
+        self.fail, self.methods, self.folder_failing = {}, {}, ""
 
     async def make(self, geometry: Geometry = FOUR_AND_TWO) -> None:
         await create_pool(PoolOrder(self.paths, geometry, SECRET, KDF), self.environment())
