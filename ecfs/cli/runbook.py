@@ -121,6 +121,13 @@ EVENTS = {
         "written stays in memory.",
         "`ecfs status POOL` says what it waits for. Bring targets back; do not unmount if you can "
         "help it, or what was not acknowledged is lost."),
+    EventKind.CHANGE_LOST: Entry(
+        "What a program had just been told is done (a file made, renamed, removed, its attributes "
+        "set) could not be entered: a page of the metadata that it needs could not be read. The "
+        "mount is read-only from then on, so that nothing builds on it, and every fsync fails; "
+        "all that came before is safe.",
+        "Bring back targets that are away, unmount, `ecfs fsck POOL`, mount again, and look at "
+        "what the program that was running then has done."),
     EventKind.RESILVERED: Entry("A target has caught up on everything that it missed.", NOTHING),
     EventKind.REBUILT: Entry(
         "A new target has taken the place of a lost one.",

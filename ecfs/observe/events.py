@@ -31,6 +31,7 @@ class EventKind(StrEnum):
     READ_FAILED = "read-failed"
     WRITE_FAILED = "write-failed"
     READ_ONLY = "read-only"
+    CHANGE_LOST = "change-lost"
     RESILVERED = "resilvered"
     REBUILT = "rebuilt"
     REPAIRED = "repaired"
@@ -80,6 +81,7 @@ SEVERITIES = {
     EventKind.READ_FAILED: Severity.WARNING,
     EventKind.WRITE_FAILED: Severity.WARNING,
     EventKind.READ_ONLY: Severity.ERROR,
+    EventKind.CHANGE_LOST: Severity.ERROR,
     EventKind.RESILVERED: Severity.INFO,
     EventKind.REBUILT: Severity.INFO,
     EventKind.REPAIRED: Severity.INFO,
@@ -153,7 +155,7 @@ CRITICAL_KINDS = frozenset({
     EventKind.FORK_REFUSED, EventKind.READ_ONLY, EventKind.REBUILT, EventKind.REPAIRED,
     EventKind.TAIL_DROPPED, EventKind.METADATA_DAMAGED, EventKind.STRIPE_UNREADABLE,
     EventKind.MOUNTED, EventKind.UNMOUNTED, EventKind.REFUSED, EventKind.FORCED,
-    EventKind.AUDIT_MISSING,
+    EventKind.AUDIT_MISSING, EventKind.CHANGE_LOST,
 })
 """Audited and synced before `Journal.record` returns."""
 

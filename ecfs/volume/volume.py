@@ -300,9 +300,9 @@ class Volume:
         """A program was told that something is done, and it could not be: no change may build on
         that any more. All that came before is safe, and still made durable."""
         self._lost = error if isinstance(error, EcfsError) else Bug(f"a change failed: {error}")
-        self.broken = (f"a change that a program was told of is lost: {error}; run 'ecfs fsck' on "
-                       "the pool and mount it again")
-        self.journal.record(Event(EventKind.READ_ONLY, self.broken))
+        self.broken = (f"a change that a program was told of is lost: {error}; unmount, run 'ecfs "
+                       "fsck' on the pool, mount it again")
+        self.journal.record(Event(EventKind.CHANGE_LOST, self.broken))
 
     # -- checkpoints and space ---------------------------------------------------------------
 

@@ -34,7 +34,7 @@ async def test_a_change_that_is_lost_is_the_last_and_every_sync_says_so(pool: Po
                 volume.promises.keep()
             assert "told of is lost" in volume.read_only and "ecfs fsck" in volume.read_only
             assert volume.status().state == "read_only"
-            assert volume.journal.count(EventKind.READ_ONLY) == 1
+            assert volume.journal.count(EventKind.CHANGE_LOST) == 1
             with pytest.raises(ReadOnly):
                 volume.admit(grows=False)
             assert volume.tree.lookup(ROOT_INODE, b"old").nlink == 1
