@@ -1,6 +1,6 @@
 """What was decided and answered, and is done while who asked is on his way back with the answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 
 class Promises:
@@ -12,13 +12,15 @@ class Promises:
     process only, for as long as one step of the event loop takes.
 
     `postpones`: somebody calls `keep` after each answer; else things are done at once. `on_broken`
-    is told why a thing could not be done that was answered.
+    is told why a thing could not be done that was answered. What fails before that was no promise:
+    who asked gets the error.
     """
 
-    __slots__ = ("due", "on_broken", "postpones")
+    __slots__ = ("answered", "due", "on_broken", "postpones")
 
     def __init__(self) -> None:
         self.due: Callable[[], None] | None = None
+        self.answered = False
         self.postpones = False
         self.on_broken: Callable[[Exception], None] = lambda error: None
 
@@ -28,6 +30,7 @@ class Promises:
             self.keep()
         if self.postpones:
             self.due = do
+            self.answered = False
         else:
             do()
 
@@ -38,5 +41,21 @@ class Promises:
             try:
                 do()
             except Exception as error:
-                self.on_broken(error)
+                if self.answered:
+                    self.on_broken(error)
                 raise
+
+
+def keep_all(promises: Iterable[Promises], *, answered: bool) -> None:
+    """Keep all that is due. `answered`: who asked has been told. Raises what one of them raises,
+    once all are kept."""
+    failure: Exception | None = None
+    for each in promises:
+        if each.due is not None:
+            each.answered = answered
+            try:
+                each.keep()
+            except Exception as error:
+                failure = error
+    if failure is not None:
+        raise failure

@@ -189,8 +189,9 @@ class Files:
             raise next(iter(flusher.rows.stuck.values()))
         if flusher.waiting_len >= self._write_back_len:
             return self._write_with_room(inode, offset, data)
-        self._database.promises.make(
-            partial(self._take, inode, offset, data, self._clock.wall_ns()))
+        # The state is found before, so that taking the bytes asks nobody for anything.
+        flusher.promises.make(
+            partial(self._take, self._state(inode), offset, data, self._clock.wall_ns()))
         return None
 
     async def _write_with_room(self, inode: InodeId, offset: int, data: Buffer) -> None:
@@ -200,11 +201,10 @@ class Files:
             await flusher.room.park()
             if flusher.failing is not None and flusher.waiting_len >= self._write_back_len:
                 raise flusher.failing
-        self._take(inode, offset, data, self._clock.wall_ns())
+        self._take(self._state(inode), offset, data, self._clock.wall_ns())
 
-    def _take(self, inode: InodeId, offset: int, data: Buffer, now_ns: int) -> None:
+    def _take(self, state: FileState, offset: int, data: Buffer, now_ns: int) -> None:
         flusher = self.flusher
-        state = self._state(inode)
         if state.settled:
             state.since_ns = self._clock.monotonic_ns()
         flusher.dirty_len += state.runs.write(offset, data)

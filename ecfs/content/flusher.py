@@ -26,6 +26,7 @@ from ecfs.base.limits import (
     UNSYNCED_RAW_LEN_MAX,
 )
 from ecfs.base.locks import Held
+from ecfs.base.promises import Promises
 from ecfs.base.units import NS_PER_S
 from ecfs.base.world import Clock
 from ecfs.content.entering import RowEntry
@@ -71,7 +72,8 @@ class _Request:
 
 
 class Flusher:
-    """Owns the states of files with changes, and the task that writes them."""
+    """Owns the states of files with changes, and the task that writes them. `promises`: of writes
+    that were answered."""
 
     def __init__(self, database: Database, tables: ContentTables, index: StripeIndex,
                  store: StripeStore, inodes: InodeTable, clock: Clock) -> None:
@@ -81,7 +83,7 @@ class Flusher:
         self._store = store
         self._inodes = inodes
         self._clock = clock
-        self._promises = database.promises
+        self.promises = Promises()
         self._states: OrderedDict[int, FileState] = OrderedDict()
         self.dirty_len = 0
         self.failing: EcfsError | None = None
@@ -103,9 +105,8 @@ class Flusher:
     @property
     def states(self) -> OrderedDict[int, FileState]:
         """By inode, of the files with changes."""
-        if self._promises.due is not None:
-            # A write, it may be.
-            self._promises.keep()
+        if self.promises.due is not None:
+            self.promises.keep()
         return self._states
 
     @property

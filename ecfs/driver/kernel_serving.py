@@ -1,13 +1,13 @@
 """Serving the kernel directly: mount, request loop, and an end that loses no dirty page."""
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import trio
 
 from ecfs.base.patience import Patience
-from ecfs.base.promises import Promises
+from ecfs.base.promises import Promises, keep_all
 from ecfs.base.units import NS_PER_US
 from ecfs.base.world import SystemClock
 from ecfs.driver.errnos import errno_of
@@ -48,10 +48,10 @@ async def serve_kernel(mounted: Mounted, mountpoint: str, options: MountOptions,
                             cores_count=len(os.sched_getaffinity(0)) if options.polls else 1)
         idle_cores = IdleCores.of_machine(clock, wanted=options.polls)
         loop = RequestLoop(fd, transport.handlers(), patience, idle_cores,
-                           partial(_keep_promise, mounted.promises),
+                           partial(_keep_promises, mounted.promises),
                            tasks_count=options.requests_at_once_max)
         serving = _Serving(loop)
-        mounted.promises.postpones = True
+        _postpone(mounted.promises, True)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serving.run)
             nursery.start_soon(transport.requests.keep_tidy)
@@ -65,7 +65,8 @@ async def serve_kernel(mounted: Mounted, mountpoint: str, options: MountOptions,
                     await serving.end(mountpoint)
                 nursery.cancel_scope.cancel()
     finally:
-        mounted.promises.postpones = False
+        _postpone(mounted.promises, False)
+        _keep_promises(mounted.promises)
         os.close(fd)
         if device is not None and mounted_device(mountpoint) == device:
             unmount(mountpoint)
@@ -100,10 +101,15 @@ class _Serving:
         await self.ended.wait()
 
 
-def _keep_promise(promises: Promises) -> None:
+def _postpone(promises: Sequence[Promises], postpones: bool) -> None:
+    for each in promises:
+        each.postpones = postpones
+
+
+def _keep_promises(promises: Sequence[Promises]) -> None:
     """What the last reply promised is made now, while who got it is on his way back."""
     try:
-        promises.keep()
+        keep_all(promises, answered=True)
     except Exception as error:
         # It has been answered; what follows from that is the volume's affair, which was told.
         errno_of(error, "what was answered")

@@ -22,6 +22,8 @@ def drop_orphans(mounted: Mounted, inodes: Sequence[InodeId]) -> int:
         return 0
     try:
         mounted.admit(grows=False)
+        # Before their content goes: one that lost its name in vain, if nothing else, still has it.
+        mounted.tree.check_orphans(inodes)
         mounted.files.discard(inodes)
         mounted.tree.drop_orphans(inodes)
     except EcfsError as error:

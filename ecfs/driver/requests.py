@@ -10,6 +10,7 @@ import trio
 from ecfs.base.errors import FsError
 from ecfs.base.ids import ROOT_INODE, InodeId
 from ecfs.base.limits import FILE_LEN_MAX
+from ecfs.base.promises import keep_all
 from ecfs.driver.access_times import AccessTimes
 from ecfs.driver.attributes import Change, Stat
 from ecfs.driver.capabilities import CAPABILITY, FileCapabilities
@@ -387,8 +388,13 @@ class Requests:
             self._mounted.admit(grows=False)
 
     async def _lost_name(self, victim: Attributes) -> None:
-        if not victim.nlink and victim.inode != ROOT_INODE:
+        if victim.nlink or victim.inode == ROOT_INODE:
+            return
+        if self._lookups.is_known(victim.inode):
             self._lookups.lost_name(victim.inode)
-            if not self._lookups.is_known(victim.inode):
-                self._leaving.append(victim.inode)
-                await self.tidy()
+            return
+        # By who can be told: `tidy` never fails.
+        keep_all(self._mounted.promises, answered=False)
+        self._lookups.lost_name(victim.inode)
+        self._leaving.append(victim.inode)
+        await self.tidy()

@@ -117,8 +117,8 @@ class Mounted(Protocol):
         ...
 
     @property
-    def promises(self) -> Promises:
-        """What tree and files have decided and may do after the answer."""
+    def promises(self) -> Sequence[Promises]:
+        """Of tree and files: what they have decided and may do after the answer."""
         ...
 
     def admit(self, *, grows: bool) -> None:

@@ -157,7 +157,12 @@ class Database:
         self.change_count += 1
 
     def _make(self, make: Callable[[], None]) -> None:
-        make()
+        try:
+            make()
+        except BaseException:
+            # Others have seen it in memory, as it never was.
+            self.undo_count += 1
+            raise
         # It is counted when it is promised: who reads the count then has it with this change.
         self.change_count -= 1
 

@@ -218,7 +218,8 @@ class Tree(TreeView):
         move = renaming.Move(source, target, old_parent, old_name, new_parent, new_name,
                              outcome.exchange)
         changed, victim = renaming.changed_by(move, now_ns)
-        whiteout = (self._whiteout(old_directory, uid, gid, now_ns)
+        whiteout = (self._new_inode(old_directory, stat.S_IFCHR, uid=uid, gid=gid, rdev=0,
+                                    symlink=None, umask=0, nlink=1, now_ns=now_ns)
                     if flags & renaming.RENAME_WHITEOUT else None)
         if old_parent == new_parent:
             links = outcome.old_parent_links + outcome.new_parent_links
@@ -233,8 +234,9 @@ class Tree(TreeView):
             with self._database.change():
                 renaming.carry_out(self._tables, move, now_ns)
                 if whiteout is not None:
-                    self._insert_inode(old_parent, whiteout, None, [])
-                    self._tables.insert_entry(old_parent, old_name, whiteout.inode)
+                    made, stored = whiteout
+                    self._insert_inode(old_parent, made, None, stored)
+                    self._tables.insert_entry(old_parent, old_name, made.inode)
                 for directory in directories:
                     self._update_directory(directory)
 
@@ -242,7 +244,7 @@ class Tree(TreeView):
         for attributes in (*changed, *directories):
             self._cache.put(attributes)
         if whiteout is not None:
-            self._cache.put(whiteout)
+            self._cache.put(whiteout[0])
             self._count_changed(1)
         self._cache.put_name(source.inode, new_parent, new_name)
         if outcome.exchange and target is not None:
@@ -290,7 +292,10 @@ class Tree(TreeView):
 
     def record_access(self, inode: InodeId) -> None:
         """Somebody reads now: the access time, and nothing else."""
-        self._store(self.attributes(inode)._replace(atime_ns=self._clock.wall_ns()))
+        read = self.attributes(inode)._replace(atime_ns=self._clock.wall_ns())
+        # At once: who reads is not to hear of it where that fails.
+        self._update(read)
+        self._cache.put(read)
 
     def record_content(self, inode: InodeId, *, size: int, mtime_ns: int | None,
                        ctime_ns: int | None) -> Attributes:
@@ -340,10 +345,14 @@ class Tree(TreeView):
 
     # --- orphans ---
 
-    def drop_orphans(self, inodes: Sequence[InodeId]) -> None:
-        """Delete inodes that have no name and that nobody has open. EBUSY if any has a name."""
+    def check_orphans(self, inodes: Sequence[InodeId]) -> None:
+        """EBUSY if any of these has a name."""
         if any(self.attributes(inode).nlink for inode in inodes):
             raise FsError(errno.EBUSY)
+
+    def drop_orphans(self, inodes: Sequence[InodeId]) -> None:
+        """Delete inodes that have no name and that nobody has open. EBUSY if any has a name."""
+        self.check_orphans(inodes)
         with self._database.change():
             self._tables.delete_inodes(inodes)
         for inode in inodes:
@@ -351,11 +360,6 @@ class Tree(TreeView):
         self._count_changed(-len(inodes))
 
     # --- parts ---
-
-    def _whiteout(self, directory: Attributes, uid: int, gid: int, now_ns: int) -> Attributes:
-        made, _ = self._new_inode(directory, stat.S_IFCHR, uid=uid, gid=gid, rdev=0, symlink=None,
-                                  umask=0, nlink=1, now_ns=now_ns)
-        return made
 
     def _update_directory(self, changed: Attributes) -> None:
         self._tables.update_directory(changed.inode, nlink=changed.nlink, now_ns=changed.mtime_ns)
@@ -378,11 +382,14 @@ class Tree(TreeView):
         return removed
 
     def _store(self, new: Attributes) -> Attributes:
-        self._database.promise(partial(
-            self._tables.update_inode, new.inode, mode=new.mode, uid=new.uid, gid=new.gid,
-            size=new.size, atime_ns=new.atime_ns, mtime_ns=new.mtime_ns, ctime_ns=new.ctime_ns))
+        self._database.promise(partial(self._update, new))
         self._cache.put(new)
         return new
+
+    def _update(self, new: Attributes) -> None:
+        self._tables.update_inode(
+            new.inode, mode=new.mode, uid=new.uid, gid=new.gid, size=new.size,
+            atime_ns=new.atime_ns, mtime_ns=new.mtime_ns, ctime_ns=new.ctime_ns)
 
     def _count_changed(self, by: int) -> None:
         if self._count is not None:

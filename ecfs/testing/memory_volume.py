@@ -219,7 +219,7 @@ class MemoryVolume:
         self.tree = Tree(self.database, clock)
         self.tree.format_root(0, 0, 0o755)
         self.database.commit()
-        self.promises = self.database.promises
+        self.promises = (self.database.promises,)
         self.files = MemoryFiles(self.tree, clock, keep=keep)
         self.read_only = False
         self.full = False

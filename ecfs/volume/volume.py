@@ -83,8 +83,7 @@ class Volume:
         self.journal: Journal = opened.journal
         self.fleet: Fleet = opened.fleet
         self.store: StripeStore = opened.store
-        self.database = opened.database
-        self.pages = opened.pages
+        self.database, self.pages = opened.database, opened.pages
         self.quorum = opened.quorum
         self.pool_id = opened.located.pool_id
         self.nursery = nursery
@@ -97,8 +96,9 @@ class Volume:
         self.meter = SpaceMeter(self.fleet, self.store)
         self.damaged = DamagedFiles(self.tree)
         self.broken: str = ""
-        self.promises = self.database.promises
-        self.promises.on_broken = self._note_broken_promise
+        self.promises = (self.database.promises, self.files.flusher.promises)
+        for each in self.promises:
+            each.on_broken = self._note_broken_promise
         self._lost: EcfsError | None = None
         self.committer: Committer | None = None
         self.checkpointer: Checkpointer | None = None
@@ -297,8 +297,8 @@ class Volume:
             _log.error("in the background: %s", error)
 
     def _note_broken_promise(self, error: Exception) -> None:
-        """A program was told that something is done, and it could not be: no change may build on
-        that any more. All that came before is safe, and still made durable."""
+        """A program was told of something that then could not be done: no change may build on it.
+        All that came before is safe, and still made durable."""
         self._lost = error if isinstance(error, EcfsError) else Bug(f"a change failed: {error}")
         self.broken = (f"a change that a program was told of is lost: {error}; unmount, run 'ecfs "
                        "fsck' on the pool, mount it again")

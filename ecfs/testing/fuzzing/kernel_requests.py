@@ -7,11 +7,13 @@ nobody foresaw is logged with a traceback, and that is a finding here. The loop 
 import logging
 import struct
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import trio
 
 from ecfs.base.limits import REQUEST_LEN_MAX
 from ecfs.base.patience import Patience
+from ecfs.base.promises import keep_all
 from ecfs.base.world import SystemClock
 from ecfs.driver.fuse_loop import Handler, RequestLoop
 from ecfs.driver.fuse_protocol import (
@@ -103,8 +105,9 @@ async def _serve(packets: list[bytes]) -> list[tuple[int, int, bytes]]:
             volume, writeback=False, entry_timeout_s=1.0, attribute_timeout_s=1.0,
             read_ahead_len=0, checks_modes=False, notify=lambda code, body: loop.notify(code, body))
         handlers = transport.handlers()
-        volume.promises.postpones = True
-        loop = _FedLoop(handlers, volume.promises.keep, packets)
+        for promises in volume.promises:
+            promises.postpones = True
+        loop = _FedLoop(handlers, partial(keep_all, volume.promises, answered=True), packets)
         await loop.run()
         await transport.requests.finish()
     finally:

@@ -57,8 +57,9 @@ class Kernel:
         self._strict = strict
         self._volume = volume
         self._requests = Requests(volume, lambda inode: None)
-        # Kept by nobody but who needs it, which is later than by a real kernel's transport.
-        volume.promises.postpones = True
+        for promises in volume.promises:
+            # Kept by nobody but who needs it, which is later than by a real kernel's transport.
+            promises.postpones = True
         self._history = history
         self._trace = trace
         self._life = life
@@ -77,6 +78,8 @@ class Kernel:
             try:
                 with trio.move_on_after(OP_DEADLINE_S) as scope:
                     await self._do(task, op)
+                for promises in self._volume.promises:
+                    promises.answered = True
                 if scope.cancelled_caught:
                     raise Failure(f"{op.text()}: no answer within {OP_DEADLINE_S:g} s")
                 self._trace.say("op", f"{op.text()}: done")

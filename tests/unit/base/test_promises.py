@@ -1,8 +1,10 @@
 """What is promised is done once, in order, and never without anybody hearing of a failure."""
 
+from functools import partial
+
 import pytest
 
-from ecfs.base.promises import Promises
+from ecfs.base.promises import Promises, keep_all
 
 
 class Broken(Exception):
@@ -18,6 +20,33 @@ def promises() -> Promises:
     made = Promises()
     made.postpones = True
     return made
+
+
+def test_what_fails_before_the_answer_is_no_broken_promise(promises: Promises) -> None:
+    """Whoever asked gets the error, as without promises."""
+    told: list[Exception] = []
+    promises.on_broken = told.append
+    promises.answered = True
+    promises.make(breaking)
+    with pytest.raises(Broken):
+        promises.keep()
+    assert not told
+
+
+def test_all_are_kept_though_one_cannot_be_and_only_what_was_answered_is_broken() -> None:
+    for answered in (False, True):
+        first, second = Promises(), Promises()
+        told: list[Exception] = []
+        done: list[int] = []
+        for each in (first, second):
+            each.postpones, each.on_broken = True, told.append
+        first.make(breaking)
+        second.make(partial(done.append, 1))
+        with pytest.raises(Broken):
+            keep_all((first, second), answered=answered)
+        assert done == [1] and len(told) == answered
+        keep_all((first, second), answered=answered)
+        assert done == [1] and len(told) == answered
 
 
 def test_without_postponing_a_thing_is_done_at_once_and_what_it_raises_is_the_callers() -> None:
@@ -46,6 +75,7 @@ def test_a_broken_promise_is_told_of_once_and_is_not_tried_again(promises: Promi
     told: list[Exception] = []
     promises.on_broken = told.append
     promises.make(breaking)
+    promises.answered = True
     with pytest.raises(Broken):
         promises.keep()
     promises.keep()

@@ -58,7 +58,7 @@ class Player:
     async def play(self, steps: list[Step]) -> None:
         for what, file, offset, length in steps:
             await getattr(self, what)(file, offset, length)
-            if self.world.database.promises.due is None:
+            if self.world.files.flusher.promises.due is None:
                 # Else who looks would keep it, and the next step is to.
                 self.world.check_accounting()
             if self.beside:
@@ -199,7 +199,7 @@ async def check_all(player: Player) -> None:
 def run(steps: list[Step], *, beside: bool, seed: int = 0, postpones: bool = False) -> None:
     async def scenario() -> None:
         async with files_world(slow=beside, seed=seed) as world, trio.open_nursery() as nursery:
-            world.database.promises.postpones = postpones
+            world.files.flusher.promises.postpones = postpones
             player = Player(world, nursery, beside=beside)
             await player.play(steps)
             await check_all(player)

@@ -43,7 +43,7 @@ async def copy(files: Files) -> bytes:
 @pytest.mark.parametrize("look", [read, size, pending, flush, extend, copy])
 async def test_whoever_looks_sees_it(look: Callable[[Files], Awaitable[bytes]]) -> None:
     async with files_world() as world:
-        promises = world.database.promises
+        promises = world.files.flusher.promises
         promises.postpones = True
         files = world.files
         await files.write(INODE, 0, b"old ")
@@ -55,7 +55,7 @@ async def test_whoever_looks_sees_it(look: Callable[[Files], Awaitable[bytes]]) 
 
 async def test_writes_that_follow_each_other_are_all_there() -> None:
     async with files_world() as world:
-        world.database.promises.postpones = True
+        world.files.flusher.promises.postpones = True
         for number in range(5):
             await world.files.write(INODE, 3 * number, b"%03d" % number)
         assert await read(world.files) == b"000001002003004"

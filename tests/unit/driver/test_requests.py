@@ -13,6 +13,7 @@ from ecfs.base.errors import Damage, EcfsError, FsError
 from ecfs.base.ids import ROOT_INODE, InodeId
 from ecfs.driver import Requests, sweep_orphans
 from ecfs.driver.attributes import Change
+from ecfs.driver.orphans import drop_orphans
 from ecfs.testing.memory_volume import MemoryVolume
 
 DIRECTORY = stat.S_IFDIR | 0o755
@@ -215,6 +216,15 @@ async def test_orphans_of_a_crash_are_swept(volume: MemoryVolume) -> None:
     assert await sweep_orphans(volume) == 600
     assert volume.tree.orphans(9) == []
     assert volume.tree.count() == 1
+
+
+async def test_a_file_with_a_name_is_no_orphan_and_keeps_its_bytes(
+        requests: Requests, volume: MemoryVolume) -> None:
+    """It may have been unlinked in vain (event change-lost)."""
+    inode = await new_file(requests, b"f")
+    await requests.write(inode, 0, b"bytes", kill_privileges=False)
+    assert drop_orphans(volume, [inode]) == 0
+    assert bytes(await requests.read(inode, 0, 9)) == b"bytes"
 
 
 async def test_only_regular_files_have_bytes(requests: Requests, volume: MemoryVolume) -> None:

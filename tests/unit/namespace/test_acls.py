@@ -116,3 +116,14 @@ def test_a_whiteout_belongs_to_who_renames(tree: Tree) -> None:
     tree.rename(ROOT_INODE, b"g", ROOT_INODE, b"h", RENAME_WHITEOUT, uid=3, gid=4)
     left = tree.lookup(ROOT_INODE, b"g")
     assert (left.mode, left.uid, left.gid) == (stat.S_IFCHR, 3, 9)
+
+
+def test_a_whiteout_inherits_as_whatever_is_made_there_does(tree: Tree) -> None:
+    directory = tree.create(ROOT_INODE, b"d", mode=stat.S_IFDIR | 0o755, uid=0, gid=0).inode
+    default = packed((1, 7, NO_ID), (2, 6, 5), (4, 5, NO_ID), (16, 7, NO_ID), (32, 5, NO_ID))
+    tree.set_xattr(directory, acls.DEFAULT, default)
+    tree.create(directory, b"f", mode=0o600, uid=1, gid=1)
+    tree.rename(directory, b"f", directory, b"g", RENAME_WHITEOUT, uid=3, gid=4)
+    left = tree.lookup(directory, b"f")
+    assert stat.S_ISCHR(left.mode)
+    assert tree.list_xattrs(left.inode) == [acls.ACCESS]

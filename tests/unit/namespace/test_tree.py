@@ -263,6 +263,13 @@ def test_a_change_that_was_promised_is_seen_by_whoever_looks(
     assert tree.orphans(9) == [made.inode] and tree.attributes(made.inode).mode == 0o100600
 
 
+def test_an_access_time_is_noted_at_once(tree: Tree, database: Database) -> None:
+    """Who reads would not know what to make of an error that comes later."""
+    database.promises.postpones = True
+    tree.record_access(ROOT_INODE)
+    assert not promised(database)
+
+
 def test_a_promise_that_cannot_be_kept_leaves_nothing_behind_and_its_number_to_nobody(
         tree: Tree, database: Database) -> None:
     """The kernel was told of that number."""
@@ -279,6 +286,16 @@ def test_a_promise_that_cannot_be_kept_leaves_nothing_behind_and_its_number_to_n
     with pytest.raises(FsError):
         tree.attributes(lost.inode)
     assert make(tree, b"f").inode > lost.inode
+
+
+def test_what_fails_before_any_statement_is_not_remembered_either(
+        tree: Tree, database: Database) -> None:
+    made = make(tree, b"f")
+    database.promises.postpones = True
+    tree.set_attributes(made.inode, atime_ns=1 << 70)
+    with pytest.raises(OverflowError):
+        database.promises.keep()
+    assert tree.attributes(made.inode) == made
 
 
 def test_the_number_of_an_inode_that_is_gone_is_never_given_again(
