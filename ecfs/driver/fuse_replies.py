@@ -2,7 +2,6 @@
 
 import errno
 import os
-import stat
 
 from ecfs.base.errors import FsError
 from ecfs.base.units import BLOCK_LEN, NS_PER_S
@@ -10,6 +9,8 @@ from ecfs.driver import fuse_protocol as fuse
 from ecfs.driver.attributes import Stat
 
 BLOCK_HINT_LEN = 32 * BLOCK_LEN
+_PADDING = tuple(bytes(-length % 8) for length in range(8))
+_pack_dirent = fuse.DIRENT.pack
 
 
 def fields(found: Stat) -> tuple[int, ...]:
@@ -35,9 +36,9 @@ def statx(found: Stat, timeout: tuple[int, int]) -> bytes:
 
 
 def dirent(name: bytes, inode: int, mode: int, cookie: int) -> bytes:
-    """One entry of a directory, padded."""
-    header = fuse.DIRENT.pack(inode, cookie, len(name), stat.S_IFMT(mode) >> 12)
-    return header + name + bytes(-len(name) % 8)
+    """One entry of a directory, padded. `mode` has type and permission bits, and no others."""
+    length = len(name)
+    return _pack_dirent(inode, cookie, length, mode >> 12) + name + _PADDING[length & 7]
 
 
 def sized(value: bytes, size: int) -> bytes:

@@ -28,7 +28,7 @@ from ecfs.driver.fuse_replies import dirent, fields, sized, statx
 from ecfs.driver.kernel import root_may
 from ecfs.driver.kernel_ranges import KernelRanges
 from ecfs.driver.listing import DOTS
-from ecfs.driver.requests import Requests
+from ecfs.driver.requests import TOLD_FOR_S, Requests
 from ecfs.driver.volume_protocol import Mounted
 
 _log = logging.getLogger("ecfs.driver")
@@ -57,7 +57,9 @@ class KernelTransport:
                  attribute_timeout_s: float, read_ahead_len: int,
                  notify: Callable[[int, bytes], None], relatime: bool = False,
                  checks_modes: bool = True) -> None:
-        self.requests = Requests(mounted, stale=self._mode_is_stale, relatime=relatime)
+        self.requests = Requests(
+            mounted, stale=self._mode_is_stale, relatime=relatime,
+            told_for_s=min(TOLD_FOR_S, entry_timeout_s / 2, attribute_timeout_s / 2))
         self._features = (
             fuse.WANTED | (Feature.WRITEBACK_CACHE if writeback else 0)
             # With it the kernel checks modes, whether it was mounted so or not.
@@ -330,7 +332,7 @@ class KernelTransport:
 
     def _opendir(self, request: Request) -> Answer:
         inode = InodeId(request.inode)
-        fh = self.requests.open_directory(inode)
+        fh = self.requests.directories.open(inode)
         kept = fuse.OPEN_KEEP_CACHE if self.requests.may_keep_cache(inode) else 0
         return fuse.OPEN_OUT.pack(fh, kept | fuse.OPEN_CACHE_DIR, 0)
 
@@ -338,7 +340,7 @@ class KernelTransport:
         fh, start, size, _, _, _, _ = fuse.READ_IN.unpack_from(request.body)
         _check_size(size)
         reply = bytearray()
-        for name, inode, mode, cookie in self.requests.plain_entries(fh, start):
+        for name, inode, mode, cookie in self.requests.directories.plain_entries(fh, start):
             entry = dirent(name, inode, mode, cookie)
             if len(reply) + len(entry) > size:
                 break
@@ -349,22 +351,22 @@ class KernelTransport:
         fh, start, size, _, _, _, _ = fuse.READ_IN.unpack_from(request.body)
         _check_size(size)
         reply = bytearray()
-        for name, inode, mode, found, cookie in self.requests.entries(fh, start):
+        for name, inode, mode, found, cookie in self.requests.directories.entries(fh, start):
             entry = dirent(name, inode, mode, cookie)
             if len(reply) + fuse.ENTRY_OUT.size + len(entry) > size:
                 break
             reply += ENTRY_TOLD if found is None else self._entry(found)
             reply += entry
             if found is not None and name not in DOTS:
-                self.requests.count_lookup(inode)
+                self.requests.directories.count_lookup(found)
         return reply
 
     def _releasedir(self, request: Request) -> Answer:
-        self.requests.close_directory(_handle_of(request))
+        self.requests.directories.close(_handle_of(request))
         return b""
 
     def _fsyncdir(self, request: Request) -> Answer:
-        return _emptied(self.requests.fsync_directory(_handle_of(request)))
+        return _emptied(self.requests.directories.fsync(_handle_of(request)))
 
     # --- replies ---
 

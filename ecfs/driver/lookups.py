@@ -7,24 +7,33 @@ from ecfs.base.ids import InodeId
 
 class LookupCounts:
     """Lookup counts as FUSE defines them. An inode may go when its count is zero: the kernel does
-    not forget what a program has open, mapped or as its working directory. `version` changes with
-    every change of the tree."""
+    not forget what a program has open, mapped or as its working directory.
 
-    def __init__(self, version: Callable[[], tuple[int, int]]) -> None:
-        self._version = version
-        self._told_version = version()
+    The kernel has the attributes of an inode that it was told of by name for `told_for_ns`, unless
+    they change: what it changes itself, and does not learn of by the reply, it asks for anew.
+    `now_ns` is a clock that never goes back."""
+
+    def __init__(self, now_ns: Callable[[], int], told_for_ns: int) -> None:
+        self._now_ns = now_ns
+        self._told_for_ns = told_for_ns
         self._told: set[InodeId] = set()
+        self._told_since_ns = 0
         self._counts: dict[InodeId, int] = {}
         self._nameless: set[InodeId] = set()
 
-    def add(self, inode: InodeId) -> None:
-        """The kernel was told of an inode once more."""
+    def add(self, inode: InodeId, *, settled: bool = True) -> None:
+        """The kernel was told of an inode once more. `settled`: it may keep the attributes."""
         self._counts[inode] = self._counts.get(inode, 0) + 1
-        version = self._version()
-        if version != self._told_version:
-            self._told_version = version
-            self._told.clear()
+        if not settled:
+            self._told.discard(inode)
+            return
+        if not self._told:
+            self._told_since_ns = self._now_ns()
         self._told.add(inode)
+
+    def changed(self, inode: InodeId) -> None:
+        """The kernel will ask for the attributes of an inode anew."""
+        self._told.discard(inode)
 
     def forget(self, inode: InodeId, count: int) -> None:
         """The kernel forgot `count` of its lookups. A count too high is taken as all."""
@@ -40,8 +49,10 @@ class LookupCounts:
         return inode in self._counts
 
     def told(self) -> Set[InodeId]:
-        """Those that the kernel was told of since the tree last changed, and still knows."""
-        return self._told if self._told_version == self._version() else frozenset()
+        """Those that the kernel knows, and whose attributes it still has."""
+        if self._now_ns() - self._told_since_ns >= self._told_for_ns:
+            self._told.clear()
+        return self._told
 
     def lost_name(self, inode: InodeId) -> None:
         """The last name of an inode is gone."""

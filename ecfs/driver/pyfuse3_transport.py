@@ -16,7 +16,7 @@ from ecfs.driver.attributes import Change, Stat
 from ecfs.driver.errnos import errno_of
 from ecfs.driver.kernel import root_may
 from ecfs.driver.listing import DOTS
-from ecfs.driver.requests import Requests
+from ecfs.driver.requests import TOLD_FOR_S, Requests
 from ecfs.driver.volume_protocol import Mounted
 
 UNSETTLED_TIMEOUT_S = 1.0
@@ -56,7 +56,9 @@ class Operations(pyfuse3.Operations):
         super().__init__()
         self.served = served
         self.enable_writeback_cache = writeback
-        self.requests = Requests(mounted, stale=_mode_is_stale, relatime=relatime)
+        self.requests = Requests(
+            mounted, stale=_mode_is_stale, relatime=relatime,
+            told_for_s=min(TOLD_FOR_S, entry_timeout_s / 2, attribute_timeout_s / 2))
         self._entry_timeout_s = entry_timeout_s
         self._attribute_timeout_s = attribute_timeout_s
 
@@ -249,27 +251,27 @@ class Operations(pyfuse3.Operations):
     @_answered
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
         """A handle on a directory."""
-        return self.requests.open_directory(InodeId(inode))
+        return self.requests.directories.open(InodeId(inode))
 
     @_answered
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """Entries with attributes until the kernel's buffer is full."""
-        for name, inode, _, found, next_id in self.requests.entries(fh, start_id):
-            entry = self._entry(found or self.requests.stat(inode))
-            if not pyfuse3.readdir_reply(token, name, entry, next_id):
+        for name, inode, _, found, next_id in self.requests.directories.entries(fh, start_id):
+            seen = found or self.requests.stat(inode)
+            if not pyfuse3.readdir_reply(token, name, self._entry(seen), next_id):
                 return
             if name not in DOTS:
-                self.requests.count_lookup(inode)
+                self.requests.directories.count_lookup(seen)
 
     @_answered
     async def releasedir(self, fh: int) -> None:
         """The last close."""
-        self.requests.close_directory(fh)
+        self.requests.directories.close(fh)
 
     @_answered
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
         """Durable metadata."""
-        await self.requests.fsync_directory(fh)
+        await self.requests.directories.fsync(fh)
 
     def _entry(self, found: Stat) -> pyfuse3.EntryAttributes:
         attributes = found.attributes

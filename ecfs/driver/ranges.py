@@ -17,14 +17,17 @@ SECTOR_LEN = 512
 
 
 class RangeRequests:
-    """These requests of one mount; `stat`, `change` and `stale` are those of `Requests`."""
+    """These requests of one mount; `stat`, `change` and `stale` are those of `Requests`, which is
+    to hear (`changed`) of whose attributes the kernel does not learn."""
 
     def __init__(self, mounted: Mounted, stat: Callable[[InodeId], Stat],
                  change: Callable[[InodeId, Change], Awaitable[Stat]],
+                 changed: Callable[[InodeId], None],
                  stale: Callable[[InodeId], None]) -> None:
         self._mounted = mounted
         self._stat = stat
         self._change = change
+        self._changed = changed
         self._stale = stale
 
     async def allocate(self, inode: InodeId, offset: int, length: int, mode: int, *,
@@ -44,6 +47,7 @@ class RangeRequests:
         found = self._stat(inode)
         found.attributes.check_regular()
         size = found.attributes.size
+        self._changed(inode)
         if zeroes:
             await self._mounted.files.punch(inode, offset, min(offset + length, size))
         else:
@@ -81,6 +85,7 @@ class RangeRequests:
         self._mounted.admit(grows=True)
         for inode in (source, target):
             self._stat(inode).attributes.check_regular()
+        self._changed(target)
         copied_len = await self._mounted.files.copy(source, offset, target, to, length)
         if kill_privileges:
             self._drop_privileges(target)

@@ -2,7 +2,7 @@
 
 import errno
 import stat
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
 import trio
@@ -11,13 +11,12 @@ from ecfs.base.errors import FsError
 from ecfs.base.ids import ROOT_INODE, InodeId
 from ecfs.base.limits import FILE_LEN_MAX
 from ecfs.base.promises import keep_all
+from ecfs.base.units import NS_PER_S
 from ecfs.driver.access_times import AccessTimes
 from ecfs.driver.attributes import Change, Stat
 from ecfs.driver.capabilities import CAPABILITY, FileCapabilities
-from ecfs.driver.entries import live_entries
+from ecfs.driver.directories import DirectoryRequests
 from ecfs.driver.errnos import errno_of
-from ecfs.driver.handles import DirectoryHandle, DirectoryHandles
-from ecfs.driver.listing import Listing
 from ecfs.driver.lookups import LookupCounts
 from ecfs.driver.orphans import drop_orphans, has_room
 from ecfs.driver.ranges import RangeRequests
@@ -28,6 +27,7 @@ from ecfs.targets import Buffer
 _TRUSTED = b"trusted."
 
 TIDIED_AT_ONCE = 64
+TOLD_FOR_S = 60.0
 TIDY_AFTER_S = 0.002
 
 
@@ -43,19 +43,19 @@ class Requests:
     """
 
     def __init__(self, mounted: Mounted, stale: Callable[[InodeId], None], *,
-                 relatime: bool = False) -> None:
+                 relatime: bool = False, told_for_s: float = TOLD_FOR_S) -> None:
         self._mounted = mounted
         self._tree = mounted.tree
         self._files = mounted.files
         self._stale = stale
-        self._directories = DirectoryHandles()
-        self._lookups = LookupCounts(lambda: self._tree.version)
+        self._lookups = LookupCounts(self._tree.monotonic_ns, int(told_for_s * NS_PER_S))
         self._capabilities = FileCapabilities(self._tree)
         self._leaving: list[InodeId] = []
         self._left = trio.Event()
         self._unnamed: set[InodeId] = set()
         self._access = AccessTimes(mounted) if relatime else None
-        self.ranges = RangeRequests(mounted, self.stat, self.change, stale)
+        self.directories = DirectoryRequests(mounted, self._lookups, self._access, self._seen)
+        self.ranges = RangeRequests(mounted, self.stat, self.change, self._changed, stale)
 
     # --- looking ---
 
@@ -68,8 +68,9 @@ class Requests:
             # By its number (`.`), so the kernel has it no more: what is open it would not ask for.
             # It is about to go, though its FORGET may come after this.
             return None
-        self._lookups.add(attributes.inode)
-        return self._seen(attributes)
+        found = self._seen(attributes)
+        self._lookups.add(attributes.inode, settled=found.settled)
+        return found
 
     def stat(self, inode: InodeId) -> Stat:
         """The attributes of an inode."""
@@ -125,6 +126,7 @@ class Requests:
         attributes = self._tree.create(parent, name, mode=mode, uid=uid, gid=gid, rdev=rdev,
                                        symlink=symlink, umask=umask)
         self._lookups.add(attributes.inode)
+        self._changed(parent)
         return self._seen(attributes)
 
     async def create_file(self, parent: InodeId, name: bytes, *, mode: int, uid: int, gid: int,
@@ -154,17 +156,21 @@ class Requests:
         attributes = self._tree.link(inode, parent, name, unnamed=inode in self._unnamed)
         self._unnamed.discard(inode)
         self._lookups.found_name(inode)
-        self._lookups.add(inode)
-        return self._seen(attributes)
+        found = self._seen(attributes)
+        self._lookups.add(inode, settled=found.settled)
+        self._changed(parent)
+        return found
 
     async def unlink(self, parent: InodeId, name: bytes) -> None:
         """Remove a name; the inode goes with its last name and lookup."""
         await self._admitted(grows=False)
+        self._changed(parent)
         await self._lost_name(self._tree.unlink(parent, name))
 
     async def rmdir(self, parent: InodeId, name: bytes) -> None:
         """Remove an empty directory."""
         await self._admitted(grows=False)
+        self._changed(parent)
         await self._lost_name(self._tree.rmdir(parent, name))
 
     async def rename(self, old_parent: InodeId, old_name: bytes, new_parent: InodeId,
@@ -177,8 +183,11 @@ class Requests:
         await self._admitted(grows=False)
         if not flags & RENAME_EXCHANGE:
             await self._flush_replacement(old_parent, old_name, new_parent, new_name)
+        moved = (self._tree.inode_of(old_parent, old_name),
+                 self._tree.inode_of(new_parent, new_name))
         victim = self._tree.rename(old_parent, old_name, new_parent, new_name, flags, uid=uid,
                                    gid=gid)
+        self._changed(old_parent, new_parent, *(inode for inode in moved if inode is not None))
         if victim is not None:
             await self._lost_name(victim)
 
@@ -225,11 +234,13 @@ class Requests:
         await self._admitted(grows=True)
         if name == CAPABILITY:
             self._capabilities.note_set(inode)
+        self._changed(inode)
         self._tree.set_xattr(inode, name, value, flags, kill_set_group_id=kill_set_group_id)
 
     async def remove_xattr(self, inode: InodeId, name: bytes) -> None:
         """Remove an extended attribute."""
         await self._admitted(grows=False)
+        self._changed(inode)
         self._tree.remove_xattr(inode, name)
 
     # --- bytes of files ---
@@ -268,6 +279,7 @@ class Requests:
         if offset + len(data) > FILE_LEN_MAX:
             raise FsError(errno.EFBIG)
         self._mounted.admit(grows=True)
+        self._changed(inode)
         waiting = self._files.begin_write(inode, offset, data)
         if waiting is not None:
             return self._write_waiting(waiting, inode, kill_privileges)
@@ -296,53 +308,20 @@ class Requests:
         """Everything about a file is durable, or this raises."""
         await self._mounted.fsync(inode)
 
-    # --- open directories ---
-
-    def open_directory(self, inode: InodeId) -> int:
-        """A handle for reading a directory."""
-        if not self._tree.attributes(inode).is_directory:
-            raise FsError(errno.ENOTDIR)
-        return self._directories.add(inode)
-
-    def close_directory(self, fh: int) -> None:
-        """The last descriptor of a handle was closed."""
-        self._directories.remove(fh)
-
-    def entries(self, fh: int,
-                start: int) -> Iterator[tuple[bytes, InodeId, int, Stat | None, int]]:
-        """`(name, inode, mode, stat, cookie)` of what comes after cookie `start`, dots included.
-
-        The names are those when reading began (cookie 0); a name that is gone by now is left out,
-        and each inode is looked up anew, so that the kernel never caches what a name once meant.
-        No stat: the kernel has it. The caller counts a lookup for each other that it passed on.
-        """
-        handle = self._directories.of(fh)
-        rows = self._listing(handle, start).after(start)
-        for cookie, name, inode, mode, attributes in live_entries(
-                self._tree, self._files, handle, rows, self._lookups.told):
-            yield name, inode, mode, attributes and self._seen(attributes), cookie
-
-    def plain_entries(self, fh: int, start: int) -> Iterator[tuple[bytes, InodeId, int, int]]:
-        """`(name, inode, mode, cookie)` after cookie `start`, as they were when reading began."""
-        listing = self._listing(self._directories.of(fh), start)
-        for cookie, name, inode, mode in listing.after(start):
-            yield name, inode, mode, cookie
-
-    def count_lookup(self, inode: InodeId) -> None:
-        """An entry was passed on to the kernel."""
-        self._lookups.add(inode)
-
-    async def fsync_directory(self, fh: int) -> None:
-        """All metadata is durable, or this raises."""
-        await self._mounted.fsync(self._directories.of(fh).inode)
+    # --- the end ---
 
     async def finish(self) -> None:
         """The kernel is gone: forget everything, and drop what only it kept alive."""
-        self._directories.clear()
+        self.directories.clear()
         self._leaving = self._lookups.forget_all()
         await self.tidy()
 
     # --- parts ---
+
+    def _changed(self, *inodes: InodeId) -> None:
+        """The kernel knows that their attributes have changed, and not to what."""
+        for inode in inodes:
+            self._lookups.changed(inode)
 
     async def _admitted(self, *, grows: bool) -> None:
         await self._mounted.room()
@@ -357,16 +336,6 @@ class Requests:
             attributes = attributes.with_content(size, mtime_ns or attributes.mtime_ns, ctime_ns)
         return Stat(attributes, self._files.blocks(attributes.inode, attributes.size),
                     pending is None)
-
-    def _listing(self, handle: DirectoryHandle, start: int) -> Listing:
-        if start == 0 or handle.listing is None:
-            inode = handle.inode
-            if self._access is not None:
-                self._access.note(inode)
-            handle.version = self._tree.version
-            handle.listing = Listing(inode, self._tree.parent_of(inode),
-                                     self._tree.list_directory(inode))
-        return handle.listing
 
     def _check_size(self, attributes: Attributes, size: int) -> None:
         attributes.check_regular()
@@ -388,6 +357,7 @@ class Requests:
             self._mounted.admit(grows=False)
 
     async def _lost_name(self, victim: Attributes) -> None:
+        self._changed(victim.inode)
         if victim.nlink or victim.inode == ROOT_INODE:
             return
         if self._lookups.is_known(victim.inode):

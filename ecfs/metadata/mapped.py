@@ -1,6 +1,6 @@
 """How many bytes of a file are mapped, remembered until its map changes."""
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 
 from ecfs.base.units import KIB
@@ -9,6 +9,8 @@ from ecfs.metadata.places import in_places
 
 MAPPED_LENS_MAX = 32 * KIB
 AHEAD_COUNT = 64
+WALKERS_MAX = 32
+"""The threads of `git status` are up to 20 who each go through files in order."""
 
 
 class MappedLens:
@@ -18,22 +20,23 @@ class MappedLens:
         self._database = database
         self._undo_count = database.undo_count
         self._lens: OrderedDict[int, int] = OrderedDict()
-        self._next = 0
+        self._expected: deque[int] = deque(maxlen=WALKERS_MAX)
 
     def of(self, inode: int) -> int:
         """Bytes of a file that are not holes. Costs nothing while they stay the same."""
         self._check()
         known = self._lens.get(inode)
         if known is None:
-            if inode == self._next:
+            if inode in self._expected:
                 # Who asks in the order in which files were made is told of some more at once.
+                self._expected.remove(inode)
                 self.load(range(inode, inode + AHEAD_COUNT))
-                self._next = inode + AHEAD_COUNT
+                self._expect(inode + AHEAD_COUNT)
                 return self._lens[inode]
             known = int(self._database.value(
                 "SELECT ifnull(sum(len), 0) FROM maps WHERE inode=?", (inode,)))
             self._remember(inode, known)
-            self._next = inode + 1
+            self._expect(inode + 1)
         return known
 
     def load(self, inodes: Iterable[int]) -> None:
@@ -54,6 +57,10 @@ class MappedLens:
         self._lens[inode] = length
         if len(self._lens) > MAPPED_LENS_MAX:
             self._lens.popitem(last=False)
+
+    def _expect(self, inode: int) -> None:
+        """Somebody who goes through files in order will ask for this one."""
+        self._expected.append(inode)
 
     def _check(self) -> None:
         if self._undo_count != self._database.undo_count:

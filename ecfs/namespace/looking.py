@@ -46,6 +46,10 @@ class TreeView:
         self._cache.put_name(found.inode, parent, name)
         return found
 
+    def inode_of(self, parent: InodeId, name: bytes) -> InodeId | None:
+        """The inode behind a name, as a number; nothing after a lookup of that name."""
+        return self._names_ahead.inode(parent, name)
+
     def attributes(self, inode: InodeId) -> Attributes:
         """What the database says of an inode. ENOENT."""
         found = self._cache.get(inode)
@@ -78,6 +82,10 @@ class TreeView:
     def now_ns(self) -> int:
         """The time that a change made now would carry."""
         return self._clock.wall_ns()
+
+    def monotonic_ns(self) -> int:
+        """A clock that never goes back."""
+        return self._clock.monotonic_ns()
 
     def parent_of(self, inode: InodeId) -> InodeId:
         """The directory that holds a directory; the root holds itself. ENOENT, ENOTDIR."""

@@ -9,6 +9,9 @@ RUN_MIN = 3
 AHEAD_COUNT_MIN = 8
 AHEAD_COUNT_MAX = 64
 DIRECTORIES_MAX = 32
+TRUST_MAX = 8
+TRUSTED_MIN = 4
+TRUSTING_COUNT = 16
 
 _NOTHING: tuple[InodeId, bytes, Row | None] = (InodeId(0), b"", None)
 """No name is empty."""
@@ -35,7 +38,8 @@ class NamesAhead:
 
     Who looks up one name after the other gets them some at once, which costs a quarter; several
     may do so, as the threads of `git status`. What was read holds until anything changes. As many
-    again are read when most were asked for, and none for a while when they were not.
+    again are read when most were asked for, and none for a while when they were not. Where it has
+    paid lately, some are read at the first name of a directory already.
 
     The last two that were looked up are known for a change that follows: the kernel looks up what
     it then has made, renamed or removed.
@@ -47,6 +51,7 @@ class NamesAhead:
         self._version = (-1, -1)
         self._walks: dict[InodeId, _Walk] = {}
         self._last = self._before = _NOTHING
+        self._trust = 0
 
     def row(self, parent: InodeId, name: bytes) -> Row | None:
         """As `TreeTables.entry_row`, but None without an inode, too."""
@@ -75,12 +80,16 @@ class NamesAhead:
         if walk is None:
             if len(self._walks) >= DIRECTORIES_MAX:
                 del self._walks[next(iter(self._walks))]
-            self._walks[parent] = _Walk(name)
-            return self._tables.entry_row(parent, name)
+            walk = self._walks[parent] = _Walk(name)
+            if self._trust < TRUSTED_MIN:
+                return self._tables.entry_row(parent, name)
+            walk.ahead_count = TRUSTING_COUNT
+            return self._read_ahead(walk, parent, name)
         row = walk.rows.get(name)
         if row is not None:
             walk.last = name
             walk.used_count += 1
+            self._count_paid(walk)
             return row
         if name <= walk.last or 2 * walk.used_count < len(walk.rows):
             walk.begin(name)
@@ -98,6 +107,13 @@ class NamesAhead:
             # Of a row that nobody has asked for, it may be.
             walk.begin(name)
             return self._tables.entry_row(parent, name)
+        self._trust = max(self._trust - 1, 0)
         walk.used_count = 1
         walk.ahead_count = min(2 * walk.ahead_count, AHEAD_COUNT_MAX)
+        self._count_paid(walk)
         return walk.rows.get(name)
+
+    def _count_paid(self, walk: _Walk) -> None:
+        """Once for what was read at once, when half of it has been asked for."""
+        if walk.used_count == len(walk.rows) + 1 >> 1:
+            self._trust = min(self._trust + 2, TRUST_MAX)

@@ -176,14 +176,14 @@ class Kernel:
             self._trace.counts["acknowledged"] += 1
 
     async def _fsync_folder(self, task: _Task, op: Op) -> None:
-        fh = self._requests.open_directory(self._walk(task, op.path))
+        fh = self._requests.directories.open(self._walk(task, op.path))
         try:
             mark = self._history.mark(None)
-            await self._requests.fsync_directory(fh)
+            await self._requests.directories.fsync(fh)
             self._history.acknowledged(mark)
             self._trace.counts["acknowledged"] += 1
         finally:
-            self._requests.close_directory(fh)
+            self._requests.directories.close(fh)
 
     async def _truncate(self, task: _Task, op: Op) -> None:
         # The size is metadata: it changes in the same order as names do.

@@ -14,6 +14,7 @@ from ecfs.base.ids import ROOT_INODE, InodeId
 from ecfs.driver import Requests, sweep_orphans
 from ecfs.driver.attributes import Change
 from ecfs.driver.orphans import drop_orphans
+from ecfs.namespace import RENAME_EXCHANGE
 from ecfs.testing.memory_volume import MemoryVolume
 
 DIRECTORY = stat.S_IFDIR | 0o755
@@ -188,10 +189,10 @@ async def test_a_replaced_file_and_a_removed_directory_go(requests: Requests,
     assert volume.files.flush_count == 1, "a replacing file is flushed before it replaces"
     assert volume.tree.attributes(source).size == 1
     made = await requests.create(ROOT_INODE, b"d", mode=DIRECTORY, uid=0, gid=0)
-    dh = requests.open_directory(made.attributes.inode)
+    dh = requests.directories.open(made.attributes.inode)
     await requests.rmdir(ROOT_INODE, b"d")
     assert volume.tree.orphans(9) == [made.attributes.inode]
-    requests.close_directory(dh)
+    requests.directories.close(dh)
     requests.forget(made.attributes.inode, 1)
     await requests.tidy()
     assert volume.tree.orphans(9) == []
@@ -304,67 +305,101 @@ async def test_a_handle_that_is_asked_in_the_middle_first_misses_nothing(
         inode = await new_file(requests, name)
     for number in range(5):
         await requests.link(inode, ROOT_INODE, b"link%d" % number)
-    read = list(requests.plain_entries(requests.open_directory(ROOT_INODE), 0))
+    read = list(requests.directories.plain_entries(requests.directories.open(ROOT_INODE), 0))
     assert len({cookie for *_, cookie in read}) == len(read) == 47
     removed: set[bytes] = set()
     for at in (12, 43):
-        fh = requests.open_directory(ROOT_INODE)
+        fh = requests.directories.open(ROOT_INODE)
         for name in {name for name, *_ in read[2:at:2]} - removed:
             await requests.unlink(ROOT_INODE, name)
             removed.add(name)
         rest = [name for name, *_ in read[at:]]
-        assert [name for name, *_ in requests.plain_entries(fh, read[at - 1][3])] == rest
-        assert [name for name, *_ in requests.entries(fh, read[at - 1][3])] == rest
+        cookie = read[at - 1][3]
+        assert [name for name, *_ in requests.directories.plain_entries(fh, cookie)] == rest
+        assert [name for name, *_ in requests.directories.entries(fh, cookie)] == rest
 
 
 async def test_reading_a_directory(requests: Requests) -> None:
     for name in (b"a", b"b", b"c"):
         await requests.create(ROOT_INODE, name, mode=DIRECTORY, uid=0, gid=0)
-    fh = requests.open_directory(ROOT_INODE)
-    entries = list(requests.entries(fh, 0))
+    fh = requests.directories.open(ROOT_INODE)
+    entries = list(requests.directories.entries(fh, 0))
     assert [name for name, *_ in entries] == [b".", b"..", b"a", b"b", b"c"]
     cookies = [cookie for *_, cookie in entries]
     assert cookies == sorted(set(cookies)) and cookies[0] > 0
     await requests.rmdir(ROOT_INODE, b"b")
     await requests.rename(ROOT_INODE, b"c", ROOT_INODE, b"aa", 0)
     await requests.create(ROOT_INODE, b"c", mode=0o644, uid=0, gid=0)
-    rest = list(requests.entries(fh, cookies[2]))
+    rest = list(requests.directories.entries(fh, cookies[2]))
     assert [(name, cookie) for name, *_, cookie in rest] == [(b"c", cookies[4])]
     assert stat.S_ISREG(rest[0][2]), "what the name means now"
-    assert [name for name, *_ in requests.entries(fh, 0)] == [b".", b"..", b"a", b"aa", b"c"]
-    assert list(requests.entries(fh, (1 << 64) - 1)) == []
+    assert [name for name, *_ in requests.directories.entries(fh, 0)] == [
+        b".", b"..", b"a", b"aa", b"c"]
+    assert list(requests.directories.entries(fh, (1 << 64) - 1)) == []
     with pytest.raises(FsError):
-        requests.open_directory(rest[0][1])
+        requests.directories.open(rest[0][1])
+
+
+def told(requests: Requests, folder: InodeId = ROOT_INODE) -> set[bytes]:
+    """The names that a listing tells the kernel the attributes of."""
+    entries = list(requests.directories.entries(requests.directories.open(folder), 0))
+    for name, inode, _, found, _ in entries:
+        assert found is None or found == requests.stat(inode), name
+    return {name for name, _, _, found, _ in entries if found is not None} - {b".", b".."}
 
 
 async def test_a_listing_does_not_repeat_what_the_kernel_has(requests: Requests) -> None:
     inodes = {name: await new_file(requests, name) for name in (b"a", b"b", b"c")}
     made = await requests.create(ROOT_INODE, b"d", mode=DIRECTORY, uid=0, gid=0)
-    folder = made.attributes.inode
-
-    def told() -> set[bytes]:
-        entries = list(requests.entries(requests.open_directory(ROOT_INODE), 0))
-        assert [(name, inode) for name, inode, *_ in entries[2:]] == [
-            *inodes.items(), (b"d", folder)]
-        assert all(found is None or found == requests.stat(inode)
-                   for _, inode, _, found, _ in entries)
-        return {name for name, _, _, found, _ in entries if found is not None} - {b".", b".."}
-
-    assert told() == {b"a", b"b", b"c"}, "the directory was made last"
-    for name in (b"a", b"b", b"d"):
-        requests.lookup(ROOT_INODE, name)
-    assert told() == {b"c"}
+    assert told(requests) == set(), "all were made by the kernel, which was told of each"
     await requests.write(inodes[b"a"], 0, b"content", kill_privileges=False)
-    assert told() == {b"a", b"c"}, "its size changed, though not yet in the tree"
+    assert told(requests) == {b"a"}, "its size changed, though not yet in the tree"
+    requests.lookup(ROOT_INODE, b"a")
+    assert told(requests) == {b"a"}, "which the kernel keeps for a moment only"
     await requests.fsync(inodes[b"a"])
-    assert told() == {b"a", b"b", b"c", b"d"}
-    for name in (b"a", b"b", b"c", b"d"):
-        requests.lookup(ROOT_INODE, name)
-    assert told() == set()
+    assert told(requests) == {b"a"}
+    requests.lookup(ROOT_INODE, b"a")
+    assert told(requests) == set()
     requests.forget(inodes[b"b"], 100)
-    assert told() == {b"b"}
-    await requests.change(folder, Change(mode=0o700))
-    assert told() == {b"a", b"b", b"c", b"d"}
+    assert told(requests) == {b"b"}
+    await requests.change(made.attributes.inode, Change(mode=0o700))
+    assert told(requests) == {b"b"}, "the reply said how it is now"
+
+
+async def test_a_listing_tells_of_what_the_kernel_has_changed(requests: Requests) -> None:
+    """Whose attributes it does not learn by the reply."""
+    inodes = {name: await new_file(requests, name) for name in (b"a", b"b", b"c", b"d")}
+    folder = (await requests.create(ROOT_INODE, b"f", mode=DIRECTORY, uid=0, gid=0)
+              ).attributes.inode
+    steps = [
+        (requests.set_xattr(inodes[b"a"], b"user.x", b"y", 0), {b"a"}),
+        (requests.remove_xattr(inodes[b"a"], b"user.x"), {b"a"}),
+        (requests.ranges.allocate(inodes[b"b"], 0, 9, 0, kill_privileges=False), {b"b"}),
+        (requests.ranges.copy(inodes[b"b"], 0, inodes[b"c"], 0, 5, kill_privileges=False),
+         {b"c"}),
+        (requests.rename(ROOT_INODE, b"d", ROOT_INODE, b"e", 0), {b"e"}),
+        (requests.rename(ROOT_INODE, b"e", ROOT_INODE, b"a", RENAME_EXCHANGE), {b"a", b"e"}),
+        (requests.link(inodes[b"b"], folder, b"g"), {b"f"}),
+        (requests.unlink(folder, b"g"), {b"b", b"f"}),
+        (requests.create_file(folder, b"g", mode=0o600, uid=0, gid=0), {b"f"}),
+        (requests.rename(folder, b"g", ROOT_INODE, b"g", 0), {b"f", b"g"}),
+        (requests.create(folder, b"h", mode=DIRECTORY, uid=0, gid=0), {b"f"}),
+        (requests.rmdir(folder, b"h"), {b"f"}),
+    ]
+    for number, (step, changed) in enumerate(steps):
+        await step
+        for inode in inodes.values():
+            await requests.fsync(inode)
+        assert told(requests) == changed, number
+        for name in changed:
+            requests.lookup(ROOT_INODE, name)
+
+
+async def test_a_listing_repeats_what_the_kernel_has_had_for_long(
+        volume: MemoryVolume) -> None:
+    requests = Requests(volume, lambda inode: None, told_for_s=0)
+    await new_file(requests, b"a")
+    assert told(requests) == {b"a"}
 
 
 async def test_trusted_names_are_for_root(requests: Requests) -> None:

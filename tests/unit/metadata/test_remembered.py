@@ -1,10 +1,13 @@
 """What tables remember of rows is what the rows say, also after a change that was undone."""
 
+from collections.abc import Callable
+
 import pytest
 
 from ecfs.base.ids import ROOT_INODE, InodeId
 from ecfs.formats import SegmentEntry
 from ecfs.metadata import ContentTables, Database, ExtentRow, StripeRow, TreeTables
+from ecfs.metadata.database import Row
 from ecfs.metadata.mapped import AHEAD_COUNT
 
 
@@ -82,6 +85,29 @@ def test_the_length_of_a_map_follows_its_rows(database: Database) -> None:
     with database.change():
         assert tables.unmap_some(7, 10)
     assert tables.mapped_len(7) == 0
+
+
+def test_several_that_go_through_files_in_order_are_told_of_some_at_once(
+        database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the threads of `git status` do, each through its part."""
+    tables = ContentTables(database)
+    asked: list[str] = []
+    value, rows = database.value, database.rows
+
+    def counted(ask: Callable[..., object]) -> Callable[..., object]:
+        def asking(statement: str, values: Row = ()) -> object:
+            asked.append(statement)
+            return ask(statement, values)
+
+        return asking
+
+    monkeypatch.setattr(database, "value", counted(value))
+    monkeypatch.setattr(database, "rows", counted(rows))
+    walks = [range(1000 * walker, 1000 * walker + 3 * AHEAD_COUNT) for walker in range(20)]
+    for inodes in zip(*walks, strict=True):
+        for inode in inodes:
+            assert tables.mapped_len(inode) == 0
+    assert len(asked) <= 20 * 5
 
 
 def test_lengths_that_were_read_ahead_follow_their_rows(database: Database) -> None:

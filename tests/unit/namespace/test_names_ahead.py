@@ -63,6 +63,44 @@ def test_names_in_order_are_read_some_at_once(full: Tree, monkeypatch: pytest.Mo
     assert counted.one_count + counted.many_count < len(NAMES) // 20
 
 
+def small_directories(tree: Tree, count: int) -> list[InodeId]:
+    folders = []
+    for number in range(count):
+        folder = tree.create(ROOT_INODE, b"d%d" % number, mode=0o40755, uid=0, gid=0).inode
+        for name in NAMES[:12]:
+            tree.create(folder, name, mode=0o100644, uid=0, gid=0)
+        folders.append(folder)
+    return folders
+
+
+def look_up(tree: Tree, folder: InodeId, names: list[bytes]) -> None:
+    for name in names:
+        found = tree.find(folder, name)
+        assert found is not None and found == tree.attributes(found.inode)
+
+
+def test_where_it_pays_names_are_read_at_the_first_of_a_directory(
+        full: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = small_directories(full, 20)
+    for folder in folders[:10]:
+        look_up(full, folder, NAMES[:12])
+    counted = Counted(monkeypatch)
+    for folder in folders[10:]:
+        look_up(full, folder, NAMES[:12])
+    assert (counted.one_count, counted.many_count) == (0, 10)
+
+
+def test_where_it_does_not_pay_any_more_one_is_read_at_a_time(
+        full: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = small_directories(full, 40)
+    for folder in folders[:10]:
+        look_up(full, folder, NAMES[:12])
+    counted = Counted(monkeypatch)
+    for folder in folders[10:]:
+        look_up(full, folder, [NAMES[3]])
+    assert counted.many_count <= 5 and counted.one_count >= 25
+
+
 @pytest.mark.parametrize("order", [
     lambda: random.Random(1).sample(NAMES, len(NAMES)), lambda: NAMES[::-1], lambda: NAMES[::50],
     lambda: itertools.chain.from_iterable(zip(NAMES[::9], NAMES[5::9], strict=False))])
