@@ -2,7 +2,7 @@
 
 import errno
 import stat
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator
 
 from ecfs.base.errors import FsError
 from ecfs.base.ids import InodeId
@@ -16,10 +16,11 @@ ENTRIES_AT_ONCE = 64
 
 
 def live_entries(tree: Tree, files: Files, handle: DirectoryHandle, listing: Listing, start: int,
-                 told_now: Callable[[], Set[InodeId]], seen: Callable[[Attributes], Stat],
+                 told_of: Callable[[set[InodeId]], set[InodeId]],
+                 seen: Callable[[Attributes], Stat],
                  ) -> Iterator[tuple[bytes, InodeId, int, Stat | None, int]]:
     """`(name, inode, mode, stat, cookie)` of those rows of the handle's listing after cookie
-    `start` that are there still; no stat of those which the kernel was told (`told_now`) and still
+    `start` that are there still; no stat of those which the kernel was told (`told_of`) and still
     has right. `seen` makes a stat of attributes.
 
     While nothing at all has changed since the listing was made, a name means what it meant then,
@@ -29,10 +30,10 @@ def live_entries(tree: Tree, files: Files, handle: DirectoryHandle, listing: Lis
     while some := listing.rows[at : at + ENTRIES_AT_ONCE]:
         at += ENTRIES_AT_ONCE
         unchanged = tree.version == handle.version
-        told: Set[InodeId] = frozenset()
+        told: set[InodeId] = set()
         if unchanged:
             inodes = {inode for _, _, inode, _ in some}
-            told = told_now() & inodes
+            told = told_of(inodes)
             if len(told) < len(inodes):
                 wanted = [(inode, mode) for _, _, inode, mode in some if inode not in told]
                 tree.load([inode for inode, _ in wanted])

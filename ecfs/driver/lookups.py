@@ -1,8 +1,11 @@
 """How often the kernel was told of each inode, since when, and which have no name left."""
 
-from collections.abc import Callable, Set
+from collections.abc import Callable
 
 from ecfs.base.ids import InodeId
+
+AGED_AT_ONCE = 64
+"""So many are told of between two looks at the clock."""
 
 
 class LookupCounts:
@@ -15,9 +18,11 @@ class LookupCounts:
 
     def __init__(self, now_ns: Callable[[], int], told_for_ns: int) -> None:
         self._now_ns = now_ns
-        self._told_for_ns = told_for_ns
+        self._half_ns = told_for_ns // 2
         self._told: set[InodeId] = set()
-        self._told_since_ns = 0
+        self._told_before: set[InodeId] = set()
+        self._since_ns = now_ns()
+        self._unaged_count = 0
         self._counts: dict[InodeId, int] = {}
         self._nameless: set[InodeId] = set()
 
@@ -25,15 +30,17 @@ class LookupCounts:
         """The kernel was told of an inode once more. `settled`: it may keep the attributes."""
         self._counts[inode] = self._counts.get(inode, 0) + 1
         if not settled:
-            self._told.discard(inode)
+            self.changed(inode)
             return
-        if not self._told:
-            self._told_since_ns = self._now_ns()
         self._told.add(inode)
+        self._unaged_count += 1
+        if self._unaged_count >= AGED_AT_ONCE:
+            self._age()
 
     def changed(self, inode: InodeId) -> None:
         """The kernel will ask for the attributes of an inode anew."""
         self._told.discard(inode)
+        self._told_before.discard(inode)
 
     def forget(self, inode: InodeId, count: int) -> None:
         """The kernel forgot `count` of its lookups. A count too high is taken as all."""
@@ -42,17 +49,25 @@ class LookupCounts:
             self._counts[inode] = left
         else:
             self._counts.pop(inode, None)
-            self._told.discard(inode)
+            self.changed(inode)
 
     def is_known(self, inode: InodeId) -> bool:
         """Whether the kernel may still name this inode."""
         return inode in self._counts
 
-    def told(self) -> Set[InodeId]:
-        """Those that the kernel knows, and whose attributes it still has."""
-        if self._now_ns() - self._told_since_ns >= self._told_for_ns:
-            self._told.clear()
-        return self._told
+    def told(self, inodes: set[InodeId]) -> set[InodeId]:
+        """Those of these that the kernel knows, and whose attributes it still has."""
+        self._age()
+        return inodes & self._told | inodes & self._told_before
+
+    def _age(self) -> None:
+        """Let go of those of whom the kernel was told too long ago."""
+        self._unaged_count = 0
+        age_ns = self._now_ns() - self._since_ns
+        if age_ns >= self._half_ns:
+            self._told_before = self._told if age_ns < 2 * self._half_ns else set()
+            self._told = set()
+            self._since_ns += age_ns
 
     def lost_name(self, inode: InodeId) -> None:
         """The last name of an inode is gone."""

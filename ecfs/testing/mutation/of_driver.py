@@ -6,6 +6,7 @@ from ecfs.testing.mutation.mutant import Mutant
 _ALONE = ("tests/posix/test_root_alone.py",)
 _AHEAD = ("tests/unit/namespace/test_names_ahead.py",)
 _CORES = ("tests/unit/driver/test_idle_cores.py",)
+_COUNTS = ("tests/unit/driver/test_lookups.py",)
 _ASKED = ("tests/unit/driver/test_requests.py",)
 _PAST = ("tests/posix/test_past_the_cache.py",)
 _TOLD = ("tests/unit/driver/test_kernel_transport.py",)
@@ -45,12 +46,21 @@ DRIVER_MUTANTS = (
     Mutant("told-though-it-changed", "ecfs/driver/requests.py",
            "            self._lookups.changed(inode)\n", "            pass\n", _ASKED),
     Mutant("told-for-ever", "ecfs/driver/lookups.py",
-           "            self._told.clear()\n", "            pass\n", _ASKED),
+           "            self._told = set()\n", "            pass\n", _COUNTS),
+    Mutant("told-twice-as-long", "ecfs/driver/lookups.py",
+           "self._told if age_ns < 2 * self._half_ns else set()", "self._told", _COUNTS),
+    Mutant("told-and-forgotten-with-the-first", "ecfs/driver/lookups.py",
+           "self._told if age_ns < 2 * self._half_ns else set()", "set()", _COUNTS),
+    Mutant("told-long-ago-though-it-changed", "ecfs/driver/lookups.py",
+           "        self._told_before.discard(inode)\n", "", _COUNTS),
+    Mutant("told-before-all-the-same", "ecfs/driver/lookups.py",
+           "        if self._unaged_count >= AGED_AT_ONCE:\n            self._age()\n", "",
+           _COUNTS),
     Mutant("told-though-it-was-forgotten", "ecfs/driver/lookups.py",
-           "            self._counts.pop(inode, None)\n            self._told.discard(inode)\n",
+           "            self._counts.pop(inode, None)\n            self.changed(inode)\n",
            "            self._counts.pop(inode, None)\n", _ASKED),
     Mutant("told-though-only-for-a-moment", "ecfs/driver/lookups.py",
-           "        if not settled:\n            self._told.discard(inode)\n            return\n",
+           "        if not settled:\n            self.changed(inode)\n            return\n",
            "", _ASKED),
     Mutant("told-though-it-was-written", "ecfs/driver/requests.py",
            "        self._changed(inode)\n        waiting = ", "        waiting = ", _ASKED),
