@@ -11,6 +11,7 @@ AHEAD_COUNT_MAX = 64
 DIRECTORIES_MAX = 32
 TRUST_MAX = 8
 TRUSTED_MIN = 4
+"""What is read at once costs one point of trust, and gives two when half of it is asked for."""
 TRUSTING_COUNT = 16
 
 _NOTHING: tuple[InodeId, bytes, Row | None] = (InodeId(0), b"", None)
