@@ -108,12 +108,6 @@ def _postpone(promises: Sequence[Promises], postpones: bool) -> None:
 
 def _keep_promises(promises: Sequence[Promises]) -> None:
     """What the last reply promised is made now, while who got it is on his way back."""
-    for each in promises:
-        if each.due is not None:
-            break
-    else:
-        # As after most replies.
-        return
     try:
         keep_all(promises, answered=True)
     except Exception as error:

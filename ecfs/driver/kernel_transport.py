@@ -28,7 +28,8 @@ from ecfs.driver.fuse_replies import dirent, fields, sized, statx
 from ecfs.driver.kernel import root_may
 from ecfs.driver.kernel_ranges import KernelRanges
 from ecfs.driver.listing import DOTS
-from ecfs.driver.requests import TOLD_FOR_S, Requests
+from ecfs.driver.lookups import told_for_s
+from ecfs.driver.requests import Requests
 from ecfs.driver.volume_protocol import Mounted
 
 _log = logging.getLogger("ecfs.driver")
@@ -57,9 +58,8 @@ class KernelTransport:
                  attribute_timeout_s: float, read_ahead_len: int,
                  notify: Callable[[int, bytes], None], relatime: bool = False,
                  checks_modes: bool = True) -> None:
-        self.requests = Requests(
-            mounted, stale=self._mode_is_stale, relatime=relatime,
-            told_for_s=min(TOLD_FOR_S, entry_timeout_s / 2, attribute_timeout_s / 2))
+        self.requests = Requests(mounted, stale=self._mode_is_stale, relatime=relatime,
+                                 told_for_s=told_for_s(entry_timeout_s, attribute_timeout_s))
         self._features = (
             fuse.WANTED | (Feature.WRITEBACK_CACHE if writeback else 0)
             # With it the kernel checks modes, whether it was mounted so or not.

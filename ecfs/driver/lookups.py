@@ -6,6 +6,12 @@ from ecfs.base.ids import InodeId
 
 AGED_AT_ONCE = 64
 """So many are told of between two looks at the clock."""
+TOLD_FOR_S_MAX = 60.0
+
+
+def told_for_s(*timeouts_s: float) -> float:
+    """For how long the kernel surely has what holds for these timeouts, and is worth noting."""
+    return min(TOLD_FOR_S_MAX, *(timeout_s / 2 for timeout_s in timeouts_s))
 
 
 class LookupCounts:
@@ -89,4 +95,5 @@ class LookupCounts:
         """The kernel is gone: forget all lookups; returns the nameless inodes."""
         self._counts.clear()
         self._told.clear()
+        self._told_before.clear()
         return list(self._nameless)

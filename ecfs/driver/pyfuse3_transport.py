@@ -16,7 +16,8 @@ from ecfs.driver.attributes import Change, Stat
 from ecfs.driver.errnos import errno_of
 from ecfs.driver.kernel import root_may
 from ecfs.driver.listing import DOTS
-from ecfs.driver.requests import TOLD_FOR_S, Requests
+from ecfs.driver.lookups import told_for_s
+from ecfs.driver.requests import Requests
 from ecfs.driver.volume_protocol import Mounted
 
 UNSETTLED_TIMEOUT_S = 1.0
@@ -58,7 +59,7 @@ class Operations(pyfuse3.Operations):
         self.enable_writeback_cache = writeback
         self.requests = Requests(
             mounted, stale=_mode_is_stale, relatime=relatime,
-            told_for_s=min(TOLD_FOR_S, entry_timeout_s / 2, attribute_timeout_s / 2))
+            told_for_s=told_for_s(entry_timeout_s, attribute_timeout_s))
         self._entry_timeout_s = entry_timeout_s
         self._attribute_timeout_s = attribute_timeout_s
 

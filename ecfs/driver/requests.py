@@ -17,7 +17,7 @@ from ecfs.driver.attributes import Change, Stat
 from ecfs.driver.capabilities import CAPABILITY, FileCapabilities
 from ecfs.driver.directories import DirectoryRequests
 from ecfs.driver.errnos import errno_of
-from ecfs.driver.lookups import LookupCounts
+from ecfs.driver.lookups import TOLD_FOR_S_MAX, LookupCounts
 from ecfs.driver.orphans import drop_orphans, has_room
 from ecfs.driver.ranges import RangeRequests
 from ecfs.driver.volume_protocol import Mounted, VolumeSpace
@@ -27,7 +27,6 @@ from ecfs.targets import Buffer
 _TRUSTED = b"trusted."
 
 TIDIED_AT_ONCE = 64
-TOLD_FOR_S = 60.0
 TIDY_AFTER_S = 0.002
 
 
@@ -43,7 +42,7 @@ class Requests:
     """
 
     def __init__(self, mounted: Mounted, stale: Callable[[InodeId], None], *,
-                 relatime: bool = False, told_for_s: float = TOLD_FOR_S) -> None:
+                 relatime: bool = False, told_for_s: float = TOLD_FOR_S_MAX) -> None:
         self._mounted = mounted
         self._tree = mounted.tree
         self._files = mounted.files
@@ -183,13 +182,11 @@ class Requests:
         await self._admitted(grows=False)
         if not flags & RENAME_EXCHANGE:
             await self._flush_replacement(old_parent, old_name, new_parent, new_name)
-        moved = (self._tree.inode_of(old_parent, old_name),
-                 self._tree.inode_of(new_parent, new_name))
-        victim = self._tree.rename(old_parent, old_name, new_parent, new_name, flags, uid=uid,
-                                   gid=gid)
-        self._changed(old_parent, new_parent, *(inode for inode in moved if inode is not None))
-        if victim is not None:
-            await self._lost_name(victim)
+        renamed = self._tree.rename(old_parent, old_name, new_parent, new_name, flags, uid=uid,
+                                    gid=gid)
+        self._changed(old_parent, new_parent, *renamed.moved)
+        if renamed.victim is not None:
+            await self._lost_name(renamed.victim)
 
     # --- attributes ---
 

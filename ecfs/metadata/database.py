@@ -129,11 +129,9 @@ class Database:
 
     def commit(self) -> None:
         """End the transaction: its dirty pages go to the VFS in one batch."""
-        if self._promises.due is not None:
-            self._promises.keep()
         if self._depth:
             raise Bug("commit inside a change")
-        if self._connection.in_transaction:
+        if self.in_transaction:
             self._execute("COMMIT")
 
     def change(self) -> "Change":

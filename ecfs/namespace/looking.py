@@ -46,10 +46,6 @@ class TreeView:
         self._cache.put_name(found.inode, parent, name)
         return found
 
-    def inode_of(self, parent: InodeId, name: bytes) -> InodeId | None:
-        """The inode behind a name, as a number; nothing after a lookup of that name."""
-        return self._names_ahead.inode(parent, name)
-
     def attributes(self, inode: InodeId) -> Attributes:
         """What the database says of an inode. ENOENT."""
         found = self._cache.get(inode)

@@ -2,6 +2,7 @@
 
 import errno
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ecfs.base.errors import FsError
 from ecfs.base.ids import InodeId
@@ -38,6 +39,14 @@ class Outcome:
     exchange: bool = False
     old_parent_links: int = 0
     new_parent_links: int = 0
+
+
+class Renamed(NamedTuple):
+    """What a rename has done: the inodes whose names it changed, and the one that lost the new
+    name, as it is afterwards, if one did."""
+
+    moved: tuple[InodeId, ...] = ()
+    victim: Attributes | None = None
 
 
 def check_flags(flags: int) -> None:

@@ -191,14 +191,13 @@ class Tree(TreeView):
         return self._remove(directory, name, victim, -1)
 
     def rename(self, old_parent: InodeId, old_name: bytes, new_parent: InodeId, new_name: bytes,
-               flags: int, *, uid: int = 0, gid: int = 0) -> Attributes | None:
+               flags: int, *, uid: int = 0, gid: int = 0) -> renaming.Renamed:
         """Move or exchange names; flags of renameat2(2): NOREPLACE=1, EXCHANGE=2, WHITEOUT=4.
 
         A whiteout, a device 0:0 that belongs to `uid` and `gid`, takes the old name.
 
-        Returns the inode that lost the new name, as it is afterwards, or None. Two names of one
-        inode: nothing happens. EINVAL (flags, a directory into itself), EEXIST, ENOENT, ENOTDIR,
-        EISDIR, ENOTEMPTY, ENAMETOOLONG.
+        Two names of one inode: nothing happens. EINVAL (flags, a directory into itself), EEXIST,
+        ENOENT, ENOTDIR, EISDIR, ENOTEMPTY, ENAMETOOLONG.
         """
         renaming.check_flags(flags)
         old_directory = self._directory(old_parent)
@@ -213,7 +212,7 @@ class Tree(TreeView):
         outcome = renaming.decide(renaming.situation(
             self._tables, source, target, old_parent=old_parent, new_parent=new_parent), flags)
         if outcome.nothing:
-            return None
+            return renaming.Renamed()
         now_ns = self._clock.wall_ns()
         move = renaming.Move(source, target, old_parent, old_name, new_parent, new_name,
                              outcome.exchange)
@@ -249,7 +248,8 @@ class Tree(TreeView):
         self._cache.put_name(source.inode, new_parent, new_name)
         if outcome.exchange and target is not None:
             self._cache.put_name(target.inode, old_parent, old_name)
-        return victim
+            return renaming.Renamed((source.inode, target.inode))
+        return renaming.Renamed((source.inode,), victim)
 
     # --- attributes ---
 

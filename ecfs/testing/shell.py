@@ -100,7 +100,7 @@ class Shell:
         self.volume.admit(grows=False)
         if self.exists(new):
             await self.volume.files.flush(self.find(old).inode)
-        victim = self.volume.tree.rename(*self._split(old), *self._split(new), 0)
+        victim = self.volume.tree.rename(*self._split(old), *self._split(new), 0).victim
         if victim is not None:
             self._drop(victim)
 

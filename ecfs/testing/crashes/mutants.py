@@ -101,7 +101,7 @@ def columns_before_commit(patch: Patch) -> None:
 def no_flush_at_rename(patch: Patch) -> None:
     """A rename over an existing name leaves the bytes of the file behind."""
     async def rename(self: Any, old: bytes, new: bytes) -> None:
-        victim = self.volume.tree.rename(*self._split(old), *self._split(new), 0)
+        victim = self.volume.tree.rename(*self._split(old), *self._split(new), 0).victim
         if victim is not None:
             self._drop(victim)
 

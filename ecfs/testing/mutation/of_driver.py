@@ -65,7 +65,7 @@ DRIVER_MUTANTS = (
     Mutant("told-though-it-was-written", "ecfs/driver/requests.py",
            "        self._changed(inode)\n        waiting = ", "        waiting = ", _ASKED),
     Mutant("told-though-it-was-renamed", "ecfs/driver/requests.py",
-           ", *(inode for inode in moved if inode is not None))", ")", _ASKED),
+           ", *renamed.moved)", ")", _ASKED),
     Mutant("told-though-it-grew", "ecfs/driver/ranges.py",
            "        self._changed(inode)\n", "", _ASKED),
     Mutant("told-though-it-was-copied-into", "ecfs/driver/ranges.py",

@@ -79,24 +79,28 @@ def look_up(tree: Tree, folder: InodeId, names: list[bytes]) -> None:
         assert found is not None and found == tree.attributes(found.inode)
 
 
+def after_it_has_paid(tree: Tree, count: int) -> list[InodeId]:
+    """So many directories that nobody has looked through yet, as others were, name by name."""
+    folders = small_directories(tree, 10 + count)
+    for folder in folders[:10]:
+        look_up(tree, folder, NAMES[:12])
+    return folders[10:]
+
+
 def test_where_it_pays_names_are_read_at_the_first_of_a_directory(
         full: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    folders = small_directories(full, 20)
-    for folder in folders[:10]:
-        look_up(full, folder, NAMES[:12])
+    folders = after_it_has_paid(full, 10)
     counted = Counted(monkeypatch)
-    for folder in folders[10:]:
+    for folder in folders:
         look_up(full, folder, NAMES[:12])
     assert (counted.one_count, counted.many_count) == (0, 10)
 
 
 def test_where_it_does_not_pay_any_more_one_is_read_at_a_time(
         full: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    folders = small_directories(full, 40)
-    for folder in folders[:10]:
-        look_up(full, folder, NAMES[:12])
+    folders = after_it_has_paid(full, 30)
     counted = Counted(monkeypatch)
-    for folder in folders[10:]:
+    for folder in folders:
         look_up(full, folder, [NAMES[3]])
     assert counted.many_count <= 5 and counted.one_count >= 25
 

@@ -10,6 +10,7 @@ import pytest
 from ecfs.base.errors import FsError
 from ecfs.base.ids import ROOT_INODE, InodeId
 from ecfs.namespace import RENAME_EXCHANGE, RENAME_NOREPLACE, Tree
+from ecfs.namespace.renaming import Renamed
 
 SOURCES = ("none", "file", "empty", "full")
 TARGETS = ("none", "file", "empty", "full")
@@ -72,7 +73,7 @@ def test_every_rename(tree: Tree, source: str, target: str, same: bool, flags: i
         return
     assert source_inode is not None
     ctime_ns = tree.attributes(source_inode).ctime_ns
-    victim = tree.rename(old, b"s", new, b"t", flags)
+    victim = tree.rename(old, b"s", new, b"t", flags).victim
     assert tree.lookup(new, b"t").inode == source_inode
     assert tree.attributes(source_inode).ctime_ns > ctime_ns
     for parent in {old, new}:
@@ -125,17 +126,17 @@ def test_two_names_of_one_inode_stay(tree: Tree, flags: int) -> None:
     inode = tree.create(ROOT_INODE, b"a", mode=0o644, uid=0, gid=0).inode
     tree.link(inode, ROOT_INODE, b"b")
     before = tree.attributes(inode)
-    assert tree.rename(ROOT_INODE, b"a", ROOT_INODE, b"b", flags) is None
+    assert tree.rename(ROOT_INODE, b"a", ROOT_INODE, b"b", flags) == Renamed()
     assert [name for name, _, _ in tree.list_directory(ROOT_INODE)] == [b"a", b"b"]
     assert tree.attributes(inode) == before
-    assert tree.rename(ROOT_INODE, b"a", ROOT_INODE, b"a", flags) is None
+    assert tree.rename(ROOT_INODE, b"a", ROOT_INODE, b"a", flags) == Renamed()
 
 
 def test_a_victim_with_another_name_is_no_orphan(tree: Tree) -> None:
     victim = tree.create(ROOT_INODE, b"v", mode=0o644, uid=0, gid=0).inode
     tree.link(victim, ROOT_INODE, b"w")
     tree.create(ROOT_INODE, b"s", mode=0o644, uid=0, gid=0)
-    found = tree.rename(ROOT_INODE, b"s", ROOT_INODE, b"v", 0)
+    found = tree.rename(ROOT_INODE, b"s", ROOT_INODE, b"v", 0).victim
     assert found is not None
     assert (found.inode, found.nlink) == (victim, 1)
     assert tree.orphans(9) == []
