@@ -44,10 +44,14 @@ SEGMENT_KEYS_COUNT_MAX = 4096
 LABEL_LEN_MAX = 64 * KIB
 KEY_SLOTS_MAX = 8
 COMMIT_RECORD_LEN_MAX = 4 * MIB
-COMMIT_PADDING_LENS = (4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, 1 * MIB, 4 * MIB)
+COMMIT_PADDING_LENS = (4 * KIB, 8 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, 1 * MIB, 4 * MIB)
 COMMIT_PREALLOCATE_LEN = 1 * MIB
 INLINE_FILE_LEN_MAX = 32 * KIB
 INLINE_RECORD_LEN_MAX = 128 * KIB
+LOGGED_LEN_MAX = 1 * MIB
+LOGGED_COUNT_MAX = 256
+"""Of pieces that commit records carry and that are no rows yet, when a round begins to write them
+into stripes; so many again may come in meanwhile. Of one record too: each read looks at them."""
 CHECKPOINT_DELTA_LEN_MAX = 64 * MIB
 CHECKPOINT_OVERLAY_PAGES_MAX = 8192
 CHECKPOINT_INTERVAL_S = 300.0

@@ -8,6 +8,8 @@ from ecfs.content.blocks import Mender
 from ecfs.content.files import Files
 from ecfs.content.index import StripeIndex
 from ecfs.content.lateness import note_behind
+from ecfs.content.logged import WriteLog
 from ecfs.content.state import FileNote, InodeTable
 
-__all__ = ["FileNote", "Files", "InodeTable", "Mender", "StripeIndex", "note_behind"]
+__all__ = ["FileNote", "Files", "InodeTable", "Mender", "StripeIndex", "WriteLog",
+           "note_behind"]

@@ -21,21 +21,20 @@ from ecfs.base.limits import (
     STRIPE_PAYLOAD_MAX,
     WRITE_BACK_LEN_MAX,
 )
-from ecfs.base.units import round_up
 from ecfs.base.world import Clock
 from ecfs.content.blocks import ExtentReader, Mender
-from ecfs.content.flusher import Flusher, Move
+from ecfs.content.flusher import LOGGED, Flusher, Move
 from ecfs.content.index import StripeIndex
 from ecfs.content.ranges import RangeEditor
+from ecfs.content.restoring import restore
 from ecfs.content.state import FileState, InodeTable
-from ecfs.formats import decode_directory
+from ecfs.formats import LoggedWrite, decode_directory
 from ecfs.metadata import ContentTables, Database, MapPiece
 from ecfs.stripes import StripeStore
 from ecfs.targets import Buffer
 
 UNMAP_AT_ONCE = 1024
 MOVES_AT_ONCE = 256
-SECTOR_LEN = 512
 READ_TRIES_MAX = 3
 COPY_LEN = 1 << 20
 SHOWN_ROWS_MAX = 16 * EXTENTS_PER_STRIPE_MAX
@@ -81,14 +80,8 @@ class Files:
         return self._inodes.size_of(inode) if state is None else state.size
 
     def blocks(self, inode: InodeId, size: int) -> int:
-        """st_blocks: mapped and dirty bytes in units of 512; holes do not count."""
-        if size == 0:
-            return 0
-        state = self.flusher.states.get(inode)
-        dirty = 0 if state is None else (
-            state.runs.length + sum(piece.limit for piece in state.frozen))
-        taken = self.tables.mapped_len(inode) + dirty
-        return -(-min(taken, round_up(size, SECTOR_LEN)) // SECTOR_LEN)
+        """st_blocks: bytes that are not holes, in units of 512."""
+        return self._ranges.blocks(inode, size)
 
     def load(self, inodes: Sequence[InodeId]) -> None:
         """Have in memory what `blocks` of these needs."""
@@ -232,7 +225,6 @@ class Files:
             raise FsError(errno.EFBIG)
         flusher = self.flusher
         now = self._clock.wall_ns()
-        state = flusher.states.get(inode)
         old_size = self._inodes.size_of(inode)
         while size < old_size and (
                 end := self.tables.tail_offset(inode, size, UNMAP_AT_ONCE)) is not None:
@@ -245,6 +237,7 @@ class Files:
             if size < old_size:
                 self.tables.unmap_range(inode, size, FILE_LEN_MAX)
             self._inodes.settle(inode, size=size, mtime_ns=now, ctime_ns=now)
+        state = flusher.states.get(inode)
         if state is not None:
             flusher.dirty_len -= state.cut(size)
             state.size = size
@@ -280,8 +273,17 @@ class Files:
         return len(data)
 
     async def flush(self, inode: InodeId | None, *, inline: bool = False) -> None:
-        """What was written before is in the open transaction on return, not yet durable."""
+        """What was written before is in the open transaction on return, not yet durable. `inline`:
+        or it is to be in the next commit record."""
         await self.flusher.flush(inode, inline=inline)
+
+    async def flush_logged(self) -> None:
+        """What only commit records carry goes into stripes. As `flush`."""
+        await self.flusher.flush(LOGGED, inline=False)
+
+    def restore(self, writes: Sequence[LoggedWrite]) -> None:
+        """What records carried and no page shows is dirty again, as it was for who wrote it."""
+        restore(self.flusher, writes, self._state, self._clock.monotonic_ns())
 
     def discard(self, inodes: Sequence[InodeId]) -> None:
         """The files are gone: drop their dirty bytes and rows, a great many of them later."""

@@ -17,11 +17,7 @@ from ecfs.base.errors import AppendRefused, EcfsError, NoSpace
 from ecfs.base.ids import InodeId
 from ecfs.base.limits import (
     COMMIT_INTERVAL_S,
-    EXTENTS_PER_STRIPE_MAX,
     INLINE_FILE_LEN_MAX,
-    INLINE_RECORD_LEN_MAX,
-    STRIPE_CONTENT_LEN_MAX,
-    STRIPE_DIRECTORY_MAX,
     STRIPE_PAYLOAD_MAX,
     UNSYNCED_RAW_LEN_MAX,
 )
@@ -30,7 +26,9 @@ from ecfs.base.promises import Promises
 from ecfs.base.units import NS_PER_S
 from ecfs.base.world import Clock
 from ecfs.content.entering import RowEntry
+from ecfs.content.grouping import pack
 from ecfs.content.index import StripeIndex
+from ecfs.content.logged import WriteLog
 from ecfs.content.state import FileState, InodeTable, Piece
 from ecfs.formats import (
     KIND_CONTENT,
@@ -46,7 +44,8 @@ from ecfs.targets import Buffer
 APPENDS_AT_ONCE = 3
 TRIES_PER_ROUND = 4
 START_LEN = 32 << 20
-NOTE_LEN = 80
+LOGGED = 0
+"""No file has this number."""
 
 
 _log = logging.getLogger("ecfs.content")
@@ -63,10 +62,9 @@ class Move:
 
 @dataclass(slots=True)
 class _Request:
-    """Somebody waits for a file (None: all files) to reach the database."""
+    """Somebody waits for a file (None: all; LOGGED: what records carry) to reach the database."""
 
     inode: int | None
-    inline: bool
     done: trio.Event = field(default_factory=trio.Event)
     error: EcfsError | None = None
 
@@ -97,6 +95,7 @@ class Flusher:
         self.rows = RowEntry(database, tables, index, store, inodes, self._states,
                              lambda: self.birth())
         self._told: set[int] = set()
+        self.log = WriteLog()
 
     def wake(self) -> None:
         """There may be work."""
@@ -127,6 +126,7 @@ class Flusher:
         """The file is gone: its bytes need not be written."""
         self.dirty_len -= state.runs.length + sum(len(piece.data) for piece in state.frozen)
         self._retry = [piece for piece in self._retry if piece.inode != state.inode]
+        self.log.drop(state.frozen)
         for piece in state.frozen:
             piece.limit = 0
         state.frozen = []
@@ -137,14 +137,16 @@ class Flusher:
     async def flush(self, inode: int | None, *, inline: bool) -> None:
         """Return when all bytes written before this call are in the open transaction.
 
-        `inline`: a little data may go into the database itself, since a commit follows at once.
+        `inline`: a commit follows at once, so a little data may be left to it.
         """
-        if inode is None:
+        if inode is None or inode == LOGGED:
             if not self.states:
                 return
-        elif inode not in self.states:
-            return
-        request = _Request(inode, inline)
+        else:
+            state = self.states.get(inode)
+            if state is None or (inline and self._log(state)):
+                return
+        request = _Request(inode)
         self._requests.append(request)
         if self.round_lock.locked():
             self._wake.set()
@@ -154,6 +156,31 @@ class Flusher:
             self._wake.set()
         if request.error is not None:
             raise request.error
+
+    def _log(self, state: FileState) -> bool:
+        """Leave what is dirty of a file to the next commit record, if it is little and nothing
+        older of the file is still on its way."""
+        runs = state.runs
+        if (runs.length > INLINE_FILE_LEN_MAX or (state.frozen and not state.frozen[-1].logged)
+                or not self.log.may_take(len(runs), runs.length)
+                or state.inode in self.rows.stuck):
+            return False
+        self.log.add(state, state.freeze(runs.take_all()), self._clock.monotonic_ns())
+        if self.log.is_full:
+            self._wake.set()
+        return True
+
+    def enter_logged(self) -> None:
+        """What records carry, or were to carry, becomes rows of the database itself; but for files
+        that are stuck. A round that has it on its way passes over it."""
+        if not self.log:
+            return
+        pieces = [piece for piece in self.log if piece.inode not in self.rows.stuck]
+        self.rows.enter_inline(pieces)
+        self._settle(pieces)
+        for piece in pieces:
+            if piece.inode not in self.rows.stuck:
+                piece.limit = 0
 
     async def run(self) -> None:
         """The flusher's task: a round when there is enough to write, or it is old, or asked for."""
@@ -183,7 +210,7 @@ class Flusher:
                 raise
             self.failing = error
             for request in requests:
-                request.error = error or self._stuck_error(request.inode)
+                request.error = error or self.stuck_error(request.inode)
                 request.done.set()
             self._note_stuck()
         self.room.unpark_all()
@@ -199,44 +226,36 @@ class Flusher:
                        inode, stuck[inode])
         self._told = set(stuck)
 
-    def _stuck_error(self, inode: int | None) -> EcfsError | None:
+    def stuck_error(self, inode: int | None) -> EcfsError | None:
         """Why a file, or any file, still has pieces that cannot be entered."""
         if inode is None:
             return next(iter(self.rows.stuck.values()), None)
         return self.rows.stuck.get(inode)
 
     def _take(self, requests: list[_Request]) -> list[Piece]:
-        """What this round writes: retries, full windows, what was asked for, what is old.
+        """What this round writes: what records carry, retries, full windows, what was asked for,
+        what is old. Of a file that is the order in which it was written.
 
         Pieces that could not be entered are tried again only when somebody asks for them.
         """
-        pieces, self._retry = self._retry, []
-        # What waits for a retry is older: newer bytes of the same file must not be entered first.
-        waiting = {piece.inode for piece in pieces}
-        for piece in pieces:
-            piece.inline = False
+        retries, self._retry = [piece for piece in self._retry if not piece.logged], []
         everything = any(request.inode is None for request in requests)
         wanted = {request.inode for request in requests}
-        inline = {request.inode for request in requests
-                  if request.inline} - waiting - self.rows.stuck.keys()
         old_ns = self._clock.monotonic_ns() - int(COMMIT_INTERVAL_S * NS_PER_S)
-        budget = UNSYNCED_RAW_LEN_MAX - sum(len(piece.data) for piece in pieces)
+        budget = UNSYNCED_RAW_LEN_MAX - sum(len(piece.data) for piece in retries)
         pressed = self.dirty_len > self.start_len
+        pieces = retries
         for state in list(self.states.values()):
             asked = everything or state.inode in wanted
             if state.inode in self.rows.stuck:
                 if not asked:
                     continue
                 del self.rows.stuck[state.inode]
-                for piece in state.frozen:
-                    piece.inline = False
-                    if piece not in pieces:
-                        pieces.append(piece)
+                known = set(pieces)
+                pieces += [piece for piece in state.frozen
+                           if not piece.logged and piece not in known]
             if asked or (budget > 0 and (pressed or state.since_ns <= old_ns)):
                 fresh = state.freeze(state.runs.take_all())
-                small = sum(len(piece.data) for piece in fresh) <= INLINE_FILE_LEN_MAX
-                for piece in fresh:
-                    piece.inline = small and state.inode in inline
             elif budget > 0:
                 fresh = state.freeze(state.runs.take_full(-(-budget // STRIPE_PAYLOAD_MAX)))
             else:
@@ -244,19 +263,15 @@ class Flusher:
                 continue
             budget -= sum(len(piece.data) for piece in fresh)
             pieces += fresh
+        if self.log and (pieces or requests or pressed or self.log.is_full
+                         or self.log.since_ns <= old_ns):
+            pieces = [piece for piece in self.log
+                      if piece.inode not in self.rows.stuck] + pieces
         return pieces
 
     async def _write(self, pieces: list[Piece]) -> None:
         """Write pieces and enter their rows; on failure the rest waits in `_retry`."""
-        inline = [piece for piece in pieces if piece.inline]
-        if sum(len(piece.data) for piece in inline) > INLINE_RECORD_LEN_MAX:
-            inline = []
-        waiting = [piece for piece in pieces if piece not in inline] if inline else pieces
         self._retry = pieces
-        if inline:
-            self.rows.enter_inline(inline)
-            self._settle(inline)
-        self._retry = waiting
         failure: EcfsError | None = None
         for _ in range(TRIES_PER_ROUND):
             if not self._retry:
@@ -357,25 +372,10 @@ class Flusher:
             state = self.states.get(inode)
             if state is None or inode in self.rows.stuck:
                 continue
-            self.dirty_len -= sum(len(piece.data) for piece in state.settle(settled))
+            gone = state.settle(settled)
+            self.log.drop(gone)
+            self.dirty_len -= sum(len(piece.data) for piece in gone)
             if state.settled:
                 del self.states[inode]
             elif not state.frozen:
                 state.since_ns = self._clock.monotonic_ns()
-
-
-def pack(pieces: list[Piece], name_len_of: Callable[[int], int]) -> list[list[Piece]]:
-    """Group pieces, in order, into stripes within the limits of payload and directory."""
-    groups: list[list[Piece]] = []
-    payload = directory = 0
-    for piece in pieces:
-        note_len = NOTE_LEN + name_len_of(piece.inode)
-        if not groups or payload + len(piece.data) > STRIPE_CONTENT_LEN_MAX or (
-                directory + note_len > STRIPE_DIRECTORY_MAX
-                or len(groups[-1]) >= EXTENTS_PER_STRIPE_MAX - 1):
-            groups.append([])
-            payload = directory = 0
-        groups[-1].append(piece)
-        payload += len(piece.data)
-        directory += note_len
-    return groups

@@ -10,12 +10,15 @@ import trio
 
 from ecfs.base.errors import FsError
 from ecfs.base.ids import InodeId
+from ecfs.base.units import round_up
 from ecfs.base.world import Clock
 from ecfs.content.flusher import Flusher
 from ecfs.content.state import InodeTable
 from ecfs.metadata import ContentTables, Database, SharingTables
 
 ROWS_AT_ONCE = 1024
+SPANS_LOOKED_AT_MAX = 32
+SECTOR_LEN = 512
 TRIES_MAX = 8
 
 
@@ -95,6 +98,18 @@ class RangeEditor:
             await trio.lowlevel.checkpoint()
         return min(offset, size) if hole else None
 
+    def blocks(self, inode: InodeId, size: int) -> int:
+        """st_blocks: bytes that are not holes, in units of 512; of what is dirty in very many
+        places those that it replaces too, but never more than the file is long."""
+        taken, limit = self._tables.mapped_len(inode), round_up(size, SECTOR_LEN)
+        state = self._flusher.states.get(inode)
+        if state is not None and taken < limit:
+            dirty = _merged(state.spans())
+            if taken and len(dirty) <= SPANS_LOOKED_AT_MAX:
+                taken -= sum(self._sharing.mapped_within(inode, *span) for span in dirty)
+            taken += sum(end - begin for begin, end in dirty)
+        return -(-min(taken, limit) // SECTOR_LEN)
+
     def _spans(self, inode: InodeId, offset: int) -> list[tuple[int, int]]:
         """Some `(begin, end)` with bytes that end after `offset`, in order of their beginning.
 
@@ -115,3 +130,14 @@ class RangeEditor:
             for inode in inodes:
                 await self._flusher.flush(inode, inline=False)
         raise FsError(errno.EAGAIN, "others keep writing to the file")
+
+
+def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same bytes in spans that do not overlap, in order."""
+    merged: list[tuple[int, int]] = []
+    for begin, end in sorted(spans):
+        if merged and begin <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((begin, end))
+    return merged

@@ -57,6 +57,9 @@ class Runs:
     def __bool__(self) -> bool:
         return bool(self._offsets)
 
+    def __len__(self) -> int:
+        return len(self._offsets)
+
     def write(self, offset: int, data: Buffer) -> int:
         """Put `data` at `offset`; by how many bytes the dirty length grew."""
         before = self.length

@@ -35,14 +35,16 @@ class InodeTable(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Piece:
-    """Frozen bytes on their way into a stripe. Only the first `limit` bytes still count."""
+    """Frozen bytes on their way into a stripe. Only the first `limit` bytes still count.
+
+    `logged`: a commit record carries them, or will.
+    """
 
     inode: int
     offset: int
     data: Buffer
     limit: int
-    stripe: int | None = None
-    inline: bool = False
+    logged: bool = False
 
     @property
     def end(self) -> int:

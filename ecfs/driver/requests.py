@@ -350,7 +350,8 @@ class Requests:
         except FsError:
             return
         if source.is_regular and self._files.pending(source.inode) is not None:
-            await self._files.flush(source.inode)
+            # With the commit that renames it, at the latest.
+            await self._files.flush(source.inode, inline=True)
             self._mounted.admit(grows=False)
 
     async def _lost_name(self, victim: Attributes) -> None:

@@ -94,8 +94,9 @@ class Files(Protocol):
         """Copy bytes from file to file, ranges apart; how many, maybe fewer, 0 at the end."""
         ...
 
-    async def flush(self, inode: InodeId) -> None:
-        """Bring pending content into the open transaction; not durable yet."""
+    async def flush(self, inode: InodeId, *, inline: bool = False) -> None:
+        """Bring pending content into the open transaction; not durable yet. `inline`: it is enough
+        that the next commit has it."""
         ...
 
     def discard(self, inodes: Sequence[InodeId]) -> None:

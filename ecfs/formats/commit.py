@@ -12,6 +12,8 @@ A record is a sealed box (see `box`) in `commits.<epoch>`; its payload is a msgp
 | generation | of the newest labels when it was made |
 | page_count | length of the database in pages |
 | pages | list of [page number, based, bytes]: zstandard, with the page before as dictionary |
+| entered | whether what records before this one wrote is in the pages; absent: no |
+| writes | list of [inode, offset, mtime_ns, ctime_ns, bytes]; absent: none (see `LoggedWrite`) |
 | missed | ids of members that had not acknowledged the record before |
 | more | the next record goes on with this step; only all of its records together count |
 | clean | the writer let go of the pool after this record |
@@ -27,6 +29,8 @@ from ecfs.base.limits import (
     COLUMN_LEN_MAX,
     COMMIT_PADDING_LENS,
     COMMIT_RECORD_LEN_MAX,
+    FILE_LEN_MAX,
+    LOGGED_COUNT_MAX,
     MEMBERS_MAX,
     SHARDS_MAX,
     TARGETS_MAX,
@@ -51,6 +55,18 @@ class PageDelta:
 
     page: int
     based: bool
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedWrite:
+    """Bytes that were written to a file and synced, and are in no page yet. They are the file's
+    newest there, which reaches at least to their end; times None stay what the pages say."""
+
+    inode: int
+    offset: int
+    mtime_ns: int | None
+    ctime_ns: int | None
     data: bytes
 
 
@@ -132,18 +148,27 @@ class Commit:
     root: Root | None = field(default=None)
     host: str = ""
     audit: AuditHead | None = None
+    entered: bool = False
+    writes: tuple[LoggedWrite, ...] = ()
 
 
 def encode_commit(commit: Commit, keys: BoxKeys, fresh: bytes) -> bytes:
     """The record's bytes, padded to one of `COMMIT_PADDING_LENS`."""
-    payload = pack({
+    fields: dict[str, object] = {
         "parent": commit.parent, "writer": commit.writer, "host": commit.host[:HOST_LEN_MAX],
         "audit": None if commit.audit is None else [
             commit.audit.log, commit.audit.count, commit.audit.hash], "time_ns": commit.time_ns,
         "generation": commit.generation, "page_count": commit.page_count,
         "pages": [[delta.page, delta.based, delta.data] for delta in commit.pages],
         "missed": list(commit.missed), "more": commit.more, "clean": commit.clean,
-        "checkpoint": None if commit.root is None else _root_map(commit.root)})
+        "checkpoint": None if commit.root is None else _root_map(commit.root)}
+    # Only pools with the feature have these: programs that do not know it pass over them.
+    if commit.entered:
+        fields["entered"] = True
+    if commit.writes:
+        fields["writes"] = [[write.inode, write.offset, write.mtime_ns, write.ctime_ns, write.data]
+                            for write in commit.writes]
+    payload = pack(fields)
     needed = OVERHEAD_LEN + len(payload)
     padded = next((length for length in COMMIT_PADDING_LENS if length >= needed), 0)
     return seal_box(COMMIT, keys, epoch=commit.epoch, seq=commit.seq, payload=payload,
@@ -170,7 +195,20 @@ def decode_commit(data: bytes, keys: BoxKeys) -> tuple[BoxHead, Commit]:
         clean=fields.flag("clean"),
         root=_root(fields.part("checkpoint")) if fields.has("checkpoint") else None,
         host=fields.text("host"),
-        audit=_audit(fields.items("audit", count_max=3)) if fields.has("audit") else None)
+        audit=_audit(fields.items("audit", count_max=3)) if fields.has("audit") else None,
+        entered=fields.has("entered") and fields.flag("entered"),
+        writes=tuple(_write(row) for row in fields.items("writes", count_max=LOGGED_COUNT_MAX))
+        if fields.has("writes") else ())
+
+
+def _write(row: object) -> LoggedWrite:
+    if isinstance(row, list) and len(row) == 5 and isinstance(row[4], bytes):
+        inode, offset, mtime_ns, ctime_ns, data = row
+        numbers = [inode, offset, *[time for time in (mtime_ns, ctime_ns) if time is not None]]
+        checked_numbers(numbers, "write of a commit", len(numbers))
+        if inode and data and offset + len(data) <= FILE_LEN_MAX:
+            return LoggedWrite(inode, offset, mtime_ns, ctime_ns, data)
+    raise Damage("commit has a malformed write")
 
 
 def _audit(row: list[object]) -> AuditHead:

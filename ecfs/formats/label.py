@@ -39,8 +39,10 @@ HASHES_FIRST = 1 << 0
 shards are over universal hashes of the content, not over the content."""
 SHORT_UNITS = 1 << 1
 """An incompatible feature, likewise: units are of at most 16 KiB, not 64."""
-INCOMPATIBLE_KNOWN = HASHES_FIRST | SHORT_UNITS
-INCOMPATIBLE_OF_NEW = HASHES_FIRST | SHORT_UNITS
+LOGGED_WRITES = 1 << 2
+"""An incompatible feature, likewise: commit records may carry writes that no page shows yet."""
+INCOMPATIBLE_KNOWN = HASHES_FIRST | SHORT_UNITS | LOGGED_WRITES
+INCOMPATIBLE_OF_NEW = HASHES_FIRST | SHORT_UNITS | LOGGED_WRITES
 READ_ONLY_COMPATIBLE_KNOWN = 0
 _HEAD = struct.Struct(">8sI32s32s")
 
@@ -244,3 +246,8 @@ def _path(path: str) -> str:
 def _pointer(fields: Fields) -> CheckpointPointer:
     return CheckpointPointer(fields.number("epoch"), fields.number("seq"),
                              fields.number("offset"), fields.data("hash", length=32))
+
+
+def logs_writes(pool: Featured) -> bool:
+    """Whether commit records may carry writes that no page shows yet (`LOGGED_WRITES`)."""
+    return bool(pool.incompatible & LOGGED_WRITES)

@@ -36,3 +36,10 @@ class SharingTables:
             "AND offset>=ifnull((SELECT max(offset) FROM maps WHERE inode=? AND offset<=?), ?) "
             "AND offset+len>? ORDER BY offset LIMIT ?",
             (inode, inode, offset, offset, offset, limit))]
+
+    def mapped_within(self, inode: int, begin: int, end: int) -> int:
+        """How many bytes of [begin, end) are not holes."""
+        return int(self._database.value(
+            "SELECT ifnull(sum(min(offset+len, ?)-max(offset, ?)), 0) FROM maps WHERE inode=? "
+            "AND offset>=ifnull((SELECT max(offset) FROM maps WHERE inode=? AND offset<=?), ?) "
+            "AND offset<? AND offset+len>?", (end, begin, inode, inode, begin, begin, end, begin)))

@@ -11,6 +11,7 @@ from ecfs.targets.file_budget import files_open_max
 from ecfs.targets.jobs import AnyLane, Job, LoopWaiter
 from ecfs.targets.lanes import InlineLane, Lane, run_all
 from ecfs.targets.memory import MemoryTarget
+from ecfs.targets.name_watch import NameWatch
 from ecfs.targets.names import check_name
 from ecfs.targets.protocol import Buffer, Space, Target
 from ecfs.targets.reading import READ_WINDOW_NS_MAX
@@ -19,7 +20,7 @@ from ecfs.targets.together import SyncSteps, Together, run_steps
 
 __all__ = [
     "READ_WINDOW_NS_MAX", "AnyLane", "Buffer", "Call", "DirectoryTarget", "FaultyTarget",
-    "InlineLane", "Job", "Lane", "LoopWaiter", "MemoryTarget", "Outcome", "RecordingTarget",
-    "Space", "SyncSteps", "Target", "Together", "check_name", "files_open_max", "run_all",
-    "run_steps",
+    "InlineLane", "Job", "Lane", "LoopWaiter", "MemoryTarget", "NameWatch", "Outcome",
+    "RecordingTarget", "Space", "SyncSteps", "Target", "Together", "check_name",
+    "files_open_max", "run_all", "run_steps",
 ]

@@ -5,6 +5,7 @@ import stat
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from types import TracebackType
+from typing import TypeVar
 
 from ecfs.base.errors import Fault, TargetError
 from ecfs.base.limits import (
@@ -36,6 +37,7 @@ _SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE
 """IOV_MAX of Linux."""
 _ST_BLOCK_LEN = 512
+T = TypeVar("T")
 
 
 class DirectoryTarget:
@@ -66,8 +68,12 @@ class DirectoryTarget:
 
     def device(self) -> int:
         """The number of the device it lies on."""
+        return self.with_folder(lambda fd: os.fstat(fd).st_dev)
+
+    def with_folder(self, use: Callable[[int], T]) -> T:
+        """What `use` makes of a descriptor of the directory, which is the target's own."""
         with self._reporting(""), self._folders.open("") as fd:
-            return os.fstat(fd).st_dev
+            return use(fd)
 
     def list_names(self, folder: str = "") -> list[str]:
         """Plain names of all that lies in a folder, sorted."""

@@ -1,4 +1,4 @@
-"""Whether a file system has no disk behind it."""
+"""Which file system it is, and whether there is no disk behind it."""
 
 import ctypes
 
@@ -10,7 +10,13 @@ _STATFS_LEN_MAX = 512
 def lies_in_memory(fd: int) -> bool:
     """Whether `fd` is of a tmpfs: reads there wait for nothing, though the kernel refuses to
     promise it (RWF_NOWAIT is EOPNOTSUPP)."""
+    return file_system_type(fd) == _TMPFS_MAGIC
+
+
+def file_system_type(fd: int) -> int:
+    """The number of its type (statfs(2)); 0 where nobody tells."""
     status = ctypes.create_string_buffer(_STATFS_LEN_MAX)
     if ctypes.CDLL(None).fstatfs(fd, status) != 0:
-        return False
-    return ctypes.c_long.from_buffer(status).value == _TMPFS_MAGIC
+        return 0
+    # Some numbers have the highest bit of a word of 32 set.
+    return int(ctypes.c_long.from_buffer(status).value) & 0xFFFFFFFF

@@ -179,7 +179,7 @@ class MemoryFiles:
             self._write(target, to, data)
         return len(data)
 
-    async def flush(self, inode: InodeId) -> None:
+    async def flush(self, inode: InodeId, *, inline: bool = False) -> None:
         """Tell the tree."""
         self.flush_count += 1
         self._settle(inode)

@@ -16,7 +16,7 @@ from ecfs.formats import (
 )
 from ecfs.observe import Event, Journal
 from ecfs.stripes import Fleet, Member, run_jobs
-from ecfs.targets import SyncSteps, Target, run_steps
+from ecfs.targets import NameWatch, SyncSteps, Target, run_steps
 from ecfs.volume.everywhere import TargetWork
 from ecfs.volume.recordfiles import bad_claim_kind, other_record, punch, trim
 
@@ -24,7 +24,10 @@ CLAIMS_CHECKED_MAX = 256
 
 
 class RecordWriter:
-    """Appends records of one epoch. A record counts where it is synced and no claim fences us."""
+    """Appends records of one epoch. A record counts where it is synced and no claim fences us.
+
+    `watch` tells whether any name came into a target since its claims were looked at.
+    """
 
     def __init__(self, fleet: Fleet, members: tuple[bytes, ...], quorum: int, epoch: int,
                  claim: bytes, claim_keys: BoxKeys, journal: Journal, *,
@@ -38,6 +41,8 @@ class RecordWriter:
         self._claim_keys = claim_keys
         self._keys = keys
         self._journal = journal
+        self.watch: NameWatch | None = None
+        self._looked: dict[Target, int] = {}
         self._allocated: dict[str, int] = {}
         self.offset = 0
         self.missed: tuple[bytes, ...] = ()
@@ -100,7 +105,7 @@ class RecordWriter:
             if fenced is None:
                 raise
             return fenced
-        return self.check_claims(target)
+        return self._check_again(target)
 
     def _write(self, target: Target, name: str, offset: int, record: bytes) -> None:
         end = offset + len(record)
@@ -137,7 +142,22 @@ class RecordWriter:
         with more than CLAIMS_CHECKED_MAX of it is Fault.UNSAFE: it does not count, so it cannot
         hold up a commit.
         """
-        oldest = self._epoch if since is None else since
+        return self._look(target, self._epoch if since is None else since)[0]
+
+    def _check_again(self, target: Target) -> Fenced | None:
+        """As `check_claims`, but claims are not looked at while the kernel tells that no name came
+        since. Only where there was none but ours: another may be one that is being written."""
+        version = None if self.watch is None else self.watch.version(target)
+        if version is not None and self._looked.get(target) == version:
+            return None
+        fenced, alone = self._look(target, self._epoch)
+        if version is not None and alone:
+            self._looked[target] = version
+        return fenced
+
+    def _look(self, target: Target, oldest: int) -> tuple[Fenced | None, bool]:
+        """Who fences us, and whether there is no claim but ours since `oldest`."""
+        alone = True
         for number, epoch in enumerate(epochs_among(target.list_names(), CLAIM_PATTERN)):
             if epoch < oldest:
                 break
@@ -147,9 +167,11 @@ class RecordWriter:
             try:
                 data = target.read(claim_name(epoch), 0, BLOCK_LEN)
             except TargetError:
+                alone = False
                 continue
             if data == self._claim:
                 continue
+            alone = False
             try:
                 claim = decode_claim(data, self._claim_keys, epoch)
             except Damage:
@@ -158,8 +180,8 @@ class RecordWriter:
                     target=self._fleet.id_of(target)))
                 continue
             return Fenced(f"{claim.host} has claimed the pool (epoch {epoch}); this mount is "
-                          "read-only now. Unmount it")
-        return None
+                          "read-only now. Unmount it"), False
+        return None, alone
 
     async def _on_members(self, work: TargetWork) -> dict[bytes, Fenced | None]:
         """Do something on every member that is there; what those that did it returned."""

@@ -109,6 +109,7 @@ class Checkpointer:
                 self._committer.note_history()
                 await self._committer.commit_locked()
                 base = self._committer.tip
+                self._committer.carry_again()
                 page_count = self._pages.page_count
                 changed = dict(self._pages.overlay)
                 draft = _Draft(self._copied_map(page_count))

@@ -15,7 +15,16 @@ from ecfs.base.limits import COMMIT_RECORD_LEN_MAX, HISTORY_COMMITS_MAX
 from ecfs.base.locks import Held
 from ecfs.base.units import KIB
 from ecfs.base.world import Clock, Entropy
-from ecfs.formats import BoxKeys, Commit, PageDelta, Root, encode_commit, record_hash
+from ecfs.content import WriteLog
+from ecfs.formats import (
+    BoxKeys,
+    Commit,
+    LoggedWrite,
+    PageDelta,
+    Root,
+    encode_commit,
+    record_hash,
+)
 from ecfs.metadata import Batch, Database, PageStore
 from ecfs.observe import AuditHead
 from ecfs.volume.appending import RecordWriter
@@ -23,6 +32,9 @@ from ecfs.volume.appending import RecordWriter
 DELTAS_PER_RECORD_LEN = COMMIT_RECORD_LEN_MAX - 256 * KIB
 DELTA_OVERHEAD_LEN = 16
 UNNOTED_COUNT_MAX = 512
+
+_Step = tuple[int, tuple[PageDelta, ...], tuple[LoggedWrite, ...]]
+"""Of one record: length of the database in pages, deltas, writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +50,7 @@ class Tip:
 @dataclass(slots=True)
 class _Encoded:
     """A record that is on its way; kept byte for byte until a quorum holds it. `commit` is what it
-    says, without pages."""
+    says, without what is long of it."""
 
     tip: Tip
     data: bytes
@@ -49,13 +61,15 @@ class Committer:
     """Writes the commit records of one epoch. `on_commit` is told of every acknowledged tip,
     `on_failure` once when records begin to fail. `newest` is the newest acknowledged one.
 
-    `unnoted`: records that were adopted and that the history in the database may lack.
+    `unnoted`: records that were adopted and that the history in the database may lack. `log`: what
+    records carry in place of pages, None in pools that know no such records; `enter_logged` makes
+    rows of it.
     `audit_head` gives what is durable in the client's audit log before the record is made.
     """
 
     def __init__(self, *, database: Database, pages: PageStore, writer: RecordWriter,
                  keys: BoxKeys, clock: Clock, entropy: Entropy, epoch: int, writer_id: bytes,
-                 tip: Tip, unnoted: Sequence[Tip] = ()) -> None:
+                 tip: Tip, unnoted: Sequence[Tip] = (), log: WriteLog | None = None) -> None:
         self._database = database
         self._pages = pages
         self.writer = writer
@@ -69,6 +83,9 @@ class Committer:
         self._queue: deque[_Encoded] = deque()
         self._unnoted = list(unnoted)
         self._noted_count = 0
+        self._log = log
+        self._carried = bool(log)
+        self.enter_logged: Callable[[], None] = lambda: None
         self.lock = trio.Lock()
         self._requested = 0
         self._finished = 0
@@ -103,21 +120,43 @@ class Committer:
     async def open_epoch(self) -> None:
         """OPEN: the first record of an epoch; its parent is the adopted tip, it changes nothing."""
         async with self.lock:
-            self._encode(self._commit(self._pages.page_count, (), more=False))
+            self._encode(self._commit(self._pages.page_count))
             await self._send()
 
     def freeze(self) -> None:
-        """End the transaction, if it has changes, and make its records. Needs `lock`."""
-        if self._database.in_transaction:
+        """End the transaction, if it has changes, and make its records; where it has none, a record
+        of what was written. Needs `lock`."""
+        if self._log is None or self._database.in_transaction:
+            self.enter_logged()
+        changed = self._database.in_transaction
+        if changed:
             if len(self._unnoted) >= UNNOTED_COUNT_MAX:
                 self.note_history()
             noted, self._noted_count = self._noted_count, 0
             self.changes_at_commit = self._database.change_count
             self._database.commit()
             del self._unnoted[:noted]
-        for batch in self._pages.take_frozen():
-            for group, more in _split(batch):
-                self._encode(self._commit(batch.page_count, tuple(group), more=more))
+        steps: list[_Step] = [(batch.page_count, tuple(group), ())
+                              for batch in self._pages.take_frozen() for group in _split(batch)]
+        if self._log is not None:
+            if changed:
+                # What could not be entered: the pages supersede the records that carried it.
+                self._log.renew()
+            steps += [(self._pages.page_count, (), writes) for writes in self._log.take()]
+        entered = changed and self._carried
+        if entered and not steps:
+            # SQLite leaves out changes that change nothing.
+            steps = [(self._pages.page_count, (), ())]
+        for number, (page_count, deltas, writes) in enumerate(steps, 1):
+            self._encode(self._commit(page_count, deltas, writes, entered=entered,
+                                      more=number < len(steps)))
+            self._carried = bool(writes) or (self._carried and not entered)
+            entered = False
+
+    def carry_again(self) -> None:
+        """A checkpoint's base is made: who starts from it sees only records after it."""
+        if self._log is not None:
+            self._log.renew()
 
     def note_history(self) -> None:
         """Put the hashes of all records made so far into the history, so that an anchor that names
@@ -135,24 +174,28 @@ class Committer:
     async def send_root(self, root: Root, *, clean: bool) -> Tip:
         """Append a checkpoint's record and wait until it is acknowledged. Needs `lock`."""
         self.freeze()
-        commit = replace(self._commit(self._pages.page_count, (), more=False), root=root,
-                         clean=clean)
+        commit = replace(self._commit(self._pages.page_count), root=root, clean=clean)
         self._encode(commit)
         await self._send()
         return self.tip
 
-    def _commit(self, page_count: int, pages: tuple[PageDelta, ...], *, more: bool) -> Commit:
+    def _commit(self, page_count: int, pages: tuple[PageDelta, ...] = (),
+                writes: tuple[LoggedWrite, ...] = (), *, entered: bool = False,
+                more: bool = False) -> Commit:
         return Commit(
             epoch=self._epoch, seq=self._made.seq + 1, parent=self._made.hash,
             writer=self._writer_id, time_ns=self._clock.wall_ns(),
             generation=self.generation(), page_count=page_count, pages=pages,
-            missed=self.writer.missed, more=more, host=self.host, audit=self.audit_head())
+            missed=self.writer.missed, more=more, host=self.host, audit=self.audit_head(),
+            entered=entered, writes=writes)
 
     def _encode(self, commit: Commit) -> None:
         data = encode_commit(commit, self._keys, self._entropy.token(32))
         offset = self._made.offset + self._made.length
         self._made = Tip(commit.seq, record_hash(data), offset, len(data))
-        self._queue.append(_Encoded(self._made, data, replace(commit, pages=(), root=None)))
+        if commit.pages or commit.root is not None:
+            commit = replace(commit, pages=(), root=None)
+        self._queue.append(_Encoded(self._made, data, commit))
         self._unnoted.append(self._made)
 
     async def _send(self) -> None:
@@ -180,8 +223,8 @@ class Committer:
         return bool(self._queue)
 
 
-def _split(batch: Batch) -> list[tuple[list[PageDelta], bool]]:
-    """Deltas in groups that fit a record; all but the last say that more follows."""
+def _split(batch: Batch) -> list[list[PageDelta]]:
+    """Deltas in groups that fit a record."""
     groups: list[list[PageDelta]] = [[]]
     length = 0
     for delta in batch.deltas:
@@ -191,4 +234,4 @@ def _split(batch: Batch) -> list[tuple[list[PageDelta], bool]]:
             length = 0
         groups[-1].append(delta)
         length += size
-    return [(group, number < len(groups)) for number, group in enumerate(groups, 1)]
+    return groups

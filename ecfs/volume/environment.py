@@ -21,6 +21,7 @@ from ecfs.targets import (
     AnyLane,
     DirectoryTarget,
     Lane,
+    NameWatch,
     Target,
     Together,
     files_open_max,
@@ -72,7 +73,8 @@ def _first_line(path: str) -> str:
 @dataclass(frozen=True, slots=True)
 class Environment:
     """The outside world of a volume. `open_target` raises TargetError where nothing is.
-    `open_together`: a thread for what is short and done on all targets, where that is worth it."""
+    `open_together`: a thread for what is short and done on all targets, where that is worth it.
+    `open_watch`: who tells whether names came into targets, where somebody does."""
 
     clock: Clock
     entropy: Entropy
@@ -82,6 +84,7 @@ class Environment:
     open_lane: Callable[[str], AnyLane]
     host: Host
     open_together: Callable[[], Together | None] = lambda: None
+    open_watch: Callable[[], NameWatch | None] = lambda: None
 
     @classmethod
     def system(cls, state_dir: Path, run_dir: Path, *, polls: bool = True) -> "Environment":
@@ -95,7 +98,7 @@ class Environment:
             make_patience=partial(Patience, clock, cores_count=cores_count,
                                   window_ns_max=READ_WINDOW_NS_MAX))
         return cls(clock, SystemEntropy(), state_dir, run_dir, open_target, open_lane,
-                   Host.this(), partial(Together.open, open_lane))
+                   Host.this(), partial(Together.open, open_lane), NameWatch.open)
 
     def journal(self) -> Journal:
         """A journal that keeps its evidence in the state directory."""

@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 
 from ecfs.erasure import Quorum
-from ecfs.formats import NO_PARENT, CheckpointPointer, ChunkPlace, Label
+from ecfs.formats import NO_PARENT, CheckpointPointer, ChunkPlace, Label, LoggedWrite
 from ecfs.keys import MasterKey
 from ecfs.metadata import Database, PageStore, PageVfs
 from ecfs.observe import Journal
 from ecfs.stripes import Fleet, StripeStore
+from ecfs.targets import NameWatch
 from ecfs.volume.adopting import Exchange
 from ecfs.volume.anchor import AnchorFile
 from ecfs.volume.auditing import AuditEvidence
@@ -51,6 +52,7 @@ class Opened:
     table: MetadataTable = field(default_factory=lambda: MetadataTable({}, {}))
     tip: Tip = field(default_factory=lambda: Tip(0, NO_PARENT, 0, 0))
     unnoted: tuple[Tip, ...] = ()
+    writes: tuple[LoggedWrite, ...] = ()
     start: CheckpointPointer | None = None
     chunks: dict[int, ChunkPlace] = field(default_factory=dict)
     next_stripe: int = 1
@@ -59,6 +61,7 @@ class Opened:
     kdf_s: float = 0.0
     started_ns: int = 0
     clean: bool = True
+    watch: NameWatch | None = None
 
     @property
     def master(self) -> MasterKey:
@@ -89,4 +92,6 @@ class Opened:
                 member.target.close()
         if self.fleet.together is not None:
             self.fleet.together.close()
+        if self.watch is not None:
+            self.watch.close()
         self.lock.release()

@@ -350,7 +350,7 @@ def _load(opened: Opened, chain: Chain) -> None:
     pages = PageStore(lambda place: read_extent(place >> 32, place & 0xFFFFFFFF, BLOCK_LEN))
     pages.map = load_map(root, read_extent)
     pages.page_count = root.page_count
-    replay(chain, pages)
+    opened.writes = replay(chain, pages)
     opened.pages = pages
     opened.vfs = PageVfs(f"ecfs-{opened.writer.hex()}", pages)
     opened.database = open_database(opened.vfs, pages)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ecfs.base.errors import Damage, TooFewReachable
-from ecfs.formats import KIND_METADATA, MetadataStripe, Root, SegmentEntry
+from ecfs.formats import KIND_METADATA, LoggedWrite, MetadataStripe, Root, SegmentEntry
 from ecfs.metadata import CHUNK_LEN, PageMap, PageStore
 from ecfs.stripes import StripeRef
 from ecfs.volume.records import Found, LogView
@@ -195,8 +195,14 @@ def load_map(root: Root, read: Callable[[int, int, int], bytes]) -> PageMap:
     return PageMap.from_chunks(chunks, root.page_count)
 
 
-def replay(chain: Chain, pages: PageStore) -> None:
-    """Bring the pages from the checkpoint's base to the tip. Damage when a delta does not apply."""
+def replay(chain: Chain, pages: PageStore) -> tuple[LoggedWrite, ...]:
+    """Bring the pages from the checkpoint's base to the tip; what was written since, and is in none
+    of them. Damage when a delta does not apply."""
+    writes: list[LoggedWrite] = []
     for found in chain.records:
         commit = found.commit
         pages.apply(commit.pages, commit.page_count)
+        if commit.entered:
+            writes.clear()
+        writes += commit.writes
+    return tuple(writes)

@@ -1,7 +1,6 @@
 """A volume while it is open: joins tree, content and log, and runs what goes on in the background.
 
-Lock order, outermost first: the volume's checkpoint lock, the checkpointer's lock, the flusher's
-round lock, the commit lock.
+Lock order, outermost first: of checkpoints here, in the checkpointer, of rounds, of commits.
 """
 
 import logging
@@ -13,12 +12,12 @@ from typing import Protocol
 
 import trio
 
-from ecfs.base.errors import AppendRefused, Bug, Damage, EcfsError, Fenced, NoSpace, ReadOnly
+from ecfs.base.errors import Bug, Damage, EcfsError, Fenced, NoSpace, ReadOnly
 from ecfs.base.ids import InodeId
-from ecfs.base.limits import TRANSACTION_PAGES_MAX
+from ecfs.base.limits import INLINE_RECORD_LEN_MAX, TRANSACTION_PAGES_MAX
 from ecfs.base.units import NS_PER_S
 from ecfs.content import Files, note_behind
-from ecfs.formats import CheckpointPointer, SegmentEntry, column_name
+from ecfs.formats import CheckpointPointer, SegmentEntry, column_name, logs_writes
 from ecfs.namespace import Tree
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member, MemberState, ShardFault, StripeRef, StripeStore
@@ -35,6 +34,7 @@ from ecfs.volume.housekeeping import forget_epochs, remove_columns, remove_stray
 from ecfs.volume.inodes import Inodes
 from ecfs.volume.labelling import Labeller
 from ecfs.volume.logmending import LogMender
+from ecfs.volume.moving import move_logged, move_small
 from ecfs.volume.opened import Opened
 from ecfs.volume.rejoining import Rejoiner
 from ecfs.volume.space import SpaceMeter, VolumeSpace
@@ -152,12 +152,13 @@ class Volume:
         not, also once anything at all that was answered is lost."""
         lost: EcfsError | None = None
         try:
-            await self.files.flush(inode, inline=inode is not None)
+            if self.committer is not None:
+                await self.files.flush(inode, inline=inode is not None)
         except Damage as damage:
             # Of one file, or of some: all others are not to suffer for it.
             lost = damage
         await self.commit()
-        lost = lost or self._lost
+        lost = lost or self._lost or self.files.flusher.stuck_error(inode)
         if lost is not None:
             raise lost
 
@@ -167,6 +168,8 @@ class Volume:
             if self.database.in_transaction:
                 raise ReadOnly(self.read_only)
             return
+        if self.files.flusher.log.length > INLINE_RECORD_LEN_MAX and self.database.in_transaction:
+            await move_logged(self.files)
         await self.committer.commit()
         if self.options.anchor_always:
             self.save_anchor(durable=True)
@@ -180,6 +183,7 @@ class Volume:
     async def start(self) -> None:
         """Begin the epoch, if the pool may be written, and the background tasks."""
         opened, tables = self.opened, self.files.tables
+        self.files.restore(opened.writes)
         find_behind(self.store, tables, (opened.label.epoch, opened.label.generation))
         if not opened.read_only:
             try:
@@ -202,11 +206,14 @@ class Volume:
         keys = partial(box_keys, opened.master, self.pool_id)
         writer = RecordWriter(self.fleet, opened.label.members, self.quorum.commit, opened.epoch,
                               opened.claim, keys("claim"), self.journal, keys=keys("commit"))
+        writer.watch = opened.watch = self.environment.open_watch()
         await writer.create_files()
         committer = Committer(
             database=self.database, pages=self.pages, writer=writer, keys=keys("commit"),
             clock=self.environment.clock, entropy=self.environment.entropy, epoch=opened.epoch,
-            writer_id=opened.writer, tip=opened.tip, unnoted=opened.unnoted)
+            writer_id=opened.writer, tip=opened.tip, unnoted=opened.unnoted,
+            log=self.files.flusher.log if logs_writes(opened.label) else None)
+        committer.enter_logged = self.files.flusher.enter_logged
         committer.generation = lambda: self.labeller.generation
         committer.host, committer.audit_head = self.environment.host.name, self.journal.audit_head
         committer.on_failure = partial(note_unwritable, self.journal)
@@ -324,7 +331,7 @@ class Volume:
         if checkpointer is None or committer is None:
             raise ReadOnly(self.read_only)
         done = await checkpointer.write(
-            self.labeller.label, clean=clean, before=self._move_inline)
+            self.labeller.label, clean=clean, before=partial(move_small, self.files))
         start = CheckpointPointer(self.opened.epoch, done.base.seq + 1,
                                   done.base.offset + done.base.length, done.tip.hash)
         # Labels point to where replay from the checkpoint before begins, so that both can be read.
@@ -342,13 +349,6 @@ class Volume:
         if self.writer is not None and len(self.opened.groups) > 1:
             self.opened.groups = (self.labeller.label.members,)
             self.writer.change_members(*self.opened.groups)
-
-    async def _move_inline(self) -> None:
-        try:
-            await self.files.move_inline()
-        except (AppendRefused, NoSpace) as error:
-            # It stays in the database, where it is as safe.
-            _log.warning("content stays in the metadata for now: %s", error)
 
     async def tend(self) -> None:
         """One round of what the background does every few seconds."""

@@ -21,6 +21,7 @@ from ecfs.formats import (
     Commit,
     ExtentNote,
     Label,
+    LoggedWrite,
     MetadataStripe,
     PageDelta,
     Root,
@@ -85,6 +86,11 @@ DELTA_COMMIT = Commit(
     epoch=3, seq=42, parent=HASH, writer=WRITER, time_ns=1_700_000_000_000_000_000, generation=17,
     page_count=9, pages=(PageDelta(1, True, b"delta of page 1"), PageDelta(9, False, b"page 9")),
     missed=(IDS[5],), host="host.example/0123456789ab", audit=AuditHead(IDS[1], 77, HASH))
+WRITES_COMMIT = Commit(
+    epoch=3, seq=44, parent=HASH, writer=WRITER, time_ns=1_700_000_000_000_000_002, generation=17,
+    page_count=9, host="host.example/0123456789ab", entered=True, writes=(
+        LoggedWrite(12, 4096, 1_700_000_000_000_000_000, 1_700_000_000_000_000_001, b"newest"),
+        LoggedWrite(13, 0, None, None, bytes(range(256)))))
 SEGMENT = SegmentEntry(5, 3, 4, 2, IDS, 0x9000)
 ROOT = Root(
     base_seq=42, base_hash=HASH, page_count=9, chunks=(ChunkPlace(7, 0x1000, 72),),
@@ -156,6 +162,7 @@ def all_bytes() -> dict[str, bytes]:
         "claim": encode_claim(CLAIM, box_keys("claim"), FRESH),
         "heartbeat": encode_heartbeat(3, 12, box_keys("heartbeat"), FRESH),
         "commit-delta": encode_commit(DELTA_COMMIT, box_keys("commit"), FRESH),
+        "commit-writes": encode_commit(WRITES_COMMIT, box_keys("commit"), FRESH),
         "commit-checkpoint": encode_commit(ROOT_COMMIT, box_keys("commit"), FRESH),
         "column-header": column_header(),
         "directory": encode_directory(NOTES),

@@ -82,7 +82,7 @@ PROMISE_MUTANTS = (
            "            # Others have seen it in memory, as it never was.\n"
            "            self.undo_count += 1\n", "", _TREE),
     Mutant("a-sync-is-well-after-a-broken-promise", "ecfs/volume/volume.py",
-           "        lost = lost or self._lost\n", "", _VOLUME),
+           "lost = lost or self._lost or self.files", "lost = lost or self.files", _VOLUME),
     Mutant("what-came-before-a-broken-promise-goes-with-it", "ecfs/volume/volume.py",
            "            if self._lost is not None:\n                await self.fsync(None)\n", "",
            _VOLUME),

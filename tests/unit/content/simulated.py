@@ -69,6 +69,14 @@ class FilesWorld:
         self.world.store.close_segments()
         self.files = self._mounted()
 
+    async def sync(self, inode: InodeId, *, inline: bool = True) -> None:
+        """As who syncs a file, and the commit after it. `inline`: it is one with pages."""
+        await self.files.flush(inode, inline=inline)
+        self.files.flusher.enter_logged()
+        error = self.files.flusher.stuck_error(inode)
+        if error is not None:
+            raise error
+
     def check_accounting(self) -> None:
         """Live counts equal what maps show; nothing dangles; dirty bytes are counted right."""
         rows = self.database.rows
@@ -96,6 +104,13 @@ class FilesWorld:
         assert self.files.flusher.dirty_len == sum(
             state.runs.length + sum(len(piece.data) for piece in state.frozen)
             for state in states)
+        log = self.files.flusher.log
+        assert log.length == sum(len(piece.data) for piece in log)
+        logged = [piece for state in states for piece in state.frozen if piece.logged]
+        assert set(logged) == set(log)
+        for state in states:
+            # Of a file what records carry is older than all else.
+            assert sorted(state.frozen, key=lambda piece: not piece.logged) == state.frozen
 
 
 @asynccontextmanager

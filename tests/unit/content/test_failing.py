@@ -21,9 +21,9 @@ def clock() -> MockClock:
     return MockClock(autojump_threshold=0)
 
 
-async def failed_flush(world: FilesWorld, inode: InodeId | None, *, inline: bool = False) -> None:
+async def failed_flush(world: FilesWorld, inode: InodeId | None) -> None:
     with pytest.raises(EcfsError):
-        await world.files.flush(inode, inline=inline)
+        await world.files.flush(inode)
 
 
 async def content(world: FilesWorld, inode: InodeId) -> bytes:
@@ -99,10 +99,11 @@ async def test_an_inline_flush_that_fails_reports_it_and_keeps_the_bytes(
             add_inline(*args, **kwargs)  # type: ignore[arg-type]
 
         world.files.tables.add_inline = failing  # type: ignore[method-assign]
-        await failed_flush(world, A, inline=True)
+        with pytest.raises(Damage):
+            await world.sync(A)
         assert await content(world, A) == b"precious"
         fail = False
-        await world.files.flush(A, inline=True)
+        await world.sync(A)
         assert world.files.pending(A) is None
         await world.remount()
         assert await content(world, A) == b"precious"
@@ -127,7 +128,7 @@ async def test_a_read_is_right_when_inline_bytes_move_under_it(clock: MockClock)
             await world.files.write(A, 0, b"a" * 5000)
             await world.files.flush(A)
             await world.files.write(A, 8192, b"b" * 5000)
-            await world.files.flush(A, inline=True)
+            await world.sync(A)
             expected = b"a" * 5000 + bytes(3192) + b"b" * 5000
             async with trio.open_nursery() as nursery:
                 async def read() -> None:
@@ -332,12 +333,12 @@ async def test_a_file_whose_map_is_lost_holds_up_no_other(
         lose_maps_of(world, B)
         for inode in (A, B, C):
             await files.write(inode, 500, b"new" * 1000)
-        await files.flush(A, inline=inline)
+        await world.sync(A, inline=inline)
         with pytest.raises(Damage):
-            await files.flush(B, inline=inline)
+            await world.sync(B, inline=inline)
         with pytest.raises(Damage):
-            await files.flush(B, inline=inline)
-        await files.flush(C, inline=inline)
+            await world.sync(B, inline=inline)
+        await world.sync(C, inline=inline)
         with pytest.raises(Damage):
             await files.write(B, 9_000, b"more")
         await trio.sleep(60)

@@ -31,6 +31,8 @@ STEPS = st.lists(st.one_of(
     st.tuples(st.just("flush"), FILES, st.just(0), st.just(0)),
     st.tuples(st.just("flush_all"), FILES, st.just(0), st.just(0)),
     st.tuples(st.just("inline"), FILES, st.just(0), st.just(0)),
+    st.tuples(st.just("logged"), FILES, st.just(0), st.just(0)),
+    st.tuples(st.just("enter"), FILES, st.just(0), st.just(0)),
     st.tuples(st.just("discard"), FILES, st.just(0), st.just(0)),
     st.tuples(st.just("compact"), FILES, st.just(0), st.just(0)),
     st.tuples(st.just("move_inline"), FILES, st.just(0), st.just(0)),
@@ -149,6 +151,15 @@ class Player:
             await self.world.files.flush(inode, inline=True)
 
         await self.slowly(flush, self.inodes[file])
+
+    async def logged(self, file: int, offset: int, length: int) -> None:
+        """A record carries what is little."""
+        await self.inline(file, offset, length)
+        self.world.files.flusher.log.take()
+
+    async def enter(self, file: int, offset: int, length: int) -> None:
+        """A record with pages."""
+        self.world.files.flusher.enter_logged()
 
     async def discard(self, file: int, offset: int, length: int) -> None:
         while self.busy:

@@ -122,7 +122,7 @@ async def test_who_missed_a_stripe_has_to_catch_up_though_nothing_shows_it(
 async def test_who_missed_a_moved_stripe_is_a_row(clock: MockClock) -> None:
     async with files_world(Geometry(2, 2), 4) as world:
         await world.files.write(A, 0, b"inline" * 100)
-        await world.files.flush(A, inline=True)
+        await world.sync(A)
         assert world.files.tables.inline_len() > 0
         await world.files.write(B, 0, b"opens a segment" * 1000)
         await world.files.flush(B)
@@ -136,7 +136,7 @@ async def test_who_missed_a_moved_stripe_is_a_row(clock: MockClock) -> None:
 async def test_what_could_not_be_moved_stays_where_it_is(clock: MockClock, method: str) -> None:
     async with files_world() as world:
         await world.files.write(A, 0, b"inline" * 100)
-        await world.files.flush(A, inline=True)
+        await world.sync(A)
         await world.files.write(B, 0, b"opens a segment" * 1000)
         await world.files.flush(B)
         world.world.fail_all(Fault.IO, method)

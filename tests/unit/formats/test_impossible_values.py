@@ -57,6 +57,8 @@ def box_around(plain: bytes) -> bytes:
     head = HEADER.pack(COMMIT.magic, FORMAT_VERSION, 0, length, 1, 1, bytes(32))
     return head + _sealer(COMMIT, KEYS, bytes(32)).seal(0, KEYS.pool_id + head, plain)
 
+WRITE = [5, 4096, 1, None, b"data"]
+
 
 def record(**changes: object) -> bytes:
     return seal_box(COMMIT, KEYS, epoch=1, seq=1, payload=msgpack.packb(COMMITTED | changes),
@@ -78,7 +80,7 @@ def test_padding_is_zeros() -> None:
         open_box(COMMIT, KEYS, box_around(good[:-1] + b"\1"))
 
 
-def test_a_record_tells_only_which_of_four_lengths_it_has() -> None:
+def test_a_record_tells_only_which_of_a_few_lengths_it_has() -> None:
     """What a target sees of a commit is its padded size (invariant I1)."""
     for length in (0, 3000, 4096, 10_000, 40_000, 200_000, 300_000):
         pages = (PageDelta(1, False, bytes(length)),)
@@ -96,6 +98,23 @@ def test_malformed_stripes_of_a_checkpoint(row: object) -> None:
     assert decode_commit(record(checkpoint=ROOT | {"stripes": [STRIPE]}), KEYS)[1].root is not None
     with pytest.raises(Damage):
         decode_commit(record(checkpoint=ROOT | {"stripes": [STRIPE, row]}), KEYS)
+
+
+@pytest.mark.parametrize("changes", [
+    {"writes": {}}, {"writes": [None]}, {"writes": [[]]}, {"writes": [WRITE[:4]]},
+    {"writes": [[*WRITE, 1]]}, {"writes": [[0, *WRITE[1:]]]}, {"writes": [[True, *WRITE[1:]]]},
+    {"writes": [[5, -1, *WRITE[2:]]]}, {"writes": [[5, 0, "", *WRITE[3:]]]},
+    {"writes": [[5, 0, False, *WRITE[3:]]]}, {"writes": [[5, 0, 1, -1, b"data"]]},
+    {"writes": [[*WRITE[:4], b""]]}, {"writes": [[*WRITE[:4], "data"]]},
+    {"writes": [[5, (1 << 63) - 4, *WRITE[2:]]]}, {"writes": [WRITE] * 257}, {"entered": 1},
+])
+def test_malformed_writes_of_a_commit(changes: dict[str, object]) -> None:
+    fitting = [WRITE, [5, (1 << 63) - 5, None, None, b"data"]] + [WRITE] * 254
+    commit = decode_commit(record(writes=fitting, entered=True), KEYS)[1]
+    assert len(commit.writes) == 256 and commit.entered
+    assert decode_commit(record(writes=None, entered=False), KEYS)[1].writes == ()
+    with pytest.raises(Damage):
+        decode_commit(record(**changes), KEYS)
 
 
 @pytest.mark.parametrize("row", [

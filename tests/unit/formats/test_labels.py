@@ -16,6 +16,7 @@ from ecfs.base.units import BLOCK_LEN
 from ecfs.formats import (
     HASHES_FIRST,
     INCOMPATIBLE_OF_NEW,
+    LOGGED_WRITES,
     SHORT_UNITS,
     Label,
     TargetEntry,
@@ -24,6 +25,7 @@ from ecfs.formats import (
     decode_label,
     encode_label,
     hashes_first,
+    logs_writes,
     unit_len,
 )
 from ecfs.formats.envelope import (
@@ -260,7 +262,10 @@ def test_features() -> None:
     assert check_known(short) and unit_len(short) == 16_384 and not hashes_first(short)
     assert check_known(with_features(incompatible=INCOMPATIBLE_OF_NEW))
     assert not check_known(with_features(read_only_compatible=1))
-    for features in ({"incompatible": 4}, {"incompatible": 7}, {"incompatible": 1 << 62},
-                     {"version": 2}, {"incompatible": 4, "read_only_compatible": 2}):
+    assert not logs_writes(short)
+    logged = with_features(incompatible=LOGGED_WRITES)
+    assert check_known(logged) and logs_writes(logged) and unit_len(logged) == 65_536
+    for features in ({"incompatible": 8}, {"incompatible": 15}, {"incompatible": 1 << 62},
+                     {"version": 2}, {"incompatible": 8, "read_only_compatible": 2}):
         with pytest.raises(UnknownFormat):
             check_known(with_features(**features))

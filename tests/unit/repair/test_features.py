@@ -7,14 +7,22 @@ from pathlib import Path
 import pytest
 
 from ecfs.base.limits import LABEL_LEN_MAX, UNIT_LEN, UNIT_LEN_MAX
-from ecfs.formats import HASHES_FIRST, SHORT_UNITS, Label, column_name, decode_label, labels_among
+from ecfs.formats import (
+    HASHES_FIRST,
+    LOGGED_WRITES,
+    SHORT_UNITS,
+    Label,
+    column_name,
+    decode_label,
+    labels_among,
+)
 from ecfs.repair import salvage, scrub
 from ecfs.repair.walking import segments_of
 from tests.unit.repair.conftest import BIG, PASSPHRASE, SMALL, Pool
 from tests.unit.repair.test_salvage import ROOT, files_in, lose_metadata
 
-TODAY = HASHES_FIRST | SHORT_UNITS
-FEATURES = (0, HASHES_FIRST, SHORT_UNITS, TODAY)
+TODAY = HASHES_FIRST | SHORT_UNITS | LOGGED_WRITES
+FEATURES = (0, HASHES_FIRST, HASHES_FIRST | SHORT_UNITS, LOGGED_WRITES, TODAY)
 
 
 async def made(folder: Path, features: int) -> Pool:

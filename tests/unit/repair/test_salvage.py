@@ -64,6 +64,7 @@ async def test_a_healthy_pool_is_copied_out(pool: Pool, tmp_path: Path) -> None:
         await volume.files.write(inode, 5 * MIB, b"tail")
         await volume.fsync(inode)
         volume.tree.set_attributes(inode, mode=0o100751, mtime_ns=1_500_000_000_123_456_789)
+        volume.files.times_were_set(inode)
         volume.tree.create(ROOT, b"fifo", mode=0o010600, uid=0, gid=0)
     before = pool.bytes_of()
     out = tmp_path / "out"

@@ -30,6 +30,9 @@ class Ledger:
     def note_history(self) -> None:
         """There is no history here."""
 
+    def carry_again(self) -> None:
+        """No record here carries anything but pages."""
+
     async def commit_locked(self) -> None:
         for _ in self._pages.take_frozen():
             self._add()

@@ -107,8 +107,8 @@ async def test_features_that_can_only_be_read_are_only_read(bench: Bench) -> Non
 
 
 async def test_features_that_are_unknown_are_not_opened(bench: Bench) -> None:
-    bench.relabel(lambda label: replace(label, incompatible=4))
-    with pytest.raises(UnknownFormat, match="features 0x4"):
+    bench.relabel(lambda label: replace(label, incompatible=8))
+    with pytest.raises(UnknownFormat, match="features 0x8"):
         async with bench.ground.open():
             raise AssertionError("opened")
 

@@ -1,0 +1,86 @@
+"""Small synced writes: in commit records first, in rows and stripes later.
+
+Who waits for a little data to be durable waits for a record that carries it, not for pages of the
+database. Until their rows are entered such pieces stay in memory, as dirty bytes do; a mount that
+finds them in records puts them back there. What a record with pages leaves out it says again.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from ecfs.base.limits import INLINE_RECORD_LEN_MAX, LOGGED_COUNT_MAX, LOGGED_LEN_MAX
+from ecfs.content.state import FileState, Piece
+from ecfs.formats import LoggedWrite
+
+WRITE_OVERHEAD_LEN = 64
+_Times = tuple[int | None, int | None]
+
+
+class WriteLog:
+    """Pieces that records carry, or are to carry, and that are no rows yet; oldest first."""
+
+    def __init__(self) -> None:
+        self._pieces: dict[Piece, _Times] = {}
+        self._fresh: list[Piece] = []
+        self._fresh_len = 0
+        self.length = 0
+        self.since_ns = 0
+
+    def __iter__(self) -> Iterator[Piece]:
+        return iter(self._pieces)
+
+    def __bool__(self) -> bool:
+        return bool(self._pieces)
+
+    def may_take(self, count: int, length: int) -> bool:
+        """Whether so much more may come in, and into the next record."""
+        return (len(self._fresh) + count <= LOGGED_COUNT_MAX
+                and self._fresh_len + length + count * WRITE_OVERHEAD_LEN <= INLINE_RECORD_LEN_MAX
+                and len(self._pieces) + count <= 2 * LOGGED_COUNT_MAX
+                and self.length + length <= 2 * LOGGED_LEN_MAX)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to enter rows."""
+        return len(self._pieces) >= LOGGED_COUNT_MAX or self.length >= LOGGED_LEN_MAX
+
+    def add(self, state: FileState, pieces: Iterable[Piece], now_ns: int, *,
+            fresh: bool = True) -> None:
+        """Pieces of a file, all before which are here. `fresh`: no record carries them yet."""
+        if not self._pieces:
+            self.since_ns = now_ns
+        for piece in pieces:
+            piece.logged = True
+            self._pieces[piece] = (state.mtime_ns, state.ctime_ns)
+            self.length += len(piece.data)
+            if fresh:
+                self._fresh.append(piece)
+                self._fresh_len += len(piece.data) + WRITE_OVERHEAD_LEN
+
+    def drop(self, pieces: Iterable[Piece]) -> None:
+        """Their rows are entered, or their file is gone."""
+        for piece in pieces:
+            if piece.logged and self._pieces.pop(piece, None) is not None:
+                self.length -= len(piece.data)
+
+    def renew(self) -> None:
+        """No record that is kept carries what is here."""
+        self._fresh = list(self._pieces)
+
+    def take(self) -> list[tuple[LoggedWrite, ...]]:
+        """What no record carries yet: the writes of one record, mostly, or of some."""
+        if not self._fresh:
+            return []
+        groups: list[list[LoggedWrite]] = []
+        length = 0
+        for piece in self._fresh:
+            times = self._pieces.get(piece)
+            if times is None or not piece.limit:
+                continue
+            length += piece.limit + WRITE_OVERHEAD_LEN
+            if not groups or length > INLINE_RECORD_LEN_MAX or len(groups[-1]) >= LOGGED_COUNT_MAX:
+                groups.append([])
+                length = piece.limit + WRITE_OVERHEAD_LEN
+            groups[-1].append(LoggedWrite(piece.inode, piece.offset, *times,
+                                          bytes(piece.data[: piece.limit])))
+        self._fresh, self._fresh_len = [], 0
+        return [tuple(group) for group in groups]
