@@ -239,7 +239,7 @@ async def test_files_that_cannot_be_read_are_bad_and_no_more(members: Members) -
 
 
 async def test_a_record_cut_off_at_the_end_is_bad(members: Members) -> None:
-    members.make(6, record_hash(members.records[-1]), padding=6000)
+    members.make(6, record_hash(members.records[-1]), padding=10_000)
     for number in range(6):
         members.write(number, 5 * BLOCK_LEN, members.records[-1][: 3 * BLOCK_LEN + 7])
     view = await members.view()
