@@ -8,7 +8,7 @@ nothing of what the bytes mean: nothing here is authenticated, parsed or trusted
 from ecfs.targets.directory import DirectoryTarget
 from ecfs.targets.faulty import FaultyTarget, Outcome
 from ecfs.targets.file_budget import files_open_max
-from ecfs.targets.jobs import AnyLane, Job, LoopWaiter
+from ecfs.targets.jobs import AnyLane, Job, LoopWaiter, Wakers
 from ecfs.targets.lanes import InlineLane, Lane, run_all
 from ecfs.targets.memory import MemoryTarget
 from ecfs.targets.name_watch import NameWatch
@@ -21,6 +21,6 @@ from ecfs.targets.together import SyncSteps, Together, run_steps
 __all__ = [
     "READ_WINDOW_NS_MAX", "AnyLane", "Buffer", "Call", "DirectoryTarget", "FaultyTarget",
     "InlineLane", "Job", "Lane", "LoopWaiter", "MemoryTarget", "NameWatch", "Outcome",
-    "RecordingTarget", "Space", "SyncSteps", "Target", "Together", "check_name",
+    "RecordingTarget", "Space", "SyncSteps", "Target", "Together", "Wakers", "check_name",
     "files_open_max", "run_all", "run_steps",
 ]

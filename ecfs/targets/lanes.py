@@ -16,7 +16,7 @@ from ecfs.base.errors import Bug, Fault, TargetError
 from ecfs.base.limits import LANE_QUEUE_LEN_MAX
 from ecfs.base.units import NS_PER_MS, NS_PER_S
 from ecfs.base.world import Clock, Threads
-from ecfs.targets.jobs import AnyLane, Job, LoopWaiter
+from ecfs.targets.jobs import AnyLane, Job, LoopWaiter, Wakers
 
 LATE_NS = 20 * NS_PER_MS
 
@@ -31,6 +31,7 @@ class Lane:
     def __init__(self, name: str, threads: Threads, clock: Clock, *,
                  queue_len_max: int = LANE_QUEUE_LEN_MAX) -> None:
         self.name = name
+        self.wakers: Wakers | None = Wakers()
         self._clock = clock
         self._queue_len_max = queue_len_max
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -81,6 +82,8 @@ class Lane:
             if not self._closed:
                 self._closed = True
                 self._queue.put(None)
+            if self.wakers is not None:
+                self.wakers.close()
         return self._ended.wait(timeout)
 
     def post(self, job: Job) -> None:
@@ -158,6 +161,7 @@ class InlineLane:
 
     def __init__(self, name: str = "inline") -> None:
         self.name = name
+        self.wakers: Wakers | None = None
         self._closed = False
 
     async def run(self, function: Callable[[*Args], T], *args: *Args,
@@ -244,7 +248,7 @@ async def _run_jobs(lanes: Sequence[AnyLane],
                     calls: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]],
                     deadline_s: float) -> list[Job]:
     """Post one job to each lane and wait for all; those not done when this returns are given up."""
-    waiter = LoopWaiter(len(calls))
+    waiter = LoopWaiter(len(calls), lanes[0].wakers)
     jobs = [Job(function, args, deadline_s, waiter.note) for function, args in calls]
     await trio.lowlevel.checkpoint_if_cancelled()
     try:
