@@ -8,6 +8,8 @@ _BLOCKS = ("tests/unit/content/test_blocks_taken.py",)
 _RECORDS = ("tests/unit/formats/test_impossible_values.py",)
 _WATCH = ("tests/unit/targets/test_name_watch.py",)
 _WATCHED = ("tests/unit/volume/test_watched_claims.py",)
+_WAKERS = ("tests/unit/targets/test_wakers.py",)
+_JOBS = "ecfs/targets/jobs.py"
 _COMMITTING = "ecfs/volume/committing.py"
 _FLUSHER = "ecfs/content/flusher.py"
 _LOG = "ecfs/content/logged.py"
@@ -86,4 +88,12 @@ LOGGED_MUTANTS = (
            "                    pass\n", _WATCH),
     Mutant("a-flood-of-names-means-none", _NAMES, "        return False\n", "        return True\n",
            _WATCH),
+    Mutant("who-gave-up-wakes-the-next", _JOBS,
+           "            os.eventfd_read(fd)\n", "            pass\n", _WAKERS),
+    Mutant("written-to-after-it-was-given-back", _JOBS,
+           "                    self._fd, self._waiting = None, False\n",
+           "                    pass\n", _WAKERS),
+    Mutant("descriptors-are-used-once", _JOBS,
+           "        if self._free:\n            return", "        if not self._free and self._closed:\n"
+           "            return", _WAKERS),
 )
