@@ -3,6 +3,7 @@
 from ecfs.testing.mutation.mutant import Mutant
 
 _LOGGED = ("tests/unit/volume/test_logged_writes.py",)
+_UNIT = ("tests/unit/content/test_logged.py",)
 _MODEL = ("tests/unit/content/test_model.py", "tests/unit/content/test_failing.py")
 _BLOCKS = ("tests/unit/content/test_blocks_taken.py",)
 _RECORDS = ("tests/unit/formats/test_impossible_values.py",)
@@ -51,14 +52,14 @@ LOGGED_MUTANTS = (
     Mutant("settled-and-still-logged", _FLUSHER,
            "            self.log.drop(gone)\n", "", _MODEL),
     Mutant("gone-and-still-logged", _FLUSHER,
-           "        self.log.drop(state.frozen)\n", "", _MODEL),
+           "        self.log.drop(state.frozen)\n", "", _LOGGED),
     Mutant("logged-after-what-is-newer", _FLUSHER,
            "                      if piece.inode not in self.rows.stuck] + pieces\n",
            "                      if piece.inode not in self.rows.stuck] + pieces\n"
-           "            pieces.reverse()\n", _MODEL),
+           "            pieces.reverse()\n", _LOGGED),
     Mutant("logged-for-ever", _FLUSHER,
            "                         or self.log.since_ns <= old_ns):\n",
-           "                         or old_ns < 0):\n", _LOGGED),
+           "                         or not pieces and pressed):\n", _LOGGED),
     Mutant("any-number-in-a-record", _LOG,
            "len(self._fresh) + count <= LOGGED_COUNT_MAX", "len(self._fresh) <= LOGGED_COUNT_MAX",
            _LOGGED),
@@ -66,7 +67,7 @@ LOGGED_MUTANTS = (
            "and len(self._pieces) + count <= 2 * LOGGED_COUNT_MAX",
            "and len(self._pieces) + count <= 9 * LOGGED_COUNT_MAX", _LOGGED),
     Mutant("logged-and-cut-all-the-same", _LOG,
-           "bytes(piece.data[: piece.limit])))", "bytes(piece.data)))", _LOGGED),
+           "bytes(piece.data[: piece.limit])))", "bytes(piece.data)))", _UNIT),
     Mutant("write-past-the-largest-file", "ecfs/formats/commit.py",
            "if inode and data and offset + len(data) <= FILE_LEN_MAX:", "if inode and data:",
            _RECORDS),
@@ -94,6 +95,6 @@ LOGGED_MUTANTS = (
            "                    self._fd, self._waiting = None, False\n",
            "                    pass\n", _WAKERS),
     Mutant("descriptors-are-used-once", _JOBS,
-           "        if self._free:\n            return", "        if not self._free and self._closed:\n"
-           "            return", _WAKERS),
+           "        if self._free:\n            return",
+           "        if self._closed:\n            return", _WAKERS),
 )

@@ -152,6 +152,7 @@ async def test_a_file_that_is_removed_stays_removed(pool: Pool) -> None:
         inode = inode_of(volume)
         volume.tree.unlink(ROOT, b"file")
         volume.files.discard([inode])
+        assert not volume.files.flusher.log and not volume.files.flusher.dirty_len
         await volume.commit()
     async with pool.mounted() as volume:
         assert not volume.opened.writes
@@ -190,6 +191,37 @@ async def test_so_much_is_logged_and_no_more(pool: Pool, made: list[Commit]) -> 
     async with pool.mounted() as volume:
         data = await get(volume, b"file")
         assert data == bytes(INLINE_RECORD_LEN_MAX)
+
+
+async def test_who_finds_the_log_full_waits_for_a_round(pool: Pool) -> None:
+    await with_file(pool)
+    async with pool.crashing() as volume:
+        flusher, inode = volume.files.flusher, inode_of(volume)
+        async with flusher.round_lock:
+            for number in range(2 * LOGGED_COUNT_MAX):
+                await volume.files.write(inode, 2 * number, b"x")
+                await volume.fsync(inode)
+            await volume.files.write(inode, 0, b"y")
+            with trio.move_on_after(1) as scope:
+                await volume.fsync(inode)
+            assert scope.cancelled_caught and len(list(flusher.log)) == 2 * LOGGED_COUNT_MAX
+        await volume.fsync(inode)
+        assert not flusher.log
+    async with pool.mounted() as volume:
+        assert (await get(volume, b"file"))[:8] == b"y.x.x.x."
+
+
+async def test_newer_bytes_lie_over_those_that_were_logged(pool: Pool) -> None:
+    """In the same round, and in the same stripe."""
+    await with_file(pool)
+    async with pool.mounted() as volume:
+        inode = inode_of(volume)
+        for letter in (b"a", b"b"):
+            await write(volume, 0, letter)
+        await volume.files.write(inode, 0, b"c" * BLOCK)
+        await volume.files.flush(inode)
+        assert volume.files.pending(inode) is None
+        assert letters(await get(volume, b"file")) == b"c......."
 
 
 async def test_those_who_wait_at_once_share_a_record(pool: Pool, made: list[Commit]) -> None:
@@ -245,6 +277,22 @@ async def test_what_cannot_be_entered_is_carried_on(
     async with pool.mounted() as volume:
         assert not volume.opened.writes
         assert letters(await get(volume, b"file")) == b"...ac..."
+
+
+async def test_what_cannot_be_entered_is_carried_past_a_checkpoint(
+        pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who starts from it sees only records after its base; this one is followed by no other."""
+    await with_file(pool)
+    async with pool.crashing() as volume:
+        monkeypatch.setattr(volume.files, "flush_logged", trio.lowlevel.checkpoint)
+        await write(volume, 3, b"a")
+        unable(volume, inode_of(volume))
+        await put(volume, b"new", b"new")
+        assert volume.checkpointer is not None
+        await volume.checkpointer.write(volume.labeller.label, clean=False,
+                                        before=trio.lowlevel.checkpoint)
+    async with pool.mounted() as volume:
+        assert letters(await get(volume, b"file")) == b"...a...."
 
 
 async def test_a_round_that_was_overtaken_enters_nothing(
