@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from ecfs.base.errors import Damage
+from ecfs.base.errors import Damage, FsError
 from ecfs.base.ids import InodeId
 from ecfs.content.index import StripeIndex
 from ecfs.content.lateness import note_behind
@@ -40,7 +40,7 @@ class RowEntry:
             try:
                 self._enter_all(groups, stripes, apart=False)
                 return
-            except Damage:
+            except (Damage, FsError):
                 # Once more, each piece apart from the others.
                 pass
         self._enter_all(groups, stripes, apart=True)
@@ -127,8 +127,9 @@ class RowEntry:
         try:
             with self._database.change():
                 enter(*args)
-        except Damage as damage:
-            self.stuck[piece.inode] = damage
+        except (Damage, FsError) as error:
+            self.stuck[piece.inode] = error if isinstance(error, Damage) else (
+                Damage(f"inode {piece.inode} is not in the metadata: {error}"))
             return False
         return True
 
@@ -152,7 +153,7 @@ class RowEntry:
         extent, self._next_extent = self._next_extent, self._next_extent + 1
         self._tables.add_inline(
             extent, bytes(piece.data[: piece.limit]), inode=piece.inode, offset=piece.offset,
-            order=self._store.take_order(), birth=self._birth())
+            order=piece.order, birth=self._birth())
         self._enter_size(piece.inode, piece.end)
 
     def _enter_size(self, number: int, end: int) -> None:

@@ -69,14 +69,25 @@ class Files:
 
     def pending(self, inode: InodeId) -> tuple[int, int, int] | None:
         """(size, mtime_ns, ctime_ns) that the database does not have yet; times 0 where it does."""
-        state = self.flusher.states.get(inode)
+        state = self._known(inode)
         if state is None:
             return None
         return state.size, state.mtime_ns or 0, state.ctime_ns or 0
 
+    def _known(self, inode: InodeId) -> FileState | None:
+        state = self.flusher.states.get(inode)
+        if state is not None and not state.is_sized:
+            state.size, state.is_sized = max(state.size, self._inodes.size_of(inode)), True
+        return state
+
+    def spans(self, inode: InodeId) -> list[tuple[int, int]]:
+        """`(begin, end)` of bytes that the database does not have; they may overlap."""
+        state = self._known(inode)
+        return [] if state is None else state.spans()
+
     def size(self, inode: InodeId) -> int:
         """The file's size now."""
-        state = self.flusher.states.get(inode)
+        state = self._known(inode)
         return self._inodes.size_of(inode) if state is None else state.size
 
     def blocks(self, inode: InodeId, size: int) -> int:
@@ -97,7 +108,7 @@ class Files:
     def begin_read(self, inode: InodeId, offset: int,
                    length: int) -> Buffer | Coroutine[Any, Any, Buffer]:
         """As `read`: the bytes themselves where they are in memory, as for most short reads."""
-        state = self.flusher.states.get(inode)
+        state = self._known(inode)
         high = min(offset + length, self._inodes.size_of(inode) if state is None else state.size)
         if high <= offset:
             return b""
@@ -122,7 +133,7 @@ class Files:
             high = min(offset + length, self.size(inode))
             if high <= offset:
                 return b""
-            state = self.flusher.states.get(inode)
+            state = self._known(inode)
             dirty = state.snapshot(offset, high) if state is not None else []
             if len(dirty) == 1 and dirty[0][0] == offset and len(dirty[0][1]) == high - offset:
                 return dirty[0][1]
@@ -207,7 +218,7 @@ class Files:
             flusher.wake()
 
     def _state(self, inode: InodeId) -> FileState:
-        state = self.flusher.states.get(inode)
+        state = self._known(inode)
         if state is None:
             state = FileState(inode, self._inodes.size_of(inode), self._clock.monotonic_ns())
             self.flusher.states[inode] = state
@@ -218,6 +229,7 @@ class Files:
         state = self.flusher.states.get(inode)
         if state is not None:
             state.mtime_ns = state.ctime_ns = None
+            self.flusher.log.forget_times(state.frozen)
 
     async def truncate(self, inode: InodeId, size: int) -> None:
         """The file is `size` bytes long from now on; what lies beyond is gone, what is new zero."""
@@ -283,7 +295,8 @@ class Files:
 
     def restore(self, writes: Sequence[LoggedWrite]) -> None:
         """What records carried and no page shows is dirty again, as it was for who wrote it."""
-        restore(self.flusher, writes, self._state, self._clock.monotonic_ns())
+        restore(self.flusher, writes, self._state, self.store.take_order,
+                self._clock.monotonic_ns())
 
     def discard(self, inodes: Sequence[InodeId]) -> None:
         """The files are gone: drop their dirty bytes and rows, a great many of them later."""

@@ -96,6 +96,8 @@ class Flusher:
                              lambda: self.birth())
         self._told: set[int] = set()
         self.log = WriteLog()
+        self.carries = True
+        """Whether commit records may carry what is in the log."""
 
     def wake(self) -> None:
         """There may be work."""
@@ -144,7 +146,11 @@ class Flusher:
                 return
         else:
             state = self.states.get(inode)
-            if state is None or (inline and self._log(state)):
+            if state is None:
+                return
+            if (inline or not state.runs) and self._log(state):
+                if not (inline and self.carries):
+                    self._enter_at_once(inode)
                 return
         request = _Request(inode)
         self._requests.append(request)
@@ -165,10 +171,17 @@ class Flusher:
                 or not self.log.may_take(len(runs), runs.length)
                 or state.inode in self.rows.stuck):
             return False
-        self.log.add(state, state.freeze(runs.take_all()), self._clock.monotonic_ns())
+        self.log.add(state, state.freeze(runs.take_all()), self._clock.monotonic_ns(),
+                     self._store.take_order())
         if self.log.is_full:
             self._wake.set()
         return True
+
+    def _enter_at_once(self, inode: int) -> None:
+        self.enter_logged()
+        error = self.stuck_error(inode)
+        if error is not None:
+            raise error
 
     def enter_logged(self) -> None:
         """What records carry, or were to carry, becomes rows of the database itself; but for files
@@ -202,7 +215,11 @@ class Flusher:
             try:
                 await self._write(pieces)
             except EcfsError as caught:
-                error = caught
+                # What records carry can do without a stripe.
+                self.enter_logged()
+                self._retry = [piece for piece in self._retry
+                               if not piece.logged or piece.inode in self.rows.stuck]
+                error = caught if self._retry else None
             except BaseException:
                 for request in requests:
                     request.error = EcfsError("the mount is being torn down")
@@ -210,7 +227,8 @@ class Flusher:
                 raise
             self.failing = error
             for request in requests:
-                request.error = error or self.stuck_error(request.inode)
+                left = request.inode is None or request.inode in self.states
+                request.error = (error if left else None) or self.stuck_error(request.inode)
                 request.done.set()
             self._note_stuck()
         self.room.unpark_all()

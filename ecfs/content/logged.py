@@ -43,13 +43,14 @@ class WriteLog:
         """Whether it is time to enter rows."""
         return len(self._pieces) >= LOGGED_COUNT_MAX or self.length >= LOGGED_LEN_MAX
 
-    def add(self, state: FileState, pieces: Iterable[Piece], now_ns: int, *,
+    def add(self, state: FileState, pieces: Iterable[Piece], now_ns: int, order: int, *,
             fresh: bool = True) -> None:
-        """Pieces of a file, all before which are here. `fresh`: no record carries them yet."""
+        """Pieces of a file, all before which are here; `order` is their place in that of writing.
+        `fresh`: no record carries them yet."""
         if not self._pieces:
             self.since_ns = now_ns
         for piece in pieces:
-            piece.logged = True
+            piece.logged, piece.order = True, order
             self._pieces[piece] = (state.mtime_ns, state.ctime_ns)
             self.length += len(piece.data)
             if fresh:
@@ -61,6 +62,12 @@ class WriteLog:
         for piece in pieces:
             if piece.logged and self._pieces.pop(piece, None) is not None:
                 self.length -= len(piece.data)
+
+    def forget_times(self, pieces: Iterable[Piece]) -> None:
+        """Somebody set the times of their file since."""
+        for piece in pieces:
+            if piece in self._pieces:
+                self._pieces[piece] = (None, None)
 
     def renew(self) -> None:
         """No record that is kept carries what is here."""

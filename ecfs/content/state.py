@@ -37,7 +37,7 @@ class InodeTable(Protocol):
 class Piece:
     """Frozen bytes on their way into a stripe. Only the first `limit` bytes still count.
 
-    `logged`: a commit record carries them, or will.
+    `logged`: a commit record carries them, or will; `order`: since when, in the order of writing.
     """
 
     inode: int
@@ -45,6 +45,7 @@ class Piece:
     data: Buffer
     limit: int
     logged: bool = False
+    order: int = 0
 
     @property
     def end(self) -> int:
@@ -54,13 +55,15 @@ class Piece:
 
 @dataclass(slots=True)
 class FileState:
-    """One file with changes that are not in the database yet."""
+    """One file with changes that are not in the database yet. `is_sized`: `size` takes account of
+    what the database says."""
 
     inode: int
     size: int
     since_ns: int
     mtime_ns: int | None = None
     ctime_ns: int | None = None
+    is_sized: bool = True
     runs: Runs = field(default_factory=Runs)
     frozen: list[Piece] = field(default_factory=list)
 

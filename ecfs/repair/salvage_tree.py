@@ -114,10 +114,17 @@ class TreeCopy:
 
     async def _copy_file(self, path: Path, attributes: Attributes) -> bool:
         """Whether the metadata told everything about the file, readable or not."""
-        inode, size = attributes.inode, attributes.size
+        inode = attributes.inode
         out = OutFile(path)
-        whole = known = True
+        whole = known = inode not in self._volume.files.flusher.rows.stuck
+        size = attributes.size
         try:
+            # With what commit records carry.
+            pending = self._volume.files.pending(inode)
+            if pending is not None:
+                size, mtime_ns, ctime_ns = pending
+                attributes = attributes.with_content(size, mtime_ns or attributes.mtime_ns,
+                                                     ctime_ns)
             out.cut(size)
             at = 0
             while pieces := self._volume.files.tables.pieces(inode, at, size, PIECES_AT_ONCE):
@@ -125,6 +132,8 @@ class TreeCopy:
                     low = max(at, piece.offset)
                     at = min(piece.offset + piece.length, size)
                     whole = await self._copy_piece(out, inode, piece, low, at) and whole
+            for low, high in self._volume.files.spans(inode):
+                out.write(low, bytes(await self._volume.files.read(inode, low, high - low)))
         except EcfsError:
             self.metadata_damaged = True
             whole = known = False

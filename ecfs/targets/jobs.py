@@ -9,6 +9,8 @@ import trio
 
 from ecfs.base.errors import Fault, TargetError
 
+WAKERS_KEPT_MAX = 16
+
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
@@ -83,7 +85,7 @@ class Wakers:
             os.eventfd_read(fd)
         except BlockingIOError:
             pass
-        if self._closed:
+        if self._closed or len(self._free) >= WAKERS_KEPT_MAX:
             os.close(fd)
         else:
             self._free.append(fd)

@@ -68,9 +68,11 @@ class NameWatch:
             return None
         with self._lock:
             watch = self._watches.get(target)
-            if watch is None:
-                watch = self._watches[target] = self._add(target)
-            if watch == _NOWHERE or not self._take_events():
+        if watch is None:
+            # It may hang, which is not to hold up other targets.
+            watch = self._add(target)
+        with self._lock:
+            if watch == _NOWHERE or self._fd < 0 or not self._take_events():
                 return None
             return self._versions.get(watch)
 
@@ -84,14 +86,16 @@ class NameWatch:
             self._versions.clear()
 
     def _add(self, target: DirectoryTarget) -> int:
-        if self._fd < 0:
-            return _NOWHERE
         try:
             watch = target.with_folder(self._watch)
         except TargetError:
-            return _NOWHERE
-        if watch >= 0:
-            self._versions.setdefault(watch, 0)
+            watch = _NOWHERE
+        with self._lock:
+            if self._fd < 0:
+                return _NOWHERE
+            self._watches[target] = watch
+            if watch != _NOWHERE:
+                self._versions.setdefault(watch, 0)
         return watch
 
     def _watch(self, folder_fd: int) -> int:

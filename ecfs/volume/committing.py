@@ -59,7 +59,8 @@ class _Encoded:
 
 class Committer:
     """Writes the commit records of one epoch. `on_commit` is told of every acknowledged tip,
-    `on_failure` once when records begin to fail. `newest` is the newest acknowledged one.
+    `on_failure` once when records begin to fail. `newest` is the newest acknowledged one,
+    `step_tip` the tip of the newest step of which all records are acknowledged.
 
     `unnoted`: records that were adopted and that the history in the database may lack. `log`: what
     records carry in place of pages, None in pools that know no such records; `enter_logged` makes
@@ -78,7 +79,7 @@ class Committer:
         self._entropy = entropy
         self._epoch = epoch
         self._writer_id = writer_id
-        self.tip = tip
+        self.tip = self.step_tip = tip
         self._made = tip
         self._queue: deque[_Encoded] = deque()
         self._unnoted = list(unnoted)
@@ -126,10 +127,9 @@ class Committer:
     def freeze(self) -> None:
         """End the transaction, if it has changes, and make its records; where it has none, a record
         of what was written. Needs `lock`."""
-        if self._log is None or self._database.in_transaction:
-            self.enter_logged()
         changed = self._database.in_transaction
         if changed:
+            self.enter_logged()
             if len(self._unnoted) >= UNNOTED_COUNT_MAX:
                 self.note_history()
             noted, self._noted_count = self._noted_count, 0
@@ -214,6 +214,8 @@ class Committer:
             self.failure = None
             self._queue.popleft()
             self.tip, self.newest = record.tip, record.commit
+            if not record.commit.more:
+                self.step_tip = record.tip
             self.commit_count += 1
             self.on_commit(self.tip)
 

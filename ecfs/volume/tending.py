@@ -64,8 +64,10 @@ class Tender:
         if committer is None or checkpointer is None or isinstance(committer.failure, Fenced):
             return
         await self._take_back()
+        await trio.lowlevel.checkpoint_if_cancelled()  # see `Committer.commit`
         if volume.database.in_transaction or committer.pending:
             await volume.commit()
+            await trio.lowlevel.checkpoint_if_cancelled()
         if not volume.read_only:
             note_behind(volume.fleet, volume.files.tables, volume.database)
         for _ in range(REAPS_PER_ROUND):
@@ -73,6 +75,7 @@ class Tender:
                 break
             await trio.lowlevel.checkpoint()
         await self.reclaim()
+        await trio.lowlevel.checkpoint_if_cancelled()
         await self._compact()
         age_s = (volume.environment.clock.monotonic_ns() - volume.checkpoint_ns) / NS_PER_S
         if checkpointer.due() or (age_s > CHECKPOINT_INTERVAL_S and checkpointer.is_behind()):

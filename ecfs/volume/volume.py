@@ -183,6 +183,7 @@ class Volume:
     async def start(self) -> None:
         """Begin the epoch, if the pool may be written, and the background tasks."""
         opened, tables = self.opened, self.files.tables
+        self.files.flusher.carries = logs_writes(opened.label)
         self.files.restore(opened.writes)
         find_behind(self.store, tables, (opened.label.epoch, opened.label.generation))
         if not opened.read_only:
@@ -212,7 +213,7 @@ class Volume:
             database=self.database, pages=self.pages, writer=writer, keys=keys("commit"),
             clock=self.environment.clock, entropy=self.environment.entropy, epoch=opened.epoch,
             writer_id=opened.writer, tip=opened.tip, unnoted=opened.unnoted,
-            log=self.files.flusher.log if logs_writes(opened.label) else None)
+            log=self.files.flusher.log if self.files.flusher.carries else None)
         committer.enter_logged = self.files.flusher.enter_logged
         committer.generation = lambda: self.labeller.generation
         committer.host, committer.audit_head = self.environment.host.name, self.journal.audit_head
@@ -275,9 +276,9 @@ class Volume:
     def save_anchor(self, *, durable: bool) -> None:
         """Remember the newest acknowledged commit outside of the pool."""
         committer = self.committer
-        if committer is None or (committer.tip is self._anchored and not durable):
+        if committer is None or (committer.step_tip is self._anchored and not durable):
             return
-        tip, label = committer.tip, self.labeller.label
+        tip, label = committer.step_tip, self.labeller.label
         self.opened.anchor_file.save(Anchor(
             self.pool_id.hex(), self.opened.epoch, tip.seq, tip.hash.hex(), label.data,
             label.parity, label.commitment.hex(), label.version), durable=durable)

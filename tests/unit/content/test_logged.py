@@ -14,7 +14,7 @@ def pieces_of(*parts: bytes, inode: int = 5) -> list[Piece]:
 
 def logged(*parts: bytes, fresh: bool = True) -> tuple[WriteLog, list[Piece]]:
     log, pieces = WriteLog(), pieces_of(*parts)
-    log.add(FileState(5, 1000, 0, mtime_ns=7, ctime_ns=8), pieces, 9, fresh=fresh)
+    log.add(FileState(5, 1000, 0, mtime_ns=7, ctime_ns=8), pieces, 9, 1, fresh=fresh)
     return log, pieces
 
 
@@ -64,13 +64,13 @@ def test_bounds_of_a_record_and_of_the_log() -> None:
     assert not log.may_take(1, INLINE_RECORD_LEN_MAX)
     log.take()
     assert (log.may_take(256, 256), log.is_full) == (True, False)
-    log.add(FileState(5, 0, 0), pieces_of(*[b"y"] * 256), 9)
+    log.add(FileState(5, 0, 0), pieces_of(*[b"y"] * 256), 9, 1)
     log.take()
     assert (log.may_take(56, 56), log.may_take(57, 57), log.is_full) == (True, False, True)
     long, _ = logged(*[bytes(32_768)] * 32)
     long.take()
     assert (long.may_take(1, 32_768), long.is_full) == (True, True)
-    long.add(FileState(5, 0, 0), pieces_of(*[bytes(32_768)] * 31), 9)
+    long.add(FileState(5, 0, 0), pieces_of(*[bytes(32_768)] * 31), 9, 1)
     long.take()
     assert 2 * LOGGED_LEN_MAX - long.length == 32_768
     assert long.may_take(1, 32_768) and not long.may_take(1, 32_769)
@@ -79,8 +79,8 @@ def test_bounds_of_a_record_and_of_the_log() -> None:
 def test_its_age_is_that_of_the_oldest() -> None:
     log, pieces = logged(b"a")
     state = FileState(5, 0, 0)
-    log.add(state, pieces_of(b"b"), 20)
+    log.add(state, pieces_of(b"b"), 20, 1)
     assert log.since_ns == 9
     log.drop(list(log))
-    log.add(state, pieces, 30)
+    log.add(state, pieces, 30, 1)
     assert log.since_ns == 30

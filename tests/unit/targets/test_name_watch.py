@@ -185,3 +185,45 @@ def test_where_no_more_can_be_watched(
 
     monkeypatch.setattr(watch, "_library", Library())
     assert watch.version(target) is None
+
+
+def test_a_target_that_hangs_holds_up_no_other(
+        watch: NameWatch, target: DirectoryTarget, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """At its first look, which asks its file system; the others were looked at before."""
+    (tmp_path / "share").mkdir()
+    share = DirectoryTarget(tmp_path / "share")
+    before, hanging, go = watch.version(target), threading.Event(), threading.Event()
+    with_folder = share.with_folder
+
+    def hang(use: Callable[[int], int]) -> int:
+        hanging.set()
+        go.wait()
+        return with_folder(use)
+
+    monkeypatch.setattr(share, "with_folder", hang)
+    stuck = threading.Thread(target=watch.version, args=(share,))
+    stuck.start()
+    hanging.wait()
+    try:
+        assert watch.version(target) == before
+    finally:
+        go.set()
+        stuck.join()
+    assert watch.version(share) == 0
+    share.close()
+
+
+def test_a_watch_that_is_closed_meanwhile_watches_nothing(
+        target: DirectoryTarget, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = NameWatch.open()
+    assert opened is not None
+    with_folder = target.with_folder
+
+    def close_first(use: Callable[[int], int]) -> int:
+        opened.close()
+        return with_folder(use)
+
+    monkeypatch.setattr(target, "with_folder", close_first)
+    assert opened.version(target) is None
+    assert opened.version(target) is None

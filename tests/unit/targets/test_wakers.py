@@ -143,3 +143,14 @@ def test_what_is_on_loan_is_closed_when_it_comes_back() -> None:
     assert open_count() == before + 1
     wakers.give_back(lent)
     assert open_count() == before
+
+
+def test_so_many_are_kept_and_no_more() -> None:
+    wakers = Wakers()
+    lent = [wakers.take() for _ in range(40)]
+    before = open_count()
+    for fd in lent:
+        assert fd is not None
+        wakers.give_back(fd)
+    assert len(wakers._free) == 16 and open_count() == before - 24
+    wakers.close()
