@@ -3,6 +3,8 @@
 from ecfs.testing.mutation.mutant import Mutant
 
 _LOGGED = ("tests/unit/volume/test_logged_writes.py",)
+_TROUBLE = ("tests/unit/volume/test_logged_trouble.py",)
+_SALVAGE = ("tests/unit/repair/test_salvage_logged.py",)
 _UNIT = ("tests/unit/content/test_logged.py",)
 _MODEL = ("tests/unit/content/test_model.py", "tests/unit/content/test_failing.py")
 _BLOCKS = ("tests/unit/content/test_blocks_taken.py",)
@@ -18,8 +20,8 @@ _NAMES = "ecfs/targets/name_watch.py"
 
 LOGGED_MUTANTS = (
     Mutant("pages-without-what-is-logged", _COMMITTING,
-           "if self._log is None or self._database.in_transaction:", "if self._log is None:",
-           _LOGGED),
+           "        if changed:\n            self.enter_logged()\n",
+           "        if changed and self._log is None:\n            self.enter_logged()\n", _LOGGED),
     Mutant("entered-and-never-said", _COMMITTING,
            "entered = changed and self._carried", "entered = False", _LOGGED),
     Mutant("entered-without-pages-not-said", _COMMITTING,
@@ -30,7 +32,7 @@ LOGGED_MUTANTS = (
     Mutant("carried-only-before-the-base", "ecfs/volume/checkpointing.py",
            "                self._committer.carry_again()\n", "", _LOGGED),
     Mutant("logged-in-older-pools", "ecfs/volume/volume.py",
-           "log=self.files.flusher.log if logs_writes(opened.label) else None)",
+           "log=self.files.flusher.log if self.files.flusher.carries else None)",
            "log=self.files.flusher.log)", _LOGGED),
     Mutant("superseded-writes-replayed", "ecfs/volume/recovery.py",
            "            writes.clear()\n", "            pass\n", _LOGGED),
@@ -89,6 +91,35 @@ LOGGED_MUTANTS = (
            "                    pass\n", _WATCH),
     Mutant("a-flood-of-names-means-none", _NAMES, "        return False\n", "        return True\n",
            _WATCH),
+    Mutant("a-round-that-fails-keeps-what-is-logged", _FLUSHER,
+           "                self.enter_logged()\n                self._retry",
+           "                self._retry", _TROUBLE),
+    Mutant("others-fail-who-only-logged", _FLUSHER,
+           "(error if left else None)", "(error if left or error else None)", _TROUBLE),
+    Mutant("older-pools-carry", _FLUSHER,
+           "if not (inline and self.carries):", "if not inline:", _TROUBLE),
+    Mutant("an-anchor-in-the-middle-of-a-step", _COMMITTING,
+           "            if not record.commit.more:\n", "            if record.commit.seq:\n",
+           _TROUBLE),
+    Mutant("order-of-entering", "ecfs/content/entering.py",
+           "order=piece.order,", "order=self._store.take_order(),", _TROUBLE),
+    Mutant("times-that-were-set-since-carried", _LOG,
+           "                self._pieces[piece] = (None, None)\n", "                pass\n",
+           _TROUBLE),
+    Mutant("a-size-that-was-not-read", "ecfs/content/restoring.py",
+           "now_ns, is_sized=False)", "now_ns, is_sized=True)", _TROUBLE),
+    Mutant("an-inode-that-is-not-there-stops-all-rounds", "ecfs/content/entering.py",
+           "        except (Damage, FsError) as error:\n", "        except Damage as error:\n",
+           _TROUBLE),
+    Mutant("salvaged-without-what-is-logged", "ecfs/repair/salvage_tree.py",
+           "            for low, high in self._volume.files.spans(inode):\n",
+           "            for low, high in self._volume.files.spans(inode)[:0]:\n", _SALVAGE),
+    Mutant("salvaged-and-stuck-all-the-same", "ecfs/repair/salvage_tree.py",
+           "whole = known = inode not in self._volume.files.flusher.rows.stuck",
+           "whole = known = True", _SALVAGE),
+    Mutant("a-share-that-hangs-holds-up-all", _NAMES,
+           "        if watch is None:\n            # It",
+           "        if watch is None and self._lock.acquire():\n            # It", _WATCH),
     Mutant("who-gave-up-wakes-the-next", _JOBS,
            "            os.eventfd_read(fd)\n", "            pass\n", _WAKERS),
     Mutant("written-to-after-it-was-given-back", _JOBS,
