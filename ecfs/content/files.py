@@ -334,13 +334,14 @@ class Files:
                 moves.append(Move(extent, data, self.flusher.note(inode, offset, order=order)))
             await self.flusher.move(moves)
 
-    async def compact(self, segment_id: int) -> int:
-        """Move what lives in a segment elsewhere; how many bytes moved. Damage where unreadable."""
+    async def compact(self, segment_id: int, *, reserve: bool = False) -> int:
+        """Move what lives in a segment elsewhere, with `reserve` also into the room that is kept;
+        how many bytes moved. Damage where unreadable."""
         moved = 0
         for stripe in self.tables.stripes_of(segment_id):
             moves = await self._moves_of(stripe.id)
             if moves:
-                await self.flusher.move(moves)
+                await self.flusher.move(moves, reserve=reserve)
                 moved += sum(len(move.data) for move in moves)
         return moved
 

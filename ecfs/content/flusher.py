@@ -328,7 +328,7 @@ class Flusher:
         self._retry = [piece for group in groups[len(good) :] for piece in group]
         return failure
 
-    async def move(self, moves: list[Move]) -> None:
+    async def move(self, moves: list[Move], *, reserve: bool = False) -> None:
         """Write extents anew, in one stripe, and let them lie there. AppendRefused, NoSpace."""
         def directory_of(starts: tuple[int, ...]) -> bytes:
             return encode_directory([move.note._replace(start=start, length=len(move.data))
@@ -339,7 +339,8 @@ class Flusher:
             for _ in range(TRIES_PER_ROUND):
                 try:
                     stripe = await self._store.append(
-                        KIND_CONTENT, [move.data for move in moves], directory_of)
+                        KIND_CONTENT, [move.data for move in moves], directory_of,
+                        reserve=reserve)
                 except AppendRefused as error:
                     final = error
                     continue

@@ -22,6 +22,7 @@ from ecfs.base.units import BLOCK_LEN
 from ecfs.base.world import Entropy
 from ecfs.erasure import Geometry, data_quorum, narrowed
 from ecfs.formats import (
+    KIND_CONTENT,
     KIND_METADATA,
     POSITION_MAX,
     SegmentEntry,
@@ -47,10 +48,12 @@ class Written:
 
 @dataclass(slots=True)
 class _Stream:
-    """The open segment of one kind, where its next stripe goes, and on whom its columns are."""
+    """The open segment of one kind, where its next stripe goes, and on whom its columns are.
+    `reserve`: what goes there may use the room that is kept on each target."""
 
     kind: int
     geometry: Geometry
+    reserve: bool
     segment: SegmentEntry | None = None
     offset: int = 0
     holders: frozenset[bytes] = frozenset()
@@ -65,7 +68,10 @@ class StripeStore(StripeAccess):
         super().__init__(identity, fleet, journal)
         self._worker = worker
         self._entropy = entropy
-        self._streams = {1: _Stream(1, content), KIND_METADATA: _Stream(KIND_METADATA, metadata)}
+        self._content = _Stream(KIND_CONTENT, content, reserve=False)
+        self._moved = _Stream(KIND_CONTENT, content, reserve=True)
+        self._metadata = _Stream(KIND_METADATA, metadata, reserve=True)
+        self._streams = (self._content, self._moved, self._metadata)
         self.content_geometry = content
         self._unsynced: set[tuple[bytes, str]] = set()
         self.appended_len = 0
@@ -85,8 +91,9 @@ class StripeStore(StripeAccess):
 
     async def append(self, kind: int, extents: Sequence[Buffer],
                      directory_of: Callable[[tuple[int, ...]], bytes],
-                     directory_len_max: int | None = None) -> Written:
-        """Seal and write one stripe; not durable before `sync`.
+                     directory_len_max: int | None = None, *, reserve: bool = False) -> Written:
+        """Seal and write one stripe; not durable before `sync`. `reserve`: content that moves, so
+        that more room is given back than it takes, may use what metadata may.
 
         `directory_of` makes the stripe's directory from the extents' positions; its length must not
         depend on them by more than its encoding allows (it is laid out last). `directory_len_max`:
@@ -96,7 +103,9 @@ class StripeStore(StripeAccess):
         if directory_len_max is None:
             directory_len_max = len(directory_of(tuple(POSITION_MAX for _ in extents)))
         lengths = [len(extent) for extent in extents] + [directory_len_max]
-        segment, offset, body_len, starts = await self._reserve(kind, lengths)
+        stream = self._metadata if kind == KIND_METADATA else (
+            self._moved if reserve else self._content)
+        segment, offset, body_len, starts = await self._reserve(stream, lengths)
         directory = directory_of(tuple(starts[:-1]))
         if len(directory) > directory_len_max:
             raise Bug(f"a directory of {len(directory)} bytes, {directory_len_max} were reserved")
@@ -108,15 +117,15 @@ class StripeStore(StripeAccess):
                     fresh=self._entropy.token(32),
                     code=self.code(Geometry(segment.data, segment.parity))),
             deadline_s=TARGET_SYNC_DEADLINE_S)
-        missed = await self._write_records(sealed)
+        missed = await self._write_records(sealed, stream)
         self._check_enough(sealed.ref, missed)
         return Written(sealed.ref, sealed.starts, missed)
 
-    def _takes(self, member: Member, kind: int) -> bool:
-        """Whether a target takes shards now: only metadata may use the reserve."""
-        return member.online and not (member.packed if kind == KIND_METADATA else member.full)
+    def _takes(self, member: Member, *, reserve: bool) -> bool:
+        """Whether a target takes shards now, those that may use the reserve or others."""
+        return member.online and not (member.packed if reserve else member.full)
 
-    async def _write_records(self, sealed: SealedStripe) -> frozenset[bytes]:
+    async def _write_records(self, sealed: SealedStripe, stream: _Stream) -> frozenset[bytes]:
         segment = sealed.ref.segment
         name = column_name(segment.epoch, segment.id)
         jobs: list[tuple[AnyLane, Callable[[], None]]] = []
@@ -124,7 +133,7 @@ class StripeStore(StripeAccess):
         missed = set()
         for column, target_id in enumerate(segment.columns):
             member = self.fleet.get(target_id)
-            if member is None or not self._takes(member, sealed.ref.kind):
+            if member is None or not self._takes(member, reserve=stream.reserve):
                 missed.add(target_id)
                 continue
             assert member.target is not None and member.lane is not None
@@ -157,7 +166,8 @@ class StripeStore(StripeAccess):
         """W_data: k + f shards; at k = 1 as many as there are, but never fewer than k."""
         needed = data_quorum(Geometry(segment.data, segment.parity), self.identity.liars)
         if segment.data == 1:
-            there = sum(1 for member in self.fleet if self._takes(member, kind))
+            there = sum(1 for member in self.fleet
+                        if self._takes(member, reserve=kind == KIND_METADATA))
             return max(1, min(needed, there))
         return needed
 
@@ -202,7 +212,7 @@ class StripeStore(StripeAccess):
     def _abandon(self, name: str, reason: str) -> None:
         """Nothing more goes into that segment: a sync that failed once proves nothing later, and
         where others write nothing is ours."""
-        for stream in self._streams.values():
+        for stream in self._streams:
             segment = stream.segment
             if segment is not None and column_name(segment.epoch, segment.id) == name:
                 self.journal.record(Event(
@@ -212,27 +222,27 @@ class StripeStore(StripeAccess):
 
     def close_segment(self, segment_id: int) -> None:
         """Nothing more goes into a segment."""
-        for stream in self._streams.values():
+        for stream in self._streams:
             if stream.segment is not None and stream.segment.id == segment_id:
                 stream.segment = None
 
     def close_segments(self) -> None:
         """Let go of all open segments; the next stripe opens a new one."""
-        for stream in self._streams.values():
+        for stream in self._streams:
             stream.segment = None
 
     def open_segment_ids(self) -> set[int]:
         """Segments that may still grow."""
-        return {stream.segment.id for stream in self._streams.values()
+        return {stream.segment.id for stream in self._streams
                 if stream.segment is not None}
 
     def _member_changed(self, member: Member) -> None:
-        for stream in self._streams.values():
+        for stream in self._streams:
             segment = stream.segment
             if segment is None:
                 continue
             whole = len(segment.columns) == stream.geometry.shards
-            takes = self._takes(member, stream.kind)
+            takes = self._takes(member, reserve=stream.reserve)
             # One that was away when the segment was opened has no column of it to write to.
             held = member.id in stream.holders
             if (held and not takes) or (takes and not held and (
@@ -241,11 +251,10 @@ class StripeStore(StripeAccess):
 
     # -- segments ----------------------------------------------------------------------------
 
-    async def _reserve(self, kind: int,
+    async def _reserve(self, stream: _Stream,
                        lengths: list[int]) -> tuple[SegmentEntry, int, int, list[int]]:
         """A place for a stripe: (segment, offset, body length, where extents begin). Opens a
         segment when needed."""
-        stream = self._streams[kind]
         async with stream.lock:
             for _ in range(len(self.fleet) + 2):
                 if stream.segment is None:
@@ -273,7 +282,7 @@ class StripeStore(StripeAccess):
         asked = []
         for column, target_id in enumerate(columns):
             member = self.fleet[target_id]
-            if self._takes(member, stream.kind):
+            if self._takes(member, reserve=stream.reserve):
                 assert member.target is not None and member.lane is not None
                 jobs.append((member.lane, partial(
                     member.target.create, name, self.column_header(segment, column))))
@@ -297,7 +306,8 @@ class StripeStore(StripeAccess):
 
     def _choose(self, stream: _Stream) -> tuple[Geometry, tuple[bytes, ...]]:
         """Geometry and columns of a new segment: the emptiest targets, roles rotating."""
-        placeable = [member for member in self.fleet if self._takes(member, stream.kind)]
+        placeable = [member for member in self.fleet
+                     if self._takes(member, reserve=stream.reserve)]
         geometry: Geometry | None = stream.geometry
         if len(placeable) < stream.geometry.shards:
             geometry = narrowed(stream.geometry, len(placeable))

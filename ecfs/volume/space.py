@@ -86,6 +86,12 @@ class SpaceMeter:
         appended_len = self._store.appended_len - self._appended_len
         return self._available_len - appended_len - dirty_len
 
+    def room_for_moves(self) -> int:
+        """Content that may move to where half of the reserve is left on each target."""
+        free = [max(0, space.free_len - RESERVE_LEN_MIN // 2) for member in self._fleet.online()
+                if (space := self.spaces.get(member.id)) is not None]
+        return placeable_len(free, self._store.content_geometry)
+
     def is_low(self) -> bool:
         """Whether less than a tenth of the room is left."""
         total = placeable_len([space.total_len for space in self.spaces.values()],

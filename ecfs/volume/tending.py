@@ -8,7 +8,9 @@ import trio
 from ecfs.base.errors import AppendRefused, Bug, Damage, EcfsError, Fenced, NoSpace
 from ecfs.base.limits import (
     CHECKPOINT_INTERVAL_S,
+    COLUMN_LEN_MAX,
     COMMIT_INTERVAL_S,
+    DATA_SHARDS_MAX,
     HEARTBEAT_INTERVAL_S,
     STRIPE_PAYLOAD_MAX,
 )
@@ -145,13 +147,15 @@ class Tender:
         due = low or now_ns - self._sparse_ns > SPARSE_INTERVAL_S * NS_PER_S
         if volume.read_only or not due or self._sparse_changes == volume.database.change_count:
             return
-        segment_id = self._sparsest(SPARSE_SLACK_LEN // 8 if low else SPARSE_SLACK_LEN)
+        segment_id = self._sparsest(low=low)
         if segment_id is None:
             self._sparse_ns = now_ns
             self._sparse_changes = volume.database.change_count
             return
+        if low:
+            volume.store.close_segment(segment_id)
         try:
-            await volume.files.compact(segment_id)
+            await volume.files.compact(segment_id, reserve=low)
         except (AppendRefused, NoSpace) as error:
             self._sparse_ns = now_ns
             _log.warning("compaction of segment %x is put off: %s", segment_id, error)
@@ -159,11 +163,18 @@ class Tender:
             self._unmovable.add(segment_id)
             _log.error("segment %x cannot be compacted: %s", segment_id, error)
 
-    def _sparsest(self, slack_len: int) -> int | None:
-        """A closed segment of which more than half is dead, or one of too many small ones."""
+    def _sparsest(self, *, low: bool) -> int | None:
+        """A closed segment of which more than half is dead, or one of too many small ones. Where
+        room is `low` an open one too, if what lives in it fits the room that is kept: a file that
+        is deleted may leave all of its segment to a little of another one."""
         volume = self._volume
         live = volume.files.tables.live_by_segment()
-        left_alone = volume.store.open_segment_ids() | self._unmovable
+        slack_len, room_len = SPARSE_SLACK_LEN, COLUMN_LEN_MAX * DATA_SHARDS_MAX
+        left_alone = set(self._unmovable)
+        if low:
+            slack_len, room_len = SPARSE_SLACK_LEN // 8, volume.meter.room_for_moves()
+        else:
+            left_alone |= volume.store.open_segment_ids()
         best: tuple[float, int] | None = None
         small = []
         for segment_id, entry in volume.files.index.segments.items():
@@ -173,7 +184,8 @@ class Tender:
             stored = entry.length * entry.data
             if stored < STRIPE_PAYLOAD_MAX:
                 small.append(segment_id)
-            if living * SPARSE_RATIO < stored and stored - living > slack_len:
+            if living * SPARSE_RATIO < stored and stored - living > slack_len and (
+                    living <= room_len):
                 found = (living / stored, segment_id)
                 best = found if best is None else min(best, found)
         if best is not None:

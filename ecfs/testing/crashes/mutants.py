@@ -35,8 +35,8 @@ def _skip_syncs(patch: Patch, skipped: Callable[[int], bool]) -> None:
 
     async def sync(self: Any) -> None:
         names = {column_name(stream.segment.epoch, stream.segment.id)
-                 for kind, stream in self._streams.items()
-                 if stream.segment is not None and skipped(kind)}
+                 for stream in self._streams
+                 if stream.segment is not None and skipped(stream.kind)}
         self._unsynced = {key for key in self._unsynced if key[1] not in names}
         await plain(self)
 

@@ -3,6 +3,7 @@
 from ecfs.testing.mutation.mutant import Mutant
 
 _SEALED = ("tests/unit/stripes/test_sealed.py",)
+_FULL = ("tests/unit/volume/test_full_pool.py",)
 _STORE = ("tests/unit/stripes/test_access.py", "tests/unit/stripes/test_fleet.py",
           "tests/unit/stripes/test_store.py")
 _MENDING = ("tests/unit/repair/test_mending.py",)
@@ -154,7 +155,15 @@ STRIPE_MUTANTS = (
            "if good == len(asked) and good >= self._needed(segment, stream.kind):",
            "if good >= self._needed(segment, stream.kind):", _STORE),
     Mutant("reserve-used-by-content", "ecfs/stripes/store.py",
-           "(member.packed if kind == KIND_METADATA else member.full)", "member.packed", _STORE),
+           "(member.packed if reserve else member.full)", "member.packed", _STORE),
+    Mutant("moved-content-keeps-off-the-reserve", "ecfs/stripes/store.py",
+           "(member.packed if reserve else member.full)", "member.full", _FULL),
+    Mutant("open-segments-of-a-full-pool-left-alone", "ecfs/volume/tending.py",
+           "        else:\n            left_alone |=",
+           "        if room_len:\n            left_alone |=", _FULL),
+    Mutant("moved-into-what-is-for-commits", "ecfs/volume/tending.py",
+           "                    living <= room_len):\n",
+           "                    living >= 0):\n", _FULL),
     Mutant("segment-longer-than-a-column", "ecfs/stripes/store.py",
            "if stream.offset + length <= COLUMN_LEN_MAX:", "if stream.offset <= COLUMN_LEN_MAX:",
            _STORE),
