@@ -23,13 +23,15 @@ async def small_pool(folder: Path, total_len: int) -> Pool:
     return pool
 
 
-async def fill(volume: Volume) -> int:
-    """One file as long as there is room, between pieces of another; how many MiB."""
+async def fill(volume: Volume, left_len: int = 0) -> int:
+    """One file as long as there is more room than `left_len`; how many MiB."""
     entry = volume.tree.create(ROOT, b"fill", mode=0o100644, uid=0, gid=0)
     count = 0
     try:
         while True:
             volume.admit(grows=True)
+            if volume.meter.available_len(volume.files.flusher.dirty_len) < left_len:
+                break
             await volume.files.write(entry.inode, count * MIB, bytes([count % 256]) * MIB)
             count += 1
             if count % 8 == 0:
@@ -65,6 +67,22 @@ async def test_a_little_that_lives_does_not_hold_the_room_of_what_was_deleted(
         assert await get(volume, b"kept") == KEPT
         assert await get(volume, b"more") == bytes(16 * MIB)
         assert volume.database.integrity_findings() == []
+
+
+async def test_room_is_given_back_before_the_last_of_it_is_used(tmp_path: Path) -> None:
+    """The segment in which all of it lies is still written to."""
+    pool = await small_pool(tmp_path, 40 * MIB)
+    async with pool.mounted() as volume:
+        before = volume.meter.available_len(0)
+        await put(volume, b"kept", KEPT)
+        await fill(volume, 6 * MIB)
+        await volume.fsync(None)
+        await volume.meter.refresh()
+        assert volume.meter.available_len(0) > 0 and volume.meter.is_low()
+        assert set(volume.files.tables.live_by_segment()) <= volume.store.open_segment_ids()
+        await delete_and_wait(volume)
+        assert volume.meter.available_len(0) > before - 8 * MIB
+        assert await get(volume, b"kept") == KEPT
 
 
 async def delete_and_wait(volume: Volume) -> None:

@@ -170,11 +170,11 @@ def disturb(patch: pytest.MonkeyPatch, chance: random.Random, *, stripes: bool) 
     """Stripes and records take their time; with `stripes` some of the former are refused."""
     append, sync, record = StripeStore.append, StripeStore.sync, RecordWriter.append
 
-    async def slow_append(store: StripeStore, kind: int, *rest: object) -> Written:
+    async def slow_append(store: StripeStore, kind: int, *rest: object, **where: bool) -> Written:
         await trio.sleep(chance.random() * chance.choice([0, 0.1, 2]))
         if stripes and kind == KIND_CONTENT and chance.random() < 0.3:
             raise AppendRefused("not this one")
-        return await append(store, kind, *rest)  # type: ignore[arg-type]
+        return await append(store, kind, *rest, **where)  # type: ignore[arg-type]
 
     async def slow_sync(store: StripeStore, stripes: list[Written]) -> object:
         result = await sync(store, stripes)

@@ -52,11 +52,11 @@ async def without_stripes(error: type[Exception]) -> AsyncIterator[list[int]]:
     """No target takes content; metadata and records are taken. How often content was offered."""
     append, offered = StripeStore.append, list[int]()
 
-    async def refusing(store: StripeStore, kind: int, *rest: object) -> object:
+    async def refusing(store: StripeStore, kind: int, *rest: object, **where: bool) -> object:
         if kind == KIND_CONTENT:
             offered.append(kind)
             raise error("content takes nothing")
-        return await append(store, kind, *rest)  # type: ignore[arg-type]
+        return await append(store, kind, *rest, **where)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StripeStore, "append", refusing)

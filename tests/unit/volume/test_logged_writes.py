@@ -343,7 +343,7 @@ async def test_a_round_that_fails_makes_rows_of_what_is_logged(
         assert letters(await get(volume, b"file")) == b"ab......"
 
 
-async def refused(*args: object) -> None:
+async def refused(*args: object, **where: bool) -> None:
     raise AppendRefused("no target takes anything")
 
 
