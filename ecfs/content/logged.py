@@ -72,6 +72,7 @@ class WriteLog:
     def renew(self) -> None:
         """No record that is kept carries what is here."""
         self._fresh = list(self._pieces)
+        self._fresh_len = sum(len(piece.data) + WRITE_OVERHEAD_LEN for piece in self._fresh)
 
     def take(self) -> list[tuple[LoggedWrite, ...]]:
         """What no record carries yet: the writes of one record, mostly, or of some."""

@@ -65,6 +65,9 @@ LOGGED_MUTANTS = (
     Mutant("any-number-in-a-record", _LOG,
            "len(self._fresh) + count <= LOGGED_COUNT_MAX", "len(self._fresh) <= LOGGED_COUNT_MAX",
            _LOGGED),
+    Mutant("entered-and-still-in-the-way", _LOG,
+           "        self._fresh_len = sum(len(piece.data) + WRITE_OVERHEAD_LEN "
+           "for piece in self._fresh)\n", "", _UNIT),
     Mutant("any-number-logged", _LOG,
            "and len(self._pieces) + count <= 2 * LOGGED_COUNT_MAX",
            "and len(self._pieces) + count <= 9 * LOGGED_COUNT_MAX", _LOGGED),

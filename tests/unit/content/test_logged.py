@@ -76,6 +76,17 @@ def test_bounds_of_a_record_and_of_the_log() -> None:
     assert long.may_take(1, 32_768) and not long.may_take(1, 32_769)
 
 
+def test_what_was_entered_takes_no_room_in_the_next_record() -> None:
+    """As where every commit has pages: nothing is ever taken then."""
+    log = WriteLog()
+    for _ in range(100):
+        assert log.may_take(1, 32_768)
+        log.add(FileState(5, 0, 0), pieces_of(bytes(32_768)), 9, 1)
+        log.drop(list(log))
+        log.renew()
+        assert log.take() == []
+
+
 def test_its_age_is_that_of_the_oldest() -> None:
     log, pieces = logged(b"a")
     state = FileState(5, 0, 0)

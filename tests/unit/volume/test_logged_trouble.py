@@ -76,6 +76,17 @@ async def test_what_was_acknowledged_needs_no_stripe(
         assert letters(await get(volume, b"file"))[:2] == b"a."
 
 
+async def test_new_files_that_are_synced_one_by_one_need_no_stripes(pool: Pool) -> None:
+    """Each commit has pages, and enters what it carries."""
+    async with pool.crashing() as volume, without_stripes(NoSpace) as offered:
+        for number in range(60):
+            await put(volume, b"%d" % number, bytes([number]) * BLOCK)
+        assert not offered
+    async with pool.mounted() as volume:
+        for number in range(60):
+            assert await get(volume, b"%d" % number) == bytes([number]) * BLOCK
+
+
 async def test_where_no_stripe_can_be_had_it_is_not_tried_each_second(pool: Pool) -> None:
     await with_file(pool)
     async with pool.crashing() as volume:
