@@ -293,8 +293,10 @@ class Files:
         """What only commit records carry goes into stripes. As `flush`."""
         await self.flusher.flush(LOGGED, inline=False)
 
-    def restore(self, writes: Sequence[LoggedWrite]) -> None:
-        """What records carried and no page shows is dirty again, as it was for who wrote it."""
+    def restore(self, writes: Sequence[LoggedWrite], *, carries: bool = True) -> None:
+        """What records carried and no page shows is dirty again, as it was for who wrote it.
+        `carries`: whether records may carry anything in this pool."""
+        self.flusher.carries = carries
         restore(self.flusher, writes, self._state, self.store.take_order,
                 self._clock.monotonic_ns())
 

@@ -183,8 +183,7 @@ class Volume:
     async def start(self) -> None:
         """Begin the epoch, if the pool may be written, and the background tasks."""
         opened, tables = self.opened, self.files.tables
-        self.files.flusher.carries = logs_writes(opened.label)
-        self.files.restore(opened.writes)
+        self.files.restore(opened.writes, carries=logs_writes(opened.label))
         find_behind(self.store, tables, (opened.label.epoch, opened.label.generation))
         if not opened.read_only:
             try:
