@@ -41,11 +41,12 @@ SHOWN_ROWS_MAX = 16 * EXTENTS_PER_STRIPE_MAX
 
 
 class Files:
-    """Content of one mounted volume. Run `run` in a nursery as long as it is mounted."""
+    """Content of one mounted volume. Run `run` in a nursery as long as it is mounted. `carries`:
+    whether commit records may carry what is written."""
 
     def __init__(self, database: Database, store: StripeStore, inodes: InodeTable, clock: Clock,
                  nursery: trio.Nursery, *, write_back_len: int = WRITE_BACK_LEN_MAX,
-                 cache_len: int = BLOCK_CACHE_LEN_MAX) -> None:
+                 cache_len: int = BLOCK_CACHE_LEN_MAX, carries: bool = True) -> None:
         self._database = database
         self._inodes = inodes
         self._clock = clock
@@ -55,6 +56,7 @@ class Files:
         self.store = store
         self.flusher = Flusher(database, self.tables, self.index, store, inodes, clock)
         self.flusher.start_len = min(self.flusher.start_len, write_back_len // 2)
+        self.flusher.log.carries = carries
         self._ranges = RangeEditor(database, self.tables, self.flusher, inodes, clock)
         self._reader = ExtentReader(self.tables, self.index, store, nursery, cache_len=cache_len)
         self.on_damage: Callable[[int], None] = lambda inode: None
@@ -290,13 +292,12 @@ class Files:
         await self.flusher.flush(inode, inline=inline)
 
     async def flush_logged(self) -> None:
-        """What only commit records carry goes into stripes. As `flush`."""
+        """What only commit records carry goes into stripes, or becomes rows of the database where
+        none can be had."""
         await self.flusher.flush(LOGGED, inline=False)
 
-    def restore(self, writes: Sequence[LoggedWrite], *, carries: bool = True) -> None:
-        """What records carried and no page shows is dirty again, as it was for who wrote it.
-        `carries`: whether records may carry anything in this pool."""
-        self.flusher.carries = carries
+    def restore(self, writes: Sequence[LoggedWrite]) -> None:
+        """What records carried and no page shows is dirty again, as it was for who wrote it."""
         restore(self.flusher, writes, self._state, self.store.take_order,
                 self._clock.monotonic_ns())
 

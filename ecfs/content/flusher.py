@@ -96,8 +96,7 @@ class Flusher:
                              lambda: self.birth())
         self._told: set[int] = set()
         self.log = WriteLog()
-        self.carries = True
-        """Whether commit records may carry what is in the log."""
+        self.log.enter = self.enter_logged
 
     def wake(self) -> None:
         """There may be work."""
@@ -149,7 +148,8 @@ class Flusher:
             if state is None:
                 return
             if (inline or not state.runs) and self._log(state):
-                if not (inline and self.carries):
+                if not (inline and self.log.carries):
+                    # Who wants rows at once has them without a stripe.
                     self._enter_at_once(inode)
                 return
         request = _Request(inode)
@@ -256,13 +256,12 @@ class Flusher:
 
         Pieces that could not be entered are tried again only when somebody asks for them.
         """
-        retries, self._retry = [piece for piece in self._retry if not piece.logged], []
+        pieces, self._retry = [piece for piece in self._retry if not piece.logged], []
         everything = any(request.inode is None for request in requests)
         wanted = {request.inode for request in requests}
         old_ns = self._clock.monotonic_ns() - int(COMMIT_INTERVAL_S * NS_PER_S)
-        budget = UNSYNCED_RAW_LEN_MAX - sum(len(piece.data) for piece in retries)
+        budget = UNSYNCED_RAW_LEN_MAX - sum(len(piece.data) for piece in pieces)
         pressed = self.dirty_len > self.start_len
-        pieces = retries
         for state in list(self.states.values()):
             asked = everything or state.inode in wanted
             if state.inode in self.rows.stuck:

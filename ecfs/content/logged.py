@@ -5,7 +5,7 @@ database. Until their rows are entered such pieces stay in memory, as dirty byte
 finds them in records puts them back there. What a record with pages leaves out it says again.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ecfs.base.limits import INLINE_RECORD_LEN_MAX, LOGGED_COUNT_MAX, LOGGED_LEN_MAX
 from ecfs.content.state import FileState, Piece
@@ -16,12 +16,17 @@ _Times = tuple[int | None, int | None]
 
 
 class WriteLog:
-    """Pieces that records carry, or are to carry, and that are no rows yet; oldest first."""
+    """Pieces that records carry, or are to carry, and that are no rows yet; oldest first.
+
+    `carries`: whether records may carry anything in this pool. `enter` makes rows of what is here,
+    as far as that can be done.
+    """
 
     def __init__(self) -> None:
+        self.carries = True
+        self.enter: Callable[[], None] = lambda: None
         self._pieces: dict[Piece, _Times] = {}
         self._fresh: list[Piece] = []
-        self._fresh_len = 0
         self.length = 0
         self.since_ns = 0
 
@@ -33,8 +38,10 @@ class WriteLog:
 
     def may_take(self, count: int, length: int) -> bool:
         """Whether so much more may come in, and into the next record."""
-        return (len(self._fresh) + count <= LOGGED_COUNT_MAX
-                and self._fresh_len + length + count * WRITE_OVERHEAD_LEN <= INLINE_RECORD_LEN_MAX
+        fresh_len = sum(len(piece.data) for piece in self._fresh) + length
+        fresh_count = len(self._fresh) + count
+        return (fresh_count <= LOGGED_COUNT_MAX
+                and fresh_len + fresh_count * WRITE_OVERHEAD_LEN <= INLINE_RECORD_LEN_MAX
                 and len(self._pieces) + count <= 2 * LOGGED_COUNT_MAX
                 and self.length + length <= 2 * LOGGED_LEN_MAX)
 
@@ -55,7 +62,6 @@ class WriteLog:
             self.length += len(piece.data)
             if fresh:
                 self._fresh.append(piece)
-                self._fresh_len += len(piece.data) + WRITE_OVERHEAD_LEN
 
     def drop(self, pieces: Iterable[Piece]) -> None:
         """Their rows are entered, or their file is gone."""
@@ -72,11 +78,10 @@ class WriteLog:
     def renew(self) -> None:
         """No record that is kept carries what is here."""
         self._fresh = list(self._pieces)
-        self._fresh_len = sum(len(piece.data) + WRITE_OVERHEAD_LEN for piece in self._fresh)
 
     def take(self) -> list[tuple[LoggedWrite, ...]]:
         """What no record carries yet: the writes of one record, mostly, or of some."""
-        if not self._fresh:
+        if not self._fresh or not self.carries:
             return []
         groups: list[list[LoggedWrite]] = []
         length = 0
@@ -90,5 +95,5 @@ class WriteLog:
                 length = piece.limit + WRITE_OVERHEAD_LEN
             groups[-1].append(LoggedWrite(piece.inode, piece.offset, *times,
                                           bytes(piece.data[: piece.limit])))
-        self._fresh, self._fresh_len = [], 0
+        self._fresh = []
         return [tuple(group) for group in groups]

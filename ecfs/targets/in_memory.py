@@ -2,7 +2,7 @@
 
 import ctypes
 
-_TMPFS_MAGIC = 0x01021994
+TMPFS_TYPE = 0x01021994
 _STATFS_LEN_MAX = 512
 """More than `struct statfs` takes anywhere; its first word is the type (statfs(2))."""
 
@@ -10,7 +10,7 @@ _STATFS_LEN_MAX = 512
 def lies_in_memory(fd: int) -> bool:
     """Whether `fd` is of a tmpfs: reads there wait for nothing, though the kernel refuses to
     promise it (RWF_NOWAIT is EOPNOTSUPP)."""
-    return file_system_type(fd) == _TMPFS_MAGIC
+    return file_system_type(fd) == TMPFS_TYPE
 
 
 def file_system_type(fd: int) -> int:

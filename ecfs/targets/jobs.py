@@ -101,7 +101,11 @@ class AnyLane(Protocol):
     """What does jobs for a target one after another: a Lane, or an InlineLane in a simulation."""
 
     name: str
-    wakers: Wakers | None
+
+    @property
+    def wakers(self) -> Wakers | None:
+        """By which its thread wakes who waits; None where there is no thread."""
+        ...
 
     async def run(self, function: Callable[[*Args], T], *args: *Args,
                   deadline_s: float) -> T:

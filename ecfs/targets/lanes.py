@@ -31,7 +31,7 @@ class Lane:
     def __init__(self, name: str, threads: Threads, clock: Clock, *,
                  queue_len_max: int = LANE_QUEUE_LEN_MAX) -> None:
         self.name = name
-        self.wakers: Wakers | None = Wakers()
+        self.wakers = Wakers()
         self._clock = clock
         self._queue_len_max = queue_len_max
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -82,8 +82,7 @@ class Lane:
             if not self._closed:
                 self._closed = True
                 self._queue.put(None)
-            if self.wakers is not None:
-                self.wakers.close()
+            self.wakers.close()
         return self._ended.wait(timeout)
 
     def post(self, job: Job) -> None:
@@ -161,7 +160,7 @@ class InlineLane:
 
     def __init__(self, name: str = "inline") -> None:
         self.name = name
-        self.wakers: Wakers | None = None
+        self.wakers = None
         self._closed = False
 
     async def run(self, function: Callable[[*Args], T], *args: *Args,

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 from ecfs.base.errors import TargetError
 from ecfs.base.units import KIB
 from ecfs.targets.directory import DirectoryTarget
-from ecfs.targets.in_memory import file_system_type
+from ecfs.targets.in_memory import TMPFS_TYPE, file_system_type
 from ecfs.targets.protocol import Target
 
 LOCAL_TYPES = frozenset({
@@ -27,7 +27,7 @@ LOCAL_TYPES = frozenset({
     0x9123683E,  # btrfs
     0xF2F52010,  # F2FS
     0x2FC12FC1,  # ZFS
-    0x01021994,  # tmpfs
+    TMPFS_TYPE,
 })
 READS_MAX = 16
 """Who floods a directory with names makes nobody read of them for ever."""

@@ -63,8 +63,7 @@ class Committer:
     `step_tip` the tip of the newest step of which all records are acknowledged.
 
     `unnoted`: records that were adopted and that the history in the database may lack. `log`: what
-    records carry in place of pages, None in pools that know no such records; `enter_logged` makes
-    rows of it.
+    records carry in place of pages.
     `audit_head` gives what is durable in the client's audit log before the record is made.
     """
 
@@ -84,9 +83,8 @@ class Committer:
         self._queue: deque[_Encoded] = deque()
         self._unnoted = list(unnoted)
         self._noted_count = 0
-        self._log = log
-        self._carried = bool(log)
-        self.enter_logged: Callable[[], None] = lambda: None
+        self._log = WriteLog() if log is None else log
+        self._carried = bool(self._log)
         self.lock = trio.Lock()
         self._requested = 0
         self._finished = 0
@@ -129,7 +127,7 @@ class Committer:
         of what was written. Needs `lock`."""
         changed = self._database.in_transaction
         if changed:
-            self.enter_logged()
+            self._log.enter()
             if len(self._unnoted) >= UNNOTED_COUNT_MAX:
                 self.note_history()
             noted, self._noted_count = self._noted_count, 0
@@ -138,11 +136,10 @@ class Committer:
             del self._unnoted[:noted]
         steps: list[_Step] = [(batch.page_count, tuple(group), ())
                               for batch in self._pages.take_frozen() for group in _split(batch)]
-        if self._log is not None:
-            if changed:
-                # What could not be entered: the pages supersede the records that carried it.
-                self._log.renew()
-            steps += [(self._pages.page_count, (), writes) for writes in self._log.take()]
+        if changed:
+            # What could not be entered: the pages supersede the records that carried it.
+            self._log.renew()
+        steps += [(self._pages.page_count, (), writes) for writes in self._log.take()]
         entered = changed and self._carried
         if entered and not steps:
             # SQLite leaves out changes that change nothing.
@@ -155,8 +152,7 @@ class Committer:
 
     def carry_again(self) -> None:
         """A checkpoint's base is made: who starts from it sees only records after it."""
-        if self._log is not None:
-            self._log.renew()
+        self._log.renew()
 
     def note_history(self) -> None:
         """Put the hashes of all records made so far into the history, so that an anchor that names

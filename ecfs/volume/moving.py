@@ -2,24 +2,17 @@
 
 import logging
 
-from ecfs.base.errors import AppendRefused, Damage, NoSpace
+from ecfs.base.errors import AppendRefused, NoSpace
 from ecfs.content import Files
 
 _log = logging.getLogger("ecfs.volume")
 
 
-async def move_logged(files: Files) -> None:
-    """What only records carry. Else the next record with pages makes rows of it."""
-    try:
-        await files.flush_logged()
-    except (AppendRefused, Damage, NoSpace) as error:
-        _log.warning("content stays in the log for now: %s", error)
-
-
 async def move_small(files: Files) -> None:
-    """That, and what is in the database itself."""
-    await move_logged(files)
+    """What only records carry, and what is in the database itself."""
+    await files.flush_logged()
     try:
         await files.move_inline()
     except (AppendRefused, NoSpace) as error:
+        # It is as safe there.
         _log.warning("content stays in the metadata for now: %s", error)

@@ -1,5 +1,6 @@
 """How much can still be placed: what statfs tells, and when growing stops."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import trio
@@ -7,7 +8,7 @@ import trio
 from ecfs.base.errors import TargetError
 from ecfs.base.limits import INODES_SHOWN_MAX, RESERVE_LEN_MIN
 from ecfs.erasure import Geometry
-from ecfs.stripes import Fleet, StripeStore
+from ecfs.stripes import Fleet, Member, StripeStore
 from ecfs.targets import Space, Target
 from ecfs.volume.everywhere import on_online
 
@@ -74,10 +75,10 @@ class SpaceMeter:
 
     def _recompute(self) -> None:
         self._appended_len = self._store.appended_len
-        self._available_len = self._placeable(reserve_len=RESERVE_LEN_MIN)
+        self._available_len = self._placeable(RESERVE_LEN_MIN, self._fleet.placeable())
 
-    def _placeable(self, *, reserve_len: int) -> int:
-        free = [max(0, space.free_len - reserve_len) for member in self._fleet.placeable()
+    def _placeable(self, reserve_len: int, members: Iterable[Member]) -> int:
+        free = [max(0, space.free_len - reserve_len) for member in members
                 if (space := self.spaces.get(member.id)) is not None]
         return placeable_len(free, self._store.content_geometry)
 
@@ -88,9 +89,7 @@ class SpaceMeter:
 
     def room_for_moves(self) -> int:
         """Content that may move to where half of the reserve is left on each target."""
-        free = [max(0, space.free_len - RESERVE_LEN_MIN // 2) for member in self._fleet.online()
-                if (space := self.spaces.get(member.id)) is not None]
-        return placeable_len(free, self._store.content_geometry)
+        return self._placeable(RESERVE_LEN_MIN // 2, self._fleet.online())
 
     def is_low(self) -> bool:
         """Whether less than a tenth of the room is left."""
@@ -103,7 +102,7 @@ class SpaceMeter:
         online = [space for member in self._fleet.online()
                   if (space := self.spaces.get(member.id)) is not None]
         total = placeable_len([space.total_len for space in online], self._store.content_geometry)
-        free = max(0, self._placeable(reserve_len=0) - dirty_len)
+        free = max(0, self._placeable(0, self._fleet.placeable()) - dirty_len)
         available = max(0, self.available_len(dirty_len))
         return VolumeSpace(total, min(free, total), min(available, total), inodes_count,
                            max(0, INODES_SHOWN_MAX - inodes_count))

@@ -8,9 +8,7 @@ import trio
 from ecfs.base.errors import AppendRefused, Bug, Damage, EcfsError, Fenced, NoSpace
 from ecfs.base.limits import (
     CHECKPOINT_INTERVAL_S,
-    COLUMN_LEN_MAX,
     COMMIT_INTERVAL_S,
-    DATA_SHARDS_MAX,
     HEARTBEAT_INTERVAL_S,
     STRIPE_PAYLOAD_MAX,
 )
@@ -164,17 +162,14 @@ class Tender:
             _log.error("segment %x cannot be compacted: %s", segment_id, error)
 
     def _sparsest(self, *, low: bool) -> int | None:
-        """A closed segment of which more than half is dead, or one of too many small ones. Where
-        room is `low` an open one too, if what lives in it fits the room that is kept: a file that
-        is deleted may leave all of its segment to a little of another one."""
+        """A closed segment of which more than half is dead, if there is room for what lives in it,
+        or one of too many small ones. Where room is `low` an open one too: a file that is deleted
+        may leave all of its segment to a little of another one."""
         volume = self._volume
         live = volume.files.tables.live_by_segment()
-        slack_len, room_len = SPARSE_SLACK_LEN, COLUMN_LEN_MAX * DATA_SHARDS_MAX
-        left_alone = set(self._unmovable)
-        if low:
-            slack_len, room_len = SPARSE_SLACK_LEN // 8, volume.meter.room_for_moves()
-        else:
-            left_alone |= volume.store.open_segment_ids()
+        room_len = volume.meter.room_for_moves()
+        slack_len = SPARSE_SLACK_LEN // 8 if low else SPARSE_SLACK_LEN
+        left_alone = self._unmovable | (set() if low else volume.store.open_segment_ids())
         best: tuple[float, int] | None = None
         small = []
         for segment_id, entry in volume.files.index.segments.items():

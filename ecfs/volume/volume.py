@@ -1,6 +1,7 @@
 """A volume while it is open: joins tree, content and log, and runs what goes on in the background.
 
-Lock order, outermost first: of checkpoints here, in the checkpointer, of rounds, of commits.
+Lock order, outermost first: the volume's checkpoint lock, the checkpointer's lock, the flusher's
+round lock, the commit lock.
 """
 
 import logging
@@ -34,7 +35,7 @@ from ecfs.volume.housekeeping import forget_epochs, remove_columns, remove_stray
 from ecfs.volume.inodes import Inodes
 from ecfs.volume.labelling import Labeller
 from ecfs.volume.logmending import LogMender
-from ecfs.volume.moving import move_logged, move_small
+from ecfs.volume.moving import move_small
 from ecfs.volume.opened import Opened
 from ecfs.volume.rejoining import Rejoiner
 from ecfs.volume.space import SpaceMeter, VolumeSpace
@@ -91,7 +92,7 @@ class Volume:
         self.tree = Tree(self.database, self.environment.clock)
         self.files = Files(self.database, self.store, Inodes(self.tree), self.environment.clock,
                            nursery, write_back_len=options.write_back_len,
-                           cache_len=options.block_cache_len)
+                           cache_len=options.block_cache_len, carries=logs_writes(opened.label))
         self.labeller = Labeller(self.fleet, opened.master, opened.label, opened.epoch)
         self.meter = SpaceMeter(self.fleet, self.store)
         self.damaged = DamagedFiles(self.tree)
@@ -169,7 +170,7 @@ class Volume:
                 raise ReadOnly(self.read_only)
             return
         if self.files.flusher.log.length > INLINE_RECORD_LEN_MAX and self.database.in_transaction:
-            await move_logged(self.files)
+            await self.files.flush_logged()
         await self.committer.commit()
         if self.options.anchor_always:
             self.save_anchor(durable=True)
@@ -183,7 +184,7 @@ class Volume:
     async def start(self) -> None:
         """Begin the epoch, if the pool may be written, and the background tasks."""
         opened, tables = self.opened, self.files.tables
-        self.files.restore(opened.writes, carries=logs_writes(opened.label))
+        self.files.restore(opened.writes)
         find_behind(self.store, tables, (opened.label.epoch, opened.label.generation))
         if not opened.read_only:
             try:
@@ -212,8 +213,7 @@ class Volume:
             database=self.database, pages=self.pages, writer=writer, keys=keys("commit"),
             clock=self.environment.clock, entropy=self.environment.entropy, epoch=opened.epoch,
             writer_id=opened.writer, tip=opened.tip, unnoted=opened.unnoted,
-            log=self.files.flusher.log if self.files.flusher.carries else None)
-        committer.enter_logged = self.files.flusher.enter_logged
+            log=self.files.flusher.log)
         committer.generation = lambda: self.labeller.generation
         committer.host, committer.audit_head = self.environment.host.name, self.journal.audit_head
         committer.on_failure = partial(note_unwritable, self.journal)

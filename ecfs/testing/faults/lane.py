@@ -10,7 +10,7 @@ import trio.testing
 from ecfs.base.errors import Fault, TargetError
 from ecfs.base.limits import TARGET_SYNC_DEADLINE_S
 from ecfs.base.units import NS_PER_S
-from ecfs.targets.jobs import Job, Wakers
+from ecfs.targets.jobs import Job
 
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
@@ -69,7 +69,7 @@ class PatientLane:
 
     def __init__(self, name: str, hangs: Hangs) -> None:
         self.name = name
-        self.wakers: Wakers | None = None
+        self.wakers = None
         self._hangs = hangs
         self._closed = False
         self._since_s = self._until_s = float("-inf")

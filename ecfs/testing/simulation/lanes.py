@@ -12,7 +12,7 @@ from ecfs.base.limits import LANE_QUEUE_LEN_MAX
 from ecfs.base.units import NS_PER_S
 from ecfs.base.world import Clock
 from ecfs.targets import run_all
-from ecfs.targets.jobs import Job, Wakers
+from ecfs.targets.jobs import Job
 from ecfs.testing.simulation.determinism import mock_clock
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class SimulatedLane:
                  traffic: "Traffic | None" = None,
                  queue_len_max: int = LANE_QUEUE_LEN_MAX) -> None:
         self.name = name
-        self.wakers: Wakers | None = None
+        self.wakers = None
         self._traffic = traffic or Traffic()
         self._traffic.join(self)
         self._clock = clock

@@ -119,7 +119,6 @@ async def test_an_anchor_names_no_step_that_may_be_cut_off(
     await with_file(pool)
     with monkeypatch.context() as patch:
         async with pool.crashing() as volume:
-            patch.setattr(volume.files, "flush_logged", trio.lowlevel.checkpoint)
             await write(volume, 0, b"a")
             unable(volume, inode_of(volume))
             append, count = RecordWriter.append, list[int]()
@@ -140,11 +139,9 @@ async def test_an_anchor_names_no_step_that_may_be_cut_off(
         assert letters(await get(volume, b"file")) == b"a......."
 
 
-async def test_times_that_were_set_since_are_not_carried(
-        pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_times_that_were_set_since_are_not_carried(pool: Pool) -> None:
     await with_file(pool)
     async with pool.crashing() as volume:
-        monkeypatch.setattr(volume.files, "flush_logged", trio.lowlevel.checkpoint)
         await write(volume, 0, b"a")
         inode = inode_of(volume)
         unable(volume, inode)

@@ -238,7 +238,9 @@ async def test_those_who_wait_at_once_share_a_record(pool: Pool, made: list[Comm
 
 
 def unable(volume: Volume, inode: InodeId) -> None:
-    """From now on no row of a file can be entered: a page that it needs is lost."""
+    """From now on no row of a file can be entered: a page that it needs is lost. Nor is what is
+    logged written out before it is looked at."""
+    volume.files.flush_logged = trio.lowlevel.checkpoint  # type: ignore[method-assign]
     tables = volume.files.tables
     for name in ("map_range", "map_pieces"):
         setattr(tables, name, partial(_refusing, inode, getattr(tables, name)))
@@ -252,12 +254,10 @@ def _refusing(lost: InodeId, enter: Callable[..., None], inode: InodeId, *args: 
 
 @pytest.mark.parametrize("checkpoints", [0, 1, 3])
 async def test_what_cannot_be_entered_is_carried_on(
-        pool: Pool, made: list[Commit], monkeypatch: pytest.MonkeyPatch,
-        checkpoints: int) -> None:
+        pool: Pool, made: list[Commit], checkpoints: int) -> None:
     """It was acknowledged; records with pages, and checkpoints, say it again."""
     await with_file(pool)
     async with pool.crashing() as volume:
-        monkeypatch.setattr(volume.files, "flush_logged", trio.lowlevel.checkpoint)
         await write(volume, 3, b"a")
         await write(volume, 4, b"b")
         await write(volume, 4, b"c")
@@ -279,12 +279,10 @@ async def test_what_cannot_be_entered_is_carried_on(
         assert letters(await get(volume, b"file")) == b"...ac..."
 
 
-async def test_what_cannot_be_entered_is_carried_past_a_checkpoint(
-        pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_cannot_be_entered_is_carried_past_a_checkpoint(pool: Pool) -> None:
     """Who starts from it sees only records after its base; this one is followed by no other."""
     await with_file(pool)
     async with pool.crashing() as volume:
-        monkeypatch.setattr(volume.files, "flush_logged", trio.lowlevel.checkpoint)
         await write(volume, 3, b"a")
         unable(volume, inode_of(volume))
         await put(volume, b"new", b"new")
