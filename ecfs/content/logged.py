@@ -94,6 +94,6 @@ class WriteLog:
                 groups.append([])
                 length = piece.limit + WRITE_OVERHEAD_LEN
             groups[-1].append(LoggedWrite(piece.inode, piece.offset, *times,
-                                          bytes(piece.data[: piece.limit])))
+                                          bytes(piece.data[: piece.limit]), piece.order))
         self._fresh = []
         return [tuple(group) for group in groups]

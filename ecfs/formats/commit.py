@@ -61,13 +61,15 @@ class PageDelta:
 @dataclass(frozen=True, slots=True)
 class LoggedWrite:
     """Bytes that were written to a file and synced, and are in no page yet. They are the file's
-    newest there, which reaches at least to their end; times None stay what the pages say."""
+    newest there, which reaches at least to their end; times None stay what the pages say. `order`
+    is their place in the order of writing, which stripes have as well; 0 where nobody told."""
 
     inode: int
     offset: int
     mtime_ns: int | None
     ctime_ns: int | None
     data: bytes
+    order: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,8 @@ def encode_commit(commit: Commit, keys: BoxKeys, fresh: bytes) -> bytes:
     if commit.writes:
         fields["writes"] = [[write.inode, write.offset, write.mtime_ns, write.ctime_ns, write.data]
                             for write in commit.writes]
+    if any(write.order for write in commit.writes):
+        fields["orders"] = [write.order for write in commit.writes]
     payload = pack(fields)
     needed = OVERHEAD_LEN + len(payload)
     padded = next((length for length in COMMIT_PADDING_LENS if length >= needed), 0)
@@ -197,17 +201,25 @@ def decode_commit(data: bytes, keys: BoxKeys) -> tuple[BoxHead, Commit]:
         host=fields.text("host"),
         audit=_audit(fields.items("audit", count_max=3)) if fields.has("audit") else None,
         entered=fields.has("entered") and fields.flag("entered"),
-        writes=tuple(_write(row) for row in fields.items("writes", count_max=LOGGED_COUNT_MAX))
-        if fields.has("writes") else ())
+        writes=_writes(fields) if fields.has("writes") else ())
 
 
-def _write(row: object) -> LoggedWrite:
+def _writes(fields: Fields) -> tuple[LoggedWrite, ...]:
+    rows = fields.items("writes", count_max=LOGGED_COUNT_MAX)
+    orders: list[int] = [0] * len(rows)
+    if fields.has("orders"):
+        orders = checked_numbers(fields.items("orders", count_max=LOGGED_COUNT_MAX),
+                                 "orders of a commit", len(rows))
+    return tuple(_write(row, order) for row, order in zip(rows, orders, strict=True))
+
+
+def _write(row: object, order: int) -> LoggedWrite:
     if isinstance(row, list) and len(row) == 5 and isinstance(row[4], bytes):
         inode, offset, mtime_ns, ctime_ns, data = row
         numbers = [inode, offset, *[time for time in (mtime_ns, ctime_ns) if time is not None]]
         checked_numbers(numbers, "write of a commit", len(numbers))
         if inode and data and offset + len(data) <= FILE_LEN_MAX:
-            return LoggedWrite(inode, offset, mtime_ns, ctime_ns, data)
+            return LoggedWrite(inode, offset, mtime_ns, ctime_ns, data, order)
     raise Damage("commit has a malformed write")
 
 

@@ -28,6 +28,7 @@ from ecfs.erasure import Geometry
 from ecfs.repair.progress import Progress, ProgressTaker
 from ecfs.repair.salvage_log import columns_of
 from ecfs.repair.salvage_out import free_path
+from ecfs.repair.salvage_records import RecordedWrites
 from ecfs.repair.salvage_replay import LogReplay
 from ecfs.repair.salvage_tree import Salvaged, TreeCopy
 from ecfs.volume import (
@@ -37,6 +38,7 @@ from ecfs.volume import (
     OpenOptions,
     PathMemory,
     Secret,
+    box_keys,
     look_everywhere,
     open_volume,
     unlock,
@@ -172,7 +174,8 @@ def _replay(located: Located, folder: Path, salvaged: Salvaged, meter: _Meter) -
     places = [(sighting.target, sighting.lane) for sighting in located.sightings.values()
               if sighting.target is not None and sighting.lane is not None]
     label = located.label
-    replay = LogReplay(columns_of(places), located.master, located.pool_id,
+    records = RecordedWrites(places, box_keys(located.master, located.pool_id, "commit"))
+    replay = LogReplay(columns_of(places), records, located.master, located.pool_id,
                        Geometry(label.data, label.parity), folder, salvaged,
                        meter.say_from_thread)
     meter.total_len = replay.total_len

@@ -1,8 +1,9 @@
-"""Salvage without metadata: extents of all stripes, applied to files in the order of writing.
+"""Salvage without metadata: extents of all stripes, and what commit records carry, applied to files
+in the order of writing.
 
-First all directories are read, to know the order; then each stripe is opened once more, and its
-extents are written into `inode-<number>` files, which get their names at the end. What the log does
-not tell: names of directories, deletions, truncations between two writes, holes.
+First all directories and records are read, to know the order; then each stripe is opened once more,
+and its extents are written into `inode-<number>` files, which get their names at the end. What the
+log does not tell: names of directories, deletions, truncations between two writes, holes.
 """
 
 from collections import OrderedDict
@@ -17,6 +18,7 @@ from ecfs.formats import KIND_CONTENT, ExtentNote
 from ecfs.keys import MasterKey
 from ecfs.repair.salvage_log import Column, FoundStripe, OpenedStripe, SegmentScan
 from ecfs.repair.salvage_out import OutFile, free_path
+from ecfs.repair.salvage_records import RecordedWrites, WriteTurn
 from ecfs.repair.salvage_tree import Salvaged
 
 OPENED_KEPT_MAX = 4
@@ -51,11 +53,12 @@ class _Turn:
 class LogReplay:
     """Brings back files that are not in `salvaged.done`, into `folder`."""
 
-    def __init__(self, segments: dict[tuple[int, int], list[Column]], master: MasterKey,
-                 pool_id: bytes, usual: Geometry, folder: Path, salvaged: Salvaged,
-                 say: Callable[[int], None]) -> None:
+    def __init__(self, segments: dict[tuple[int, int], list[Column]], records: RecordedWrites,
+                 master: MasterKey, pool_id: bytes, usual: Geometry, folder: Path,
+                 salvaged: Salvaged, say: Callable[[int], None]) -> None:
         self._scans = {key: SegmentScan.of(key, files, master, pool_id, usual)
                        for key, files in sorted(segments.items())}
+        self._records = records
         self._folder = folder
         self._salvaged = salvaged
         self._say = say
@@ -72,8 +75,14 @@ class LogReplay:
 
     def run(self) -> None:
         """Everything; blocks."""
-        for number, turn in enumerate(sorted(self._turns()), 1):
-            self._apply(turn, number)
+        turns: list[_Turn | WriteTurn] = [*sorted(self._turns()), *self._records.turns()]
+        # What a record carried, and a stripe has with the same order, are the same bytes.
+        turns.sort(key=lambda turn: turn.order)
+        for number, turn in enumerate(turns, 1):
+            if isinstance(turn, WriteTurn):
+                self._apply_write(turn, number)
+            else:
+                self._apply(turn, number)
         self._name_files()
 
     # -- order -------------------------------------------------------------------------------
@@ -116,7 +125,7 @@ class LogReplay:
         chosen = [note for note in notes if not note.order] if turn.index == WHOLE else (
             notes[turn.index : turn.index + 1])
         for note in chosen:
-            if note.inode > 0 and note.inode not in self._salvaged.done and (
+            if self._is_wanted(note.inode) and (
                     0 <= note.offset <= FILE_LEN_MAX - max(note.length, 0)):
                 self._apply_note(opened, note, number)
         if turn.index == WHOLE:
@@ -140,11 +149,7 @@ class LogReplay:
         return self._kept[key]
 
     def _apply_note(self, opened: OpenedStripe, note: ExtentNote, number: int) -> None:
-        path = self._path(note.inode)
-        file = self._files.get(note.inode)
-        out = OutFile(path, new=file is None)
-        if file is None:
-            file = self._files[note.inode] = _File()
+        file, out = self._opened_file(note.inode)
         try:
             # Size 0 is that of a note that did not know it.
             if 0 < note.size < file.size:
@@ -165,6 +170,33 @@ class LogReplay:
             file.parent, file.name = note.parent, note.name
         file.mode = note.mode or file.mode
         file.mtime_ns = note.mtime_ns
+
+    def _apply_write(self, turn: WriteTurn, number: int) -> None:
+        if not self._is_wanted(turn.inode):
+            return
+        write = self._records.write(turn)
+        file, out = self._opened_file(turn.inode)
+        try:
+            if write is None:
+                file.damaged = True
+                return
+            out.write(write.offset, write.data)
+            file.size = max(file.size, write.offset + len(write.data))
+            file.turn = number
+            if write.mtime_ns is not None:
+                file.mtime_ns = write.mtime_ns
+        finally:
+            out.close()
+
+    def _is_wanted(self, inode: int) -> bool:
+        return inode > 0 and inode not in self._salvaged.done
+
+    def _opened_file(self, inode: int) -> tuple[_File, OutFile]:
+        file = self._files.get(inode)
+        out = OutFile(self._path(inode), new=file is None)
+        if file is None:
+            file = self._files[inode] = _File()
+        return file, out
 
     def _path(self, inode: int) -> Path:
         return self._folder / f"inode-{inode}"

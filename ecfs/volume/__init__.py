@@ -22,6 +22,7 @@ from ecfs.volume.locate import (
 from ecfs.volume.membership import exchange_member
 from ecfs.volume.mending import find_bad, mend_labels, mend_records
 from ecfs.volume.opening import claimer_of
+from ecfs.volume.recordscan import scan_member
 from ecfs.volume.space import VolumeSpace
 from ecfs.volume.status import PoolStatus, TargetStatus
 from ecfs.volume.tending import Tender
@@ -32,5 +33,6 @@ __all__ = [
     "PathMemory", "PoolMade", "PoolOrder", "PoolStatus", "Secret", "Sighting", "TargetStatus",
     "Tender", "Volume", "VolumeSpace", "box_keys", "claimer_of", "clear_leftovers", "create_pool",
     "exchange_member", "find_bad", "label_mac", "look_everywhere", "mend_labels", "mend_records",
-    "on_online", "open_volume", "peek_pool", "pool_of", "unlock",
+    "on_online", "open_volume", "peek_pool", "pool_of", "scan_member",
+    "unlock",
 ]

@@ -91,6 +91,8 @@ WRITES_COMMIT = Commit(
     page_count=9, host="host.example/0123456789ab", entered=True, writes=(
         LoggedWrite(12, 4096, 1_700_000_000_000_000_000, 1_700_000_000_000_000_001, b"newest"),
         LoggedWrite(13, 0, None, None, bytes(range(256)))))
+ORDERED_COMMIT = replace(WRITES_COMMIT, seq=45, writes=tuple(
+    replace(write, order=3 << 40 | number) for number, write in enumerate(WRITES_COMMIT.writes)))
 SEGMENT = SegmentEntry(5, 3, 4, 2, IDS, 0x9000)
 ROOT = Root(
     base_seq=42, base_hash=HASH, page_count=9, chunks=(ChunkPlace(7, 0x1000, 72),),
@@ -163,6 +165,7 @@ def all_bytes() -> dict[str, bytes]:
         "heartbeat": encode_heartbeat(3, 12, box_keys("heartbeat"), FRESH),
         "commit-delta": encode_commit(DELTA_COMMIT, box_keys("commit"), FRESH),
         "commit-writes": encode_commit(WRITES_COMMIT, box_keys("commit"), FRESH),
+        "commit-orders": encode_commit(ORDERED_COMMIT, box_keys("commit"), FRESH),
         "commit-checkpoint": encode_commit(ROOT_COMMIT, box_keys("commit"), FRESH),
         "column-header": column_header(),
         "directory": encode_directory(NOTES),

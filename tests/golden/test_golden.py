@@ -56,6 +56,7 @@ def test_boxes_open() -> None:
     assert decode_heartbeat(stored("heartbeat"), keys("heartbeat"), 3) == 12
     assert decode_commit(stored("commit-delta"), keys("commit"))[1] == objects.DELTA_COMMIT
     assert decode_commit(stored("commit-writes"), keys("commit"))[1] == objects.WRITES_COMMIT
+    assert decode_commit(stored("commit-orders"), keys("commit"))[1] == objects.ORDERED_COMMIT
     assert decode_commit(stored("commit-checkpoint"), keys("commit"))[1] == objects.ROOT_COMMIT
 
 

@@ -62,7 +62,7 @@ def commit(data: bytes) -> None:
 
 def commit_inside(data: bytes) -> None:
     """An authentic commit record, whatever it says: `data` begins with which golden one it is."""
-    name = ("commit-delta", "commit-checkpoint")[data[0] & 1 if data else 0]
+    name = ("commit-delta", "commit-orders", "commit-checkpoint")[data[0] & 1 if data else 0]
     _, found = decode_commit(_boxed(COMMIT, data[1:], _inside(name, COMMIT)), box_keys("commit"))
     _check_numbers(found)
     again = decode_commit(encode_commit(found, box_keys("commit"), FRESH), box_keys("commit"))[1]
@@ -120,7 +120,7 @@ TARGETS = (
     FuzzTarget("claim-inside", claim_inside, _inner_seeds(CLAIM, "claim")),
     FuzzTarget("heartbeat", heartbeat, _seeds("heartbeat")),
     FuzzTarget("heartbeat-inside", heartbeat_inside, lambda: [b"", b"\1\2\3"]),
-    FuzzTarget("commit", commit, _seeds("commit-delta", "commit-checkpoint")),
+    FuzzTarget("commit", commit, _seeds("commit-delta", "commit-orders", "commit-checkpoint")),
     FuzzTarget("commit-inside", commit_inside,
-               _inner_seeds(COMMIT, "commit-delta", "commit-checkpoint", chosen=True)),
+               _inner_seeds(COMMIT, "commit-delta", "commit-orders", "commit-checkpoint", chosen=True)),
 )

@@ -20,7 +20,7 @@ def logged(*parts: bytes, fresh: bool = True) -> tuple[WriteLog, list[Piece]]:
 
 def test_each_piece_is_taken_once() -> None:
     log, pieces = logged(b"a", b"bc")
-    assert log.take() == [(LoggedWrite(5, 0, 7, 8, b"a"), LoggedWrite(5, 100, 7, 8, b"bc"))]
+    assert log.take() == [(LoggedWrite(5, 0, 7, 8, b"a", 1), LoggedWrite(5, 100, 7, 8, b"bc", 1))]
     assert log.take() == [] and list(log) == pieces and log.length == 3
     log.renew()
     assert [write.data for write in log.take()[0]] == [b"a", b"bc"]

@@ -107,6 +107,9 @@ def test_malformed_stripes_of_a_checkpoint(row: object) -> None:
     {"writes": [[5, 0, False, *WRITE[3:]]]}, {"writes": [[5, 0, 1, -1, b"data"]]},
     {"writes": [[*WRITE[:4], b""]]}, {"writes": [[*WRITE[:4], "data"]]},
     {"writes": [[5, (1 << 63) - 4, *WRITE[2:]]]}, {"writes": [WRITE] * 257}, {"entered": 1},
+    {"writes": [WRITE], "orders": []}, {"writes": [WRITE], "orders": [1, 2]},
+    {"writes": [WRITE], "orders": [-1]}, {"writes": [WRITE], "orders": [True]},
+    {"writes": [WRITE], "orders": {}}, {"writes": [WRITE], "orders": ["1"]},
 ])
 def test_malformed_writes_of_a_commit(changes: dict[str, object]) -> None:
     fitting = [WRITE, [5, (1 << 63) - 5, None, None, b"data"]] + [WRITE] * 254
