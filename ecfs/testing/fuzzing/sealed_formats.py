@@ -122,5 +122,6 @@ TARGETS = (
     FuzzTarget("heartbeat-inside", heartbeat_inside, lambda: [b"", b"\1\2\3"]),
     FuzzTarget("commit", commit, _seeds("commit-delta", "commit-orders", "commit-checkpoint")),
     FuzzTarget("commit-inside", commit_inside,
-               _inner_seeds(COMMIT, "commit-delta", "commit-orders", "commit-checkpoint", chosen=True)),
+               _inner_seeds(COMMIT, "commit-delta", "commit-orders", "commit-checkpoint",
+                            chosen=True)),
 )
