@@ -13,7 +13,7 @@ from ecfs.formats import KIND_CONTENT, SegmentEntry, column_name
 from ecfs.observe import Event, EventKind
 from ecfs.repair.mending import ensure_column, is_column_bad, mend_stripe
 from ecfs.repair.progress import Progress, ProgressTaker
-from ecfs.repair.walking import segments_of, walk
+from ecfs.repair.walking import has_ended, segments_of, walk
 from ecfs.stripes import StripeRef, run_jobs
 from ecfs.targets import Target
 from ecfs.volume import Volume, find_bad, mend_labels, mend_records
@@ -153,7 +153,7 @@ class _Scrubber:
     async def _scrub_lengths(self, entry: SegmentEntry) -> None:
         """A column that goes on past its segment's end is cut there. Nobody is to blame: a crash
         leaves such stripes, which no commit names."""
-        if self._volume.read_only or entry.id in self._volume.store.open_segment_ids():
+        if self._volume.read_only or not has_ended(self._volume, entry):
             return
 
         def check(target: Target, column: int) -> bool:

@@ -38,7 +38,7 @@ from ecfs.metadata import CheckQueries
 from ecfs.repair.findings import Finding, Findings
 from ecfs.repair.mending import catch_up, ensure_column, mend_stripe
 from ecfs.repair.salvage_log import FOLDER_PATTERN
-from ecfs.repair.walking import segments_of, walk
+from ecfs.repair.walking import has_ended, segments_of, walk
 from ecfs.stripes import Member, run_jobs
 from ecfs.targets import Target
 from ecfs.volume import Volume, box_keys, label_mac, mend_records
@@ -237,7 +237,7 @@ class TargetPass:
 
     async def _cut_long(self, entry: SegmentEntry) -> None:
         """What goes on past the end of a segment that no longer grows is cut."""
-        if entry.id in self.volume.store.open_segment_ids():
+        if not has_ended(self.volume, entry):
             return
         name = column_name(entry.epoch, entry.id)
         for target_id in entry.columns:

@@ -107,6 +107,12 @@ async def walk(store: StripeStore, segment: SegmentEntry, kind: int,
         at += ref.record_len
 
 
+def has_ended(volume: Volume, segment: SegmentEntry) -> bool:
+    """Whether a segment can never grow, so that its length is its columns' for ever. One of this
+    epoch may have grown since whoever asks looked, and be full by now: its entry is old then."""
+    return segment.epoch < volume.opened.epoch
+
+
 def segments_of(volume: Volume) -> list[tuple[SegmentEntry, int, dict[int, StripeRef]]]:
     """Every segment with its kind and its live stripes by offset; metadata first."""
     table = volume.opened.table

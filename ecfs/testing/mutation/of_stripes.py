@@ -295,4 +295,7 @@ STRIPE_MUTANTS = (
     Mutant("tags-of-lacking-shards-believed", "ecfs/repair/walking.py",
            "        for column, body in made.items():", "        for column, body in ():",
            ("tests/damage/test_faults.py",)),
+    Mutant("segments-of-this-epoch-are-cut", "ecfs/repair/walking.py",
+           "return segment.epoch < volume.opened.epoch", "return volume.opened.epoch > 0",
+           ("tests/unit/repair/test_scrubbing.py",)),
 )

@@ -6,10 +6,11 @@ import pytest
 
 from ecfs.base.errors import Damage, Fault, TargetError
 from ecfs.erasure import Geometry
-from ecfs.formats import KIND_CONTENT, column_name
+from ecfs.formats import KIND_CONTENT, SegmentEntry, column_name
 from ecfs.observe import EventKind
 from ecfs.repair import scrub
 from ecfs.repair.mending import is_column_bad, mend_stripe
+from ecfs.repair.scrubbing import _Scrubber
 from ecfs.repair.walking import segments_of
 from ecfs.targets import FaultyTarget, MemoryTarget
 from ecfs.testing.pools import Ground, columns_of, live_columns
@@ -99,3 +100,38 @@ def test_what_is_known_of_a_header_that_cannot_be_read(fault: Fault | None,
             is_column_bad(target, "column", b"header")
     else:
         assert is_column_bad(target, "column", b"header") is bad
+
+
+async def test_a_segment_that_grows_and_is_full_meanwhile_is_not_cut(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scrub takes hours, and knows each segment as it was when the scrub began."""
+    ground = Ground(tmp_path, geometry=Geometry(2, 1), targets_count=3)
+    await ground.create()
+    async with ground.open_and_crash() as opening:
+        volume, shell = opening.volume, opening.shell
+        await shell.write(b"old", b"o" * 300_000)
+        await volume.fsync(None)
+        await volume.checkpoint()
+        check, grown = _Scrubber._scrub_headers, list[bool]()
+
+        async def meanwhile(scrubber: _Scrubber, entry: SegmentEntry) -> None:
+            if not grown:
+                grown.append(True)
+                for name in (b"big", b"bigger"):
+                    await shell.write(name, name * 100_000)
+                    await volume.fsync(None)
+                    # For lengths of content and of metadata.
+                    await volume.checkpoint()
+                volume.store.close_segments()
+            await check(scrubber, entry)
+
+        monkeypatch.setattr(_Scrubber, "_scrub_headers", meanwhile)
+        report = await scrub(volume)
+        assert grown and (report.bad_count, report.unreadable_count) == (0, 0)
+        assert volume.journal.count(EventKind.COLUMN_CUT) == 0
+    async with ground.open() as opening:
+        assert await opening.shell.read(b"bigger") == b"bigger" * 100_000
+        assert await opening.shell.read(b"big") == b"big" * 100_000
+        again = await scrub(opening.volume)
+        assert (again.bad_count, again.unreadable_count) == (0, 0)
+    assert (await ground.fsck()).clean
