@@ -54,10 +54,23 @@ LOGGED_COUNT_MAX = 256
 into stripes; so many again may come in meanwhile. Of one record too: each read looks at them."""
 CHECKPOINT_DELTA_LEN_MAX = 64 * MIB
 CHECKPOINT_OVERLAY_PAGES_MAX = 8192
+LOG_LEN_DUE = 2 * CHECKPOINT_DELTA_LEN_MAX
+LOG_LEN_MAX = 2 * LOG_LEN_DUE
+LOG_EPOCHS_DUE = 16
+LOG_EPOCHS_MAX = 96
+"""Of records that the next mount has to read: from where on there is a checkpoint at once, and from
+where on nothing more is acknowledged before there was one."""
+LOG_READ_LEN_MAX = 512 * MIB
+LOG_READ_EPOCHS_MAX = 1024
+"""Of what is read of one target. It holds more than its writers let come together: a mount that is
+killed leaves the room that it reserved, zeros that are read too."""
 CHECKPOINT_INTERVAL_S = 300.0
 COMMIT_INTERVAL_S = 5.0
 TRANSACTION_PAGES_MAX = 2048
 HISTORY_COMMITS_MAX = 1 << 20
+ORDER_EPOCH_SHIFT = 40
+EPOCH_MAX = (1 << 63 - ORDER_EPOCH_SHIFT) - 2
+"""Of mounts that write. The order of writing begins at the epoch's number, shifted."""
 
 # Time. Deadlines in seconds.
 TARGET_DEADLINE_S = 10.0
@@ -120,6 +133,9 @@ assert KDF_PASSES_FLOOR <= KDF_PASSES_DEFAULT <= KDF_PASSES_CAP
 assert STRIPE_CONTENT_LEN_MAX + STRIPE_DIRECTORY_MAX < COLUMN_LEN_MAX
 assert UNSYNCED_RAW_LEN_MAX < WRITE_BACK_LEN_MAX
 assert INLINE_RECORD_LEN_MAX < COMMIT_RECORD_LEN_MAX
+assert LOG_LEN_MAX + COMMIT_RECORD_LEN_MAX + 2 * LOG_EPOCHS_MAX * COMMIT_PREALLOCATE_LEN < (
+    LOG_READ_LEN_MAX)
+assert 2 * LOG_EPOCHS_MAX < LOG_READ_EPOCHS_MAX
 assert KEY_SLOTS_MAX <= KDF_RUNS_PER_UNLOCK_MAX
 assert COMMIT_INTERVAL_S <= HEARTBEAT_INTERVAL_S < TAKEOVER_QUIET_S
 assert TARGET_DEADLINE_S < TARGET_SYNC_DEADLINE_S <= TAKEOVER_QUIET_S

@@ -5,6 +5,7 @@ so that whoever returns from `sync` knows what it asked for to be durable. Neith
 the other.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -35,6 +36,9 @@ from ecfs.stripes.fleet import Fleet, Member
 from ecfs.stripes.sealed import Buffer, SealedStripe, StripeRef, plan_stripe
 from ecfs.stripes.sealed import seal_stripe as seal
 from ecfs.targets import AnyLane, Target
+
+OCCUPIED_MAX = 3
+"""Names in a row that a target alone had taken before they were made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class StripeStore(StripeAccess):
         self.on_segment: Callable[[SegmentEntry, int], None] = lambda segment, kind: None
         self._sync_lock = trio.Lock()
         self._unsyncable: set[tuple[bytes, str]] = set()
+        self._occupied: Counter[bytes] = Counter()
         fleet.on_change.append(self._member_changed)
 
     # -- appending ---------------------------------------------------------------------------
@@ -288,21 +293,35 @@ class StripeStore(StripeAccess):
                     member.target.create, name, self.column_header(segment, column))))
                 asked.append(target_id)
         results = await run_jobs(jobs, deadline_s=TARGET_SYNC_DEADLINE_S)
-        good = 0
+        good = [target_id for target_id, result in zip(asked, results, strict=True)
+                if not isinstance(result, TargetError)]
         for target_id, result in zip(asked, results, strict=True):
-            if not isinstance(result, TargetError):
-                good += 1
-            elif result.fault is Fault.EXISTS:
+            if isinstance(result, TargetError) and result.fault is Fault.EXISTS:
                 self.journal.record(Event(
                     EventKind.COLUMN_ABANDONED, f"{name} is occupied; the name is given up",
                     target=target_id, segment=segment_id))
-            else:
+                self._occupied[target_id] += 1
+                if good and self._occupied[target_id] >= OCCUPIED_MAX:
+                    # No copy of this client is at work there, or the others would show its names.
+                    self.fleet.mark_away(target_id, f"{name} was there before it was made")
+            elif isinstance(result, TargetError):
                 self.fleet.note_write_error(target_id, result)
-        if good == len(asked) and good >= self._needed(segment, stream.kind):
+        for target_id in good:
+            del self._occupied[target_id]
+        if len(good) == len(asked) and len(good) >= self._needed(segment, stream.kind):
             stream.segment = segment
             stream.offset = COLUMN_HEADER_LEN
             stream.holders = frozenset(asked)
             self.on_segment(segment, stream.kind)
+        else:
+            await self._take_back(name, good)
+
+    async def _take_back(self, name: str, holders: Sequence[bytes]) -> None:
+        """Remove columns that were made in vain; one that stays is a stray of this epoch."""
+        jobs = [(member.lane, partial(member.target.remove, name)) for target_id in holders
+                if (member := self.fleet[target_id]).target is not None
+                and member.lane is not None]
+        await run_jobs(jobs, deadline_s=TARGET_SYNC_DEADLINE_S)
 
     def _choose(self, stream: _Stream) -> tuple[Geometry, tuple[bytes, ...]]:
         """Geometry and columns of a new segment: the emptiest targets, roles rotating."""

@@ -7,13 +7,20 @@ long to wait before a takeover; safety is RECHECK.
 
 import fcntl
 import os
+from collections import Counter
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import trio
 
 from ecfs.base.errors import Damage, Fault, InUse, ReadOnly, TargetError
-from ecfs.base.limits import HEARTBEAT_INTERVAL_S, TAKEOVER_QUIET_S, TARGET_SYNC_DEADLINE_S
+from ecfs.base.limits import (
+    EPOCH_MAX,
+    HEARTBEAT_INTERVAL_S,
+    TAKEOVER_QUIET_S,
+    TARGET_SYNC_DEADLINE_S,
+)
 from ecfs.base.units import BLOCK_LEN
 from ecfs.base.world import Entropy
 from ecfs.formats import (
@@ -39,6 +46,8 @@ from ecfs.volume.everywhere import on_online
 from ecfs.volume.recordfiles import bad_claim_kind
 
 CLAIMS_LOOKED_AT_MAX = 4
+EPOCH_JUMP_MAX = 1 << 20
+EPOCHS_TRIED_MAX = 64
 
 
 def box_keys(master: MasterKey, pool_id: bytes, purpose: str) -> BoxKeys:
@@ -111,11 +120,29 @@ def read_claims(target: Target, epochs: list[int],
 
 @dataclass(frozen=True, slots=True)
 class ClaimView:
-    """Claims as targets show them. `epoch_max` counts every name, authentic or not."""
+    """Claims as targets show them. `epochs`: of every target all that names of files there say,
+    authentic or not."""
 
     newest: Claim | None
-    epoch_max: int
+    epochs: dict[bytes, list[int]]
     beats: dict[bytes, int]
+
+    def next_epoch(self, proven: int, parity: int) -> int:
+        """One above `proven`, which is that of an authentic label, or of the newest claim; higher
+        where names are in the way: a claim that was cut short leaves its name, and that target
+        takes no other. ReadOnly where there are no more.
+
+        What up to `parity` targets name may be made up, and must not drive the epoch to its end:
+        it moves by a few at most, and not at all if they name everything.
+        """
+        proven = max(proven, self.newest.epoch if self.newest is not None else 0)
+        counts = Counter(chain.from_iterable(map(set, self.epochs.values())))
+        common = max((epoch for epoch, count in counts.items()
+                      if count > parity and epoch <= proven + EPOCH_JUMP_MAX), default=0)
+        first = max(proven, common) + 1
+        if first + EPOCHS_TRIED_MAX > EPOCH_MAX:
+            raise ReadOnly("the pool was mounted as often as can be; copy its files to a new one")
+        return min(range(first, first + EPOCHS_TRIED_MAX), key=lambda epoch: counts[epoch])
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +159,8 @@ class Claimed:
 
 @dataclass(slots=True)
 class Claimer:
-    """Claims a pool for one writer. `held`: the targets that took the claim."""
+    """Claims a pool for one writer. `held`: the targets that took the claim. A heart is heard on
+    more than `liars` targets: one that plays back old beats would else keep a dead one beating."""
 
     fleet: Fleet
     keys: BoxKeys
@@ -142,24 +170,25 @@ class Claimer:
     host: Host
     members: tuple[bytes, ...]
     quorum: int
+    liars: int = 0
     held: set[bytes] = field(default_factory=set)
 
     async def look(self) -> ClaimView:
-        """The newest authentic claim, the highest epoch that any name shows, and heartbeats."""
+        """The newest authentic claim, epochs that names show, and heartbeats."""
         newest: Claim | None = None
-        epoch_max = 0
+        epochs_of = {}
         beats = {}
         for target_id, result in (await on_online(self.fleet, self._look_one)).items():
             if isinstance(result, TargetError):
                 self.fleet.mark_away(target_id, str(result))
                 continue
             claims, epochs, beat = result
-            epoch_max = max([epoch_max, *epochs])
+            epochs_of[target_id] = epochs
             beats[target_id] = beat
             for claim in claims:
                 if newest is None or claim.epoch > newest.epoch:
                     newest = claim
-        return ClaimView(newest, epoch_max, beats)
+        return ClaimView(newest, epochs_of, beats)
 
     def _look_one(self, target: Target) -> tuple[list[Claim], list[int], int]:
         """Runs in the target's lane."""
@@ -199,9 +228,9 @@ class Claimer:
         while trio.current_time() < until:
             await trio.sleep(HEARTBEAT_INTERVAL_S)
             now = await self.look()
-            moved = any(now.beats.get(target_id, 0) > beat
+            moved = sum(now.beats.get(target_id, 0) > beat
                         for target_id, beat in view.beats.items())
-            if moved or now.newest != claim:
+            if moved > self.liars or now.newest != claim:
                 holder = now.newest or claim
                 raise InUse(f"the pool is mounted on {holder.host} (process {holder.pid}, epoch "
                             f"{holder.epoch}); unmount it there first")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import trio
 
-from ecfs.base.errors import EcfsError, Fenced
+from ecfs.base.errors import Bug, Damage, EcfsError, Fenced
 from ecfs.base.limits import COMMIT_RECORD_LEN_MAX, HISTORY_COMMITS_MAX
 from ecfs.base.locks import Held
 from ecfs.base.units import KIB
@@ -22,6 +22,7 @@ from ecfs.formats import (
     LoggedWrite,
     PageDelta,
     Root,
+    decode_commit,
     encode_commit,
     record_hash,
 )
@@ -187,6 +188,9 @@ class Committer:
 
     def _encode(self, commit: Commit) -> None:
         data = encode_commit(commit, self._keys, self._entropy.token(32))
+        if commit.root is not None:
+            # What came before it is given back: who cannot read it has lost the pool.
+            _check_readable(data, self._keys, commit)
         offset = self._made.offset + self._made.length
         self._made = Tip(commit.seq, record_hash(data), offset, len(data))
         if commit.pages or commit.root is not None:
@@ -203,9 +207,7 @@ class Committer:
             try:
                 await self.writer.append(record.data)
             except EcfsError as error:
-                before, self.failure = self.failure, error
-                if type(before) is not type(error):
-                    self.on_failure(error)
+                self.fail(error)
                 raise
             self.failure = None
             self._queue.popleft()
@@ -215,10 +217,25 @@ class Committer:
             self.commit_count += 1
             self.on_commit(self.tip)
 
+    def fail(self, error: EcfsError) -> None:
+        """Nothing can be written, until a record goes out again."""
+        before, self.failure = self.failure, error
+        if type(before) is not type(error):
+            self.on_failure(error)
+
     @property
     def pending(self) -> bool:
         """Whether records wait that no quorum holds yet."""
         return bool(self._queue)
+
+
+def _check_readable(data: bytes, keys: BoxKeys, commit: Commit) -> None:
+    try:
+        said = decode_commit(data, keys)[1]
+    except Damage as error:
+        raise Bug(f"a checkpoint's record cannot be read: {error}") from error
+    if said != commit:
+        raise Bug("a checkpoint's record does not say what it was made of")
 
 
 def _split(batch: Batch) -> list[list[PageDelta]]:

@@ -15,7 +15,8 @@ from ecfs.base.errors import (
     UnknownFormat,
     Unreadable,
 )
-from ecfs.base.units import BLOCK_LEN, NS_PER_S
+from ecfs.base.limits import LOG_READ_EPOCHS_MAX, LOG_READ_LEN_MAX, ORDER_EPOCH_SHIFT
+from ecfs.base.units import BLOCK_LEN, MIB, NS_PER_S
 from ecfs.erasure import Geometry, metadata_geometry
 from ecfs.formats import CheckpointPointer, TargetEntry, check_known
 from ecfs.metadata import MAIN_NAME, ContentTables, Database, PageStore, PageVfs
@@ -41,10 +42,8 @@ from ecfs.volume.recovery import (
     replay,
 )
 
-EPOCH_JUMP_MAX = 1 << 20
 MEMBERSHIPS_FOLLOWED_MAX = 4
 ONLY_READABLE = "the pool has features that this program can only read"
-ORDER_EPOCH_SHIFT = 40
 
 
 async def open_pool(paths: Iterable[str], secret: Secret, environment: Environment,
@@ -216,7 +215,7 @@ def claimer_of(opened: Opened) -> Claimer:
     return Claimer(opened.fleet, box_keys(opened.master, pool_id, "claim"),
                    box_keys(opened.master, pool_id, "heartbeat"), opened.environment.entropy,
                    opened.journal, opened.environment.host, opened.label.members,
-                   opened.quorum.commit)
+                   opened.quorum.commit, opened.label.liars)
 
 
 async def _claim(opened: Opened, options: OpenOptions) -> None:
@@ -229,10 +228,8 @@ async def _claim(opened: Opened, options: OpenOptions) -> None:
         chain = adopt(before, drop_tail=options.drop_tail)
         if chain is None or not chain.tip.commit.clean:
             await claimer.await_silence(view)
-    authentic = max(opened.label.epoch, view.newest.epoch if view.newest else 0)
-    floor = view.epoch_max if view.epoch_max <= authentic + EPOCH_JUMP_MAX else authentic
-    opened.epoch = max(authentic, floor) + 1
     try:
+        opened.epoch = view.next_epoch(opened.label.epoch, opened.label.parity)
         claimed = await claimer.claim(opened.epoch, opened.writer)
         opened.claim, opened.claim_holders = claimed.data, claimed.holders
     except ReadOnly as error:
@@ -262,6 +259,11 @@ async def _read(opened: Opened, options: OpenOptions) -> None:
     claim. A member without our claim may take, and count, a record of the writer before once we
     have read it; so it does not count here (the model in models/ has the counterexample)."""
     view = await _read_view(opened)
+    if not view.read and view.cut:
+        raise TooFewReachable(
+            f"{len(view.cut)} targets hold more commit records than are read at a mount "
+            f"({LOG_READ_LEN_MAX // MIB} MiB, of {LOG_READ_EPOCHS_MAX} mounts), and the newest are "
+            "not known; `ecfs salvage` gets files out of the log")
     if not view.read:
         require(0, opened.quorum.recover, opened.located)
     try:

@@ -8,6 +8,7 @@ Another writer may give back room, or be about to write, while its files are rea
 it acknowledges, not that. So what does not open is read once more, and what is there then counts.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -45,11 +46,14 @@ class Found:
 
 @dataclass(slots=True)
 class LogView:
-    """What members' files hold. `holders` by (epoch, seq): ids of members that have the record."""
+    """What members' files hold. `holders` by (epoch, seq): ids of members that have the record.
+    `files`: of each epoch, how many members name a file; `cut`: members that hold more than is
+    read, so that nothing is believed of them."""
 
     records: dict[tuple[int, int], Found] = field(default_factory=dict)
     holders: dict[tuple[int, int], set[bytes]] = field(default_factory=dict)
-    epochs: set[int] = field(default_factory=set)
+    files: Counter[int] = field(default_factory=Counter)
+    cut: set[bytes] = field(default_factory=set)
     ends: dict[int, int] = field(default_factory=dict)
     bad: list[tuple[bytes, int, int]] = field(default_factory=list)
     read: set[bytes] = field(default_factory=set)
@@ -74,8 +78,12 @@ async def read_log(fleet: Fleet, members: Iterable[bytes], keys: BoxKeys, *, epo
         if isinstance(result, TargetError):
             fleet.mark_away(member.id, str(result))
             continue
+        if result.is_cut:
+            view.cut.add(member.id)
+            fleet.mark_away(member.id, f"{member.path} holds more commit records than are read")
+            continue
         view.read.add(member.id)
-        view.epochs.update(result.epochs)
+        view.files.update(result.epochs)
         view.bad += [(member.id, at_epoch, at) for at_epoch, at in result.bad]
         for box in result.boxes:
             try:

@@ -9,15 +9,14 @@ leads past the records behind it.
 from dataclasses import dataclass, field
 
 from ecfs.base.errors import Damage, Fault, TargetError
+from ecfs.base.limits import LOG_READ_EPOCHS_MAX, LOG_READ_LEN_MAX
 from ecfs.base.units import BLOCK_LEN, MIB
 from ecfs.formats import COMMIT, COMMITS_PATTERN, commits_name, epochs_among, peek_box, record_hash
 from ecfs.targets import Target
 from ecfs.volume.recordfiles import next_block, read_past_errors
 
-SCAN_LEN_MAX = 512 * MIB
 SCAN_CHUNK_LEN = 4 * MIB
 SCAN_KEPT_LEN_MAX = 128 * MIB
-EPOCHS_READ_MAX = 64
 UNREADABLE_BLOCKS_MAX = 256
 
 _ZEROS = bytes(BLOCK_LEN)
@@ -36,12 +35,14 @@ class Box:
 
 @dataclass(slots=True)
 class Scan:
-    """Raw result of one member: what looks like records, and (epoch, offset) of what is bad."""
+    """Raw result of one member: what looks like records, and (epoch, offset) of what is bad.
+    `is_cut`: there is more than is read; what was found is then not what the member holds."""
 
     boxes: list[Box] = field(default_factory=list)
     bad: list[tuple[int, int]] = field(default_factory=list)
     epochs: list[int] = field(default_factory=list)
     kept_len: int = 0
+    is_cut: bool = False
 
     def take(self, epoch: int, offset: int, data: bytes, *, keep: bool) -> None:
         """Note what looks like a record; past SCAN_KEPT_LEN_MAX it is to be read again."""
@@ -51,13 +52,14 @@ class Scan:
 
 
 def scan_member(target: Target, epoch: int, offset: int, keep: bool) -> Scan:
-    """From `offset` of `commits.<epoch>` on, and all later epochs. Bounded by `SCAN_LEN_MAX` over
-    all files. `keep`: the boxes' bytes too."""
+    """From `offset` of `commits.<epoch>` on, and all later epochs. Bounded by `LOG_READ_LEN_MAX`
+    over all files. `keep`: the boxes' bytes too."""
     scan = Scan()
     scan.epochs = epochs_among(target.list_names(), COMMITS_PATTERN)
-    budget = SCAN_LEN_MAX
-    wanted = sorted(found for found in scan.epochs if found >= epoch)[:EPOCHS_READ_MAX]
-    for found in wanted:
+    budget = LOG_READ_LEN_MAX
+    wanted = sorted(found for found in scan.epochs if found >= epoch)
+    scan.is_cut = len(wanted) > LOG_READ_EPOCHS_MAX
+    for found in wanted[:LOG_READ_EPOCHS_MAX]:
         start = offset if found == epoch else 0
         try:
             budget -= _scan_file(target, found, start, budget, scan, keep)
@@ -79,7 +81,10 @@ def _scan_file(target: Target, epoch: int, start: int, budget: int, scan: Scan,
     at, twice_len = start, 0
     window, window_at = b"", at
     end: int | None = None
-    while at - start + twice_len < budget:
+    while True:
+        if at - start + twice_len >= budget:
+            scan.is_cut = True
+            break
         if at - window_at + BLOCK_LEN > len(window):
             read = read_past_errors(target, name, at, SCAN_CHUNK_LEN)
             if read is None and len(scan.bad) < UNREADABLE_BLOCKS_MAX:

@@ -78,7 +78,9 @@ class Tender:
         await trio.lowlevel.checkpoint_if_cancelled()
         await self._compact()
         age_s = (volume.environment.clock.monotonic_ns() - volume.checkpoint_ns) / NS_PER_S
-        if checkpointer.due() or (age_s > CHECKPOINT_INTERVAL_S and checkpointer.is_behind()):
+        is_long = volume.log_length is not None and volume.log_length.is_due()
+        if checkpointer.due() or is_long or (
+                age_s > CHECKPOINT_INTERVAL_S and checkpointer.is_behind()):
             await volume.checkpoint()
 
     async def _beat_loop(self) -> None:

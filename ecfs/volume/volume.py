@@ -25,6 +25,7 @@ from ecfs.stripes import Fleet, Member, MemberState, ShardFault, StripeRef, Stri
 from ecfs.volume.anchor import Anchor
 from ecfs.volume.appending import RecordWriter
 from ecfs.volume.auditing import evidence_now, note_unwritable
+from ecfs.volume.background import Background
 from ecfs.volume.behind import find_behind, may_lack
 from ecfs.volume.checkpointing import Checkpointer
 from ecfs.volume.claiming import box_keys
@@ -34,6 +35,7 @@ from ecfs.volume.environment import Environment, OpenOptions
 from ecfs.volume.housekeeping import forget_epochs, remove_columns, remove_strays
 from ecfs.volume.inodes import Inodes
 from ecfs.volume.labelling import Labeller
+from ecfs.volume.loglength import LogLength, check_countable
 from ecfs.volume.logmending import LogMender
 from ecfs.volume.moving import move_small
 from ecfs.volume.opened import Opened
@@ -56,18 +58,6 @@ class Mender(Protocol):
 
     async def run(self, volume: "Volume") -> None:
         """Mend until cancelled."""
-        ...
-
-
-class Background(Protocol):
-    """What goes on while a volume is open; `tending` has the real one."""
-
-    async def tend(self) -> None:
-        """One round."""
-        ...
-
-    async def reclaim(self) -> None:
-        """Delete segments in which nothing lives."""
         ...
 
 
@@ -105,6 +95,7 @@ class Volume:
         self.checkpointer: Checkpointer | None = None
         self.writer: RecordWriter | None = None
         self.log_mender: LogMender | None = None
+        self.log_length: LogLength | None = None
         self._checkpoint_lock = trio.Lock()
         self.checkpoint_ns = self.environment.clock.monotonic_ns()
         self._anchored: Tip | None = None
@@ -169,6 +160,8 @@ class Volume:
             if self.database.in_transaction:
                 raise ReadOnly(self.read_only)
             return
+        if self.log_length is not None and self.log_length.is_full():
+            await self.log_length.shorten()
         if self.files.flusher.log.length > INLINE_RECORD_LEN_MAX and self.database.in_transaction:
             await self.files.flush_logged()
         await self.committer.commit()
@@ -186,15 +179,16 @@ class Volume:
         opened, tables = self.opened, self.files.tables
         self.files.restore(opened.writes)
         find_behind(self.store, tables, (opened.label.epoch, opened.label.generation))
+        await self.meter.refresh()
         if not opened.read_only:
             try:
+                check_countable(opened.view)
                 await self._begin_epoch()
                 if note_behind(self.fleet, tables, self.database):
                     await self.commit()
             except ReadOnly as error:
                 opened.read_only = str(error)
                 self.committer = None
-        await self.meter.refresh()
         self.nursery.start_soon(self.meter.run)
         if self.committer is not None:
             self.nursery.start_soon(self.files.run)
@@ -224,6 +218,8 @@ class Volume:
                                          opened.chain, opened.view)
             writer.change_members(*opened.groups)
         self.files.flusher.birth = lambda: committer.tip.seq
+        self.log_length = LogLength(opened.view, opened.epoch, lambda: self.replay_start,
+                                    committer, self.checkpoint)
         await committer.open_epoch()
         self.checkpointer = Checkpointer(
             pages=self.pages, store=self.store, committer=committer, table=opened.table,
@@ -234,6 +230,7 @@ class Volume:
             opened.claim, writer)
         self.writer, self.committer = writer, committer
         self.store.is_fenced = lambda target: writer.check_claims(target) is not None
+        await self.log_length.shorten()
 
     def _say_mounted(self) -> None:
         opened = self.opened
@@ -319,13 +316,13 @@ class Volume:
             await trio.lowlevel.checkpoint_if_cancelled()  # see `Committer.commit`
             # Before new labels hide who had old ones; and again for who went behind meanwhile.
             note_behind(self.fleet, self.files.tables, self.database)
-            await self._checkpoint(clean=clean)
+            committer = await self._checkpoint(clean=clean)
             for _ in range(NOTED_AGAIN_MAX):
                 if not note_behind(self.fleet, self.files.tables, self.database):
                     break
-                await (self._checkpoint(clean=True) if clean else self.commit())
+                await (self._checkpoint(clean=True) if clean else committer.commit())
 
-    async def _checkpoint(self, *, clean: bool) -> None:
+    async def _checkpoint(self, *, clean: bool) -> Committer:
         """CHECKPOINT: root, LABELS, and DELETE once a quorum holds them."""
         checkpointer, committer = self.checkpointer, self.committer
         if checkpointer is None or committer is None:
@@ -343,6 +340,7 @@ class Volume:
         if len(held & set(self.labeller.label.members)) >= self.quorum.commit:
             self._settle_members()
             await self._give_back(pointer, done.released)
+        return committer
 
     def _settle_members(self) -> None:
         """Labels name the newest members: if an exchange was cut short, only those count now."""

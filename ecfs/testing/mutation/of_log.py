@@ -17,6 +17,7 @@ _EXCHANGE = ("tests/crash/test_exchange.py",)
 _RECORDS = "ecfs/volume/records.py"
 _APPENDING = "ecfs/volume/appending.py"
 _SCAN = "ecfs/volume/recordscan.py"
+_LENGTH = ("tests/unit/volume/test_log_length.py",)
 _CLAIMING = "ecfs/volume/claiming.py"
 
 LOG_MUTANTS = (
@@ -144,8 +145,8 @@ LOG_MUTANTS = (
            "        if isinstance(self.failure, Fenced):\n            raise self.failure\n", "",
            _COMMITTING),
     Mutant("failed-record-forgotten", "ecfs/volume/committing.py",
-           "                    self.on_failure(error)\n                raise",
-           "                    self.on_failure(error)\n                self._queue.popleft()\n"
+           "                self.fail(error)\n                raise",
+           "                self.fail(error)\n                self._queue.popleft()\n"
            "                raise", _COMMITTING),
     Mutant("commit-of-others-trusted-too-soon", "ecfs/volume/committing.py",
            "            self._finished = covered", "            self._finished = self._requested",
@@ -190,9 +191,11 @@ LOG_MUTANTS = (
     Mutant("holder-of-an-earlier-boot-taken-for-alive", _CLAIMING,
            "return (claim.boot_id == self.host.boot_id and", "return (", _USERS),
     Mutant("heartbeat-ignored", _CLAIMING,
-           "if moved or now.newest != claim:", "if now.newest != claim:", _MOUNTED),
+           "if moved > self.liars or now.newest != claim:", "if now.newest != claim:", _MOUNTED),
+    Mutant("one-liar-keeps-the-dead-alive", _CLAIMING,
+           "if moved > self.liars or", "if moved or", ("tests/unit/volume/test_quorums.py",)),
     Mutant("new-claim-while-waiting-ignored", _CLAIMING,
-           "if moved or now.newest != claim:", "if moved:", _CLAIMS),
+           "if moved > self.liars or now.newest != claim:", "if moved > self.liars:", _CLAIMS),
     Mutant("lock-of-this-host-ignored", _CLAIMING,
            "            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
            "            os.fstat(fd)\n", _MOUNTED),
@@ -275,4 +278,29 @@ LOG_MUTANTS = (
            "                note_exchange(volume.database, old.id, new.id)\n", "", _EXCHANGE),
     Mutant("exchange-not-resumed", "ecfs/volume/entry.py",
            "        await resume_exchange(volume)\n", "        pass\n", _EXCHANGE),
+    Mutant("a-part-of-a-long-log-is-believed", "ecfs/volume/records.py",
+           "        if result.is_cut:\n", "        if result.is_cut and not result.boxes:\n",
+           _LENGTH),
+    Mutant("many-epochs-are-read-in-part", "ecfs/volume/recordscan.py",
+           "    scan.is_cut = len(wanted) > LOG_READ_EPOCHS_MAX\n", "", _LENGTH),
+    Mutant("many-mounts-without-a-checkpoint", "ecfs/volume/loglength.py",
+           "self.length() > LOG_LEN_DUE or self.epochs() > LOG_EPOCHS_DUE",
+           "self.length() > LOG_LEN_DUE", _LENGTH),
+    Mutant("long-mounts-without-a-checkpoint", "ecfs/volume/loglength.py",
+           "self.length() > LOG_LEN_DUE or self.epochs() > LOG_EPOCHS_DUE",
+           "self.epochs() > LOG_EPOCHS_DUE", _LENGTH),
+    Mutant("acknowledged-past-what-is-read", "ecfs/volume/volume.py",
+           "self.log_length is not None and self.log_length.is_full():",
+           "self.log_length is None:", _LENGTH),
+    Mutant("one-checkpoint-is-as-good-as-two", "ecfs/volume/loglength.py",
+           "SHORTENED_BY = 2\n", "SHORTENED_BY = 1\n", _LENGTH),
+    Mutant("made-up-epochs-count", "ecfs/volume/loglength.py",
+           "if 2 * count > len(view.read)]", "if count]", _LENGTH),
+    Mutant("one-more-mount-past-the-end", "ecfs/volume/volume.py",
+           "                check_countable(opened.view)\n", "", _LENGTH),
+    Mutant("a-full-log-is-nobodys-failure", "ecfs/volume/loglength.py",
+           "            self._committer.fail(full)\n", "", _LENGTH),
+    Mutant("a-checkpoint-that-cannot-be-read-back", "ecfs/volume/committing.py",
+           "        if commit.root is not None:\n            # What",
+           "        if commit.root is not None and not data:\n            # What", _COMMITTING),
 )

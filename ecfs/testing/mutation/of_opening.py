@@ -19,6 +19,7 @@ _LATER = ("tests/unit/volume/test_later_claims.py",)
 _LITTLE = ("tests/unit/volume/test_opening.py",)
 _LOADING = ("tests/unit/volume/test_loading_evidence.py",)
 _OPENING = "ecfs/volume/opening.py"
+_CLAIMING = "ecfs/volume/claiming.py"
 _RECOVERING = "ecfs/volume/recovery.py"
 _LOCATING = "ecfs/volume/locate.py"
 
@@ -58,12 +59,19 @@ OPENING_MUTANTS = (
     Mutant("read-quorum-one-less", _OPENING,
            "        if count < opened.quorum.recover:",
            "        if count < opened.quorum.recover - 1:", _QUORUMS),
-    Mutant("epoch-not-above-the-newest-claim", _OPENING,
-           "opened.epoch = max(authentic, floor) + 1", "opened.epoch = max(authentic, floor)",
-           _QUORUMS),
-    Mutant("epoch-pushed-by-a-name", _OPENING,
-           "floor = view.epoch_max if view.epoch_max <= authentic + EPOCH_JUMP_MAX else authentic",
-           "floor = view.epoch_max", _LOCATE),
+    Mutant("epoch-not-above-the-newest-claim", _CLAIMING,
+           "first = max(proven, common) + 1", "first = max(proven, common)", _QUORUMS),
+    Mutant("epoch-pushed-by-a-name", _CLAIMING,
+           "if count > parity and epoch <= proven + EPOCH_JUMP_MAX)", "if count > parity)",
+           _LOCATE),
+    Mutant("epoch-pushed-by-a-few", _CLAIMING,
+           "if count > parity and epoch", "if epoch", _LOCATE),
+    Mutant("epochs-without-an-end", _CLAIMING,
+           "        if first + EPOCHS_TRIED_MAX > EPOCH_MAX:\n", "        if not first:\n",
+           _LOCATE),
+    Mutant("epoch-whose-name-is-taken", _CLAIMING,
+           "return min(range(first, first + EPOCHS_TRIED_MAX), key=lambda epoch: counts[epoch])",
+           "return first", _LOCATE),
     Mutant("claimed-without-the-lock", _OPENING, "    opened.lock.take()\n", "",
            _one("test_a_second_mount_on_this_host_is_refused")),
     Mutant("read-only-features-mounted-writable", _OPENING,

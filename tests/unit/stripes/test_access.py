@@ -439,15 +439,42 @@ async def test_a_member_that_returns_widens_only_what_was_narrow() -> None:
 
 
 async def test_names_that_are_occupied_for_ever_do_not_stop_the_world() -> None:
-    """A liar says that every name is taken: bounded tries, and the next append tries further."""
+    """A liar says that every name is taken: after some it takes no part, and the others go on."""
     world = World(Geometry(2, 1), 3)
     world.fail_one(1, Fault.EXISTS, "create")
+    before = world.store.next_segment
+    stripe = await durable(world)
+    assert stripe.ref.geometry == Geometry(1, 1) and world.store.next_segment - before == 4
+    assert not world.fleet[world.ids[1]].online
+    assert await read_all(world, stripe) == EXTENTS
+    # What was made in vain is gone.
+    for memory in (world.memories[0], world.memories[2]):
+        folders = [f"segments/{folder}" for folder in memory.list_names("segments")]
+        assert [f"{folder}/{name}" for folder in folders for name in memory.list_names(folder)] == [
+            column_name(3, before + 3)]
+
+
+async def test_names_that_are_occupied_everywhere_are_passed_in_bounded_tries() -> None:
+    """As a copy of this client leaves them, which was not restored: nobody is to blame."""
+    world = World(Geometry(2, 1), 3)
+    world.fail_all(Fault.EXISTS, "create")
     before = world.store.next_segment
     with pytest.raises(AppendRefused, match="no segment could be opened"):
         await world.store.append(KIND_CONTENT, EXTENTS, lambda starts: encode_directory([]))
     assert world.store.next_segment - before == len(world.ids) + 2
+    assert all(world.fleet[target_id].online for target_id in world.ids)
     world.heal()
     assert await read_all(world, await durable(world)) == EXTENTS
+
+
+async def test_an_occupied_name_now_and_then_leaves_a_target_in() -> None:
+    world = World(Geometry(2, 1), 3)
+    for _ in range(4):
+        for number in (0, 1):
+            world.memories[1].create(column_name(3, world.store.next_segment + number), b"there")
+        await durable(world)
+        world.store.close_segments()
+    assert world.fleet[world.ids[1]].online
 
 
 async def test_a_file_that_somebody_put_in_a_columns_place_is_left_alone() -> None:

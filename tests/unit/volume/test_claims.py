@@ -204,7 +204,7 @@ async def test_heartbeats_grow() -> None:
     await heart.beat()
     second = await claimer.look()
     assert all(second.beats[one] > first.beats[one] for one in world.ids)
-    assert first.newest is not None and first.newest.host == "a" and first.epoch_max == 3
+    assert first.newest is not None and first.newest.host == "a" and first.next_epoch(0, 2) == 4
 
 
 async def test_who_cannot_take_a_heartbeat_is_away_unless_it_is_only_full() -> None:

@@ -2,18 +2,21 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 import trio
 import trio.testing
 
-from ecfs.base.errors import Damage, EcfsError, Fenced, ReadOnly
+from ecfs.base.errors import Bug, Damage, EcfsError, Fenced, ReadOnly
 from ecfs.base.units import BLOCK_LEN
 from ecfs.formats import NO_PARENT, BoxKeys, Commit, decode_commit, record_hash
+from ecfs.formats.packing import NUMBER_MAX
 from ecfs.metadata import Database, PageStore, PageVfs
 from ecfs.volume import committing
 from ecfs.volume.committing import Committer, Tip
 from ecfs.volume.opening import open_database
+from tests.golden.objects import ROOT
 from tests.unit.stripes.simulated import POOL_ID, CountedEntropy, StillClock
 
 KEYS = BoxKeys(POOL_ID, b"k" * 32, b"s" * 32)
@@ -106,6 +109,18 @@ async def test_each_record_names_the_one_before() -> None:
             parent = record_hash(record)
         assert made.committer.tip.hash == parent
         assert all(made.has(f"s{number}") for number in range(4))
+
+
+async def test_a_checkpoint_that_could_not_be_read_is_never_sent() -> None:
+    """The one before it would be given back. As an order of writing past all numbers was once."""
+    async with desk() as made:
+        sent = len(made.log.records)
+        for root in (replace(ROOT, next_order=NUMBER_MAX + 1), replace(ROOT, next_stripe=True)):
+            with pytest.raises(Bug, match="a checkpoint's record"):
+                await made.committer.send_root(root, clean=False)
+        assert len(made.log.records) == sent
+        await made.committer.send_root(ROOT, clean=True)
+        assert made.log.commits()[-1].root == ROOT
 
 
 async def test_nothing_to_commit_is_no_record() -> None:

@@ -27,8 +27,8 @@ from ecfs.observe import EventKind
 from ecfs.testing.pools import SECRET, Ground
 from ecfs.testing.quick import remember_keys
 from ecfs.volume.adopting import quorum_of
+from ecfs.volume.claiming import EPOCH_JUMP_MAX, EPOCHS_TRIED_MAX
 from ecfs.volume.locate import label_mac
-from ecfs.volume.opening import EPOCH_JUMP_MAX
 from tests.crash.world import MemoryDisks, memory_ground
 from tests.unit.volume.test_downgrades import LABEL
 
@@ -90,10 +90,52 @@ async def test_a_name_cannot_push_the_epoch_to_its_end(
 async def test_a_name_that_is_a_little_ahead_is_passed(bench: Bench) -> None:
     """A claim that was cut short leaves its name: the next epoch is above it."""
     async with bench.ground.open() as opening:
-        ahead = opening.volume.opened.epoch + EPOCH_JUMP_MAX // 2
-    bench.disks.targets[bench.ground.paths[0]].create(claim_name(ahead), b"cut short")
+        epoch = opening.volume.opened.epoch
+    for number, ahead in ((0, 1), (1, 2), (1, 4)):
+        bench.disks.targets[bench.ground.paths[number]].create(
+            claim_name(epoch + ahead), b"cut short")
+    async with bench.ground.open() as opening:
+        assert opening.volume.opened.epoch == epoch + 3
+
+
+@pytest.mark.parametrize("name_of", [claim_name, heartbeat_name, commits_name])
+async def test_names_that_a_few_targets_show_do_not_drive_the_epoch(
+        bench: Bench, name_of: Callable[[int], str]) -> None:
+    """Nothing but the number of a file, made anew before each mount."""
+    for _ in range(3):
+        async with bench.ground.open() as opening:
+            epoch = opening.volume.opened.epoch
+        for number in (0, 3):
+            for ahead in (EPOCH_JUMP_MAX, EPOCH_JUMP_MAX - 1, *range(1, 70)):
+                bench.disks.targets[bench.ground.paths[number]].create(
+                    name_of(epoch + ahead), b"junk")
+        async with bench.ground.open() as opening:
+            assert opening.volume.opened.epoch == epoch + 1 and not opening.volume.read_only
+            assert await opening.shell.read(b"file") == b"content" * 900
+        for number in (0, 3):
+            disk = bench.disks.targets[bench.ground.paths[number]]
+            for name in disk.list_names():
+                if name.startswith(name_of(0)[:5]) and disk.read(name, 0, 9) == b"junk":
+                    disk.remove(name)
+
+
+async def test_names_that_most_targets_show_are_of_somebody_who_wrote(bench: Bench) -> None:
+    async with bench.ground.open() as opening:
+        ahead = opening.volume.opened.epoch + 1000
+    for number in range(3):
+        bench.disks.targets[bench.ground.paths[number]].create(claim_name(ahead), b"rotten")
     async with bench.ground.open() as opening:
         assert opening.volume.opened.epoch == ahead + 1
+
+
+async def test_the_last_epoch_is_not_begun(
+        bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with bench.ground.open() as opening:
+        epoch = opening.volume.opened.epoch
+    monkeypatch.setattr("ecfs.volume.claiming.EPOCH_MAX", epoch + EPOCHS_TRIED_MAX)
+    async with bench.ground.open() as opening:
+        assert "as often as can be" in opening.volume.read_only
+        assert await opening.shell.read(b"file") == b"content" * 900
 
 
 async def test_features_that_can_only_be_read_are_only_read(bench: Bench) -> None:

@@ -4,15 +4,16 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import trio
 
 from ecfs.base.errors import Fault, Fenced, InUse, ReadOnly
 from ecfs.base.units import BLOCK_LEN, KIB
 from ecfs.erasure import Geometry
-from ecfs.formats import Commit, claim_name, commits_name, encode_commit
+from ecfs.formats import Commit, claim_name, commits_name, encode_commit, heartbeat_name
 from ecfs.targets import FaultyTarget, Outcome, Target
 from ecfs.testing.quick import remember_keys
 from ecfs.volume.appending import RecordWriter
-from ecfs.volume.claiming import box_keys
+from ecfs.volume.claiming import Heart, box_keys
 from tests.crash.world import MemoryDisks, memory_ground, some_bytes
 from tests.unit.stripes.simulated import POOL_ID, World
 from tests.unit.volume.test_claims import QUORUM, claimer_of
@@ -241,12 +242,44 @@ async def test_whoever_is_silent_is_waited_for_and_then_taken_over() -> None:
     assert not claimer_of(world, "dead").may_be_alive((await claimer.look()).newest)  # type: ignore[arg-type]
 
 
+async def test_old_beats_that_one_target_plays_back_keep_nobody_alive() -> None:
+    """More targets than may lie have to show that a heart goes on."""
+    world = World(Geometry(4, 2), 6, liars=1)
+    dead = claimer_of(world, "dead")
+    await dead.claim(3, b"d" * 16)
+    heart = Heart(world.fleet, dead.heartbeat_keys, world.entropy, 3)
+    recorded = []
+    for _ in range(30):
+        await heart.beat()
+        recorded.append(world.memories[0].read(heartbeat_name(3), 0, BLOCK_LEN))
+    claimer = claimer_of(world, "me")
+    claimer.liars = 1
+    world.memories[0].write(heartbeat_name(3), 0, [recorded[0]])
+    view = await claimer.look()
+
+    async def play_back() -> None:
+        for beat in recorded[1:]:
+            await trio.sleep(1)
+            world.memories[0].write(heartbeat_name(3), 0, [beat])
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(play_back)
+        await claimer.await_silence(view)
+    await heart.beat()
+    world.memories[1].write(heartbeat_name(3), 0, [recorded[0]])
+    view = await claimer.look()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(heart.beat)
+        with pytest.raises(InUse, match="mounted on dead"):
+            await claimer.await_silence(view)
+
+
 async def test_a_target_that_shows_no_claims_is_away() -> None:
     world = World(Geometry(4, 2), 6)
     await claimer_of(world, "a").claim(3, b"a" * 16)
     world.fail_one(2, Fault.TIMEOUT, "list_names")
     view = await claimer_of(world, "b").look()
-    assert view.newest is not None and view.newest.host == "a" and view.epoch_max == 3
+    assert view.newest is not None and view.newest.host == "a" and view.next_epoch(0, 2) == 4
     assert not world.fleet[world.ids[2]].online and set(view.beats) == set(world.ids) - {
         world.ids[2]}
 
