@@ -59,8 +59,6 @@ OPENING_MUTANTS = (
     Mutant("read-quorum-one-less", _OPENING,
            "        if count < opened.quorum.recover:",
            "        if count < opened.quorum.recover - 1:", _QUORUMS),
-    Mutant("epoch-not-above-the-newest-claim", _CLAIMING,
-           "first = max(proven, common) + 1", "first = max(proven, common)", _QUORUMS),
     Mutant("epoch-pushed-by-a-name", _CLAIMING,
            "if count > parity and epoch <= proven + EPOCH_JUMP_MAX)", "if count > parity)",
            _LOCATE),

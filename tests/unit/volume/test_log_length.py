@@ -53,7 +53,7 @@ def refuse_checkpoints(patch: pytest.MonkeyPatch) -> None:
 async def test_of_mounts_that_end_early_the_last_one_is_known(tmp_path: Path, few: None) -> None:
     ground = await made(tmp_path)
     last = b""
-    for number in range(30):
+    for number in range(14):
         async with ground.open_and_crash() as opening:
             assert not opening.volume.read_only
             if last:
@@ -67,7 +67,7 @@ async def test_of_mounts_that_end_early_the_last_one_is_known(tmp_path: Path, fe
 async def test_of_mounts_that_write_much_the_last_one_is_known(tmp_path: Path, few: None) -> None:
     ground = await made(tmp_path)
     last = b""
-    for number in range(12):
+    for number in range(7):
         async with ground.open_and_crash() as opening:
             if last:
                 assert await opening.shell.read(b"file") == last
@@ -155,7 +155,7 @@ async def test_names_that_one_target_makes_up_count_for_nothing(
     async with ground.open_and_crash() as opening:
         epoch = opening.volume.opened.epoch
         await acknowledge(opening, b"kept")
-    for count, away in ((7, []), (100, ["target1"])):
+    for count, away in ((8, []), (100, ["target1"])):
         for number in range(count):
             Path(ground.paths[0], commits_name(epoch + 10 + number)).touch()
         async with ground.open_and_crash() as opening:
