@@ -6,6 +6,7 @@ contain it was rolled back or forked.
 
 import json
 import os
+import threading
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -39,6 +40,8 @@ class AnchorFile:
         self._is_chosen = chosen is not None
         self._pool_id = pool_id.hex()
         self._path = self._folder / f"{self._pool_id}.json"
+        self._lock = threading.Lock()
+        self._saved = (-1, -1)
 
     def load(self) -> Anchor | None:
         """The anchor, None before the first commit. AnchorUnusable when it cannot be read or is of
@@ -71,9 +74,14 @@ class AnchorFile:
             "tell whether the pool was rolled back; remove it only if you are sure that it was not")
 
     def save(self, anchor: Anchor, *, durable: bool) -> None:
-        """Replace the anchor; `durable` syncs it. OSError, with its path, where that fails."""
+        """Replace the anchor, unless a newer one was saved meanwhile; after a power cut it is this
+        one or the one before, and this one if `durable`. OSError, with its path, where that fails.
+        From any thread."""
         try:
-            self._save(anchor, durable=durable)
+            with self._lock:
+                if self._saved <= (anchor.epoch, anchor.seq):
+                    self._save(anchor, durable=durable)
+                    self._saved = (anchor.epoch, anchor.seq)
         except OSError as error:
             # Of a descriptor, it names no file, and everybody would look at the targets.
             raise OSError(error.errno, f"the anchor cannot be written: {error.strerror}",
@@ -86,8 +94,8 @@ class AnchorFile:
         with open(temporary, "w", encoding="ascii") as file:
             json.dump(asdict(anchor), file)
             file.flush()
-            if durable:
-                os.fsync(file.fileno())
+            # Before the rename: some file systems keep that and lose what was in the file.
+            os.fsync(file.fileno())
         os.replace(temporary, self._path)
         if durable:
             folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -137,5 +145,8 @@ class PathMemory:
             return
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = self._path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(wanted), encoding="utf-8")
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(wanted, file)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, self._path)

@@ -15,6 +15,7 @@ from ecfs.base.errors import (
     TargetError,
     TooFewReachable,
     UnknownFormat,
+    WrongPassphrase,
 )
 from ecfs.base.limits import LABEL_LEN_MAX, TARGET_DEADLINE_S, TARGETS_MAX
 from ecfs.formats import (
@@ -33,6 +34,7 @@ from ecfs.targets import AnyLane, Target, run_all
 from ecfs.volume.environment import Environment, Secret
 
 LABELS_TRIED_MAX = 4
+POOLS_TRIED_MAX = 3
 
 
 @dataclass(slots=True)
@@ -167,8 +169,17 @@ def pool_of(sightings: Iterable[Sighting]) -> bytes | None:
 
 
 def _leading_pools(sightings: Iterable[Sighting]) -> list[bytes]:
-    votes = Counter(sighting.pool_id for sighting in sightings if sighting.pool_id is not None)
-    return [pool for pool, count in votes.items() if count == max(votes.values())]
+    """Those that most of the given targets name. What lies at a path that only a label names does
+    not count: one that lies may name dozens of folders of its own."""
+    ranked = _ranked_pools(sightings)
+    return [pool for pool, count in ranked if count == ranked[0][1]]
+
+
+def _ranked_pools(sightings: Iterable[Sighting]) -> list[tuple[bytes, int]]:
+    found = list(sightings)
+    given = [sighting for sighting in found if sighting.was_given] or found
+    return Counter(sighting.pool_id for sighting in given
+                   if sighting.pool_id is not None).most_common()
 
 
 def unlock(sightings: list[Sighting], secret: Secret, pinned: dict[str, str],
@@ -177,9 +188,8 @@ def unlock(sightings: list[Sighting], secret: Secret, pinned: dict[str, str],
 
     Raises WrongPassphrase, NotAPool, UnknownFormat, ForeignTargets, ClonedTargets.
     """
-    pool_id = _choose_pool(sightings, pinned)
+    pool_id, master = _open_one(sightings, secret, _choose_pools(sightings, pinned))
     ours = [sighting for sighting in sightings if sighting.pool_id == pool_id]
-    master = open_slots(_slots_of(ours), secret.value, secret.slot_kind, pool_id)
     commitment = master.commitment(pool_id)
     mac = label_mac(master)
     authentic: dict[bytes, list[tuple[Label, Sighting]]] = {}
@@ -215,8 +225,23 @@ def _slots_of(sightings: Iterable[Sighting]) -> list[KeySlot]:
     return sorted({**given, **others}, key=lambda slot: (-given[slot], -others[slot]))
 
 
-def _choose_pool(sightings: list[Sighting], pinned: dict[str, str]) -> bytes:
-    pools = _leading_pools(sightings)
+def _open_one(sightings: list[Sighting], secret: Secret,
+              pools: list[bytes]) -> tuple[bytes, MasterKey]:
+    """The first of these pools that the secret opens."""
+    for number, pool_id in enumerate(pools, 1):
+        slots = _slots_of(sighting for sighting in sightings if sighting.pool_id == pool_id)
+        try:
+            return pool_id, open_slots(slots, secret.value, secret.slot_kind, pool_id)
+        except WrongPassphrase:
+            if number == len(pools):
+                raise
+    raise AssertionError("unreachable")
+
+
+def _choose_pools(sightings: list[Sighting], pinned: dict[str, str]) -> list[bytes]:
+    """Pools that it may be, the likeliest first: those that were here before, and only those, or
+    where nothing is known those that the most targets name."""
+    pools = [pool for pool, _ in _ranked_pools(sightings)]
     if not pools:
         for sighting in sightings:
             if sighting.unknown_format is not None:
@@ -228,13 +253,13 @@ def _choose_pool(sightings: list[Sighting], pinned: dict[str, str]) -> bytes:
         raise NotAPool(f"no label of an ecfs pool here ({reasons})")
     expected = {pinned[path] for sighting in sightings
                 if (path := sighting.place) in pinned}
-    # Between equals the one that was here before: of two targets one can be anybody's.
-    pool_id = next((pool for pool in pools if pool.hex() in expected), pools[0])
-    if expected and pool_id.hex() not in expected:
+    # What was here before counts more than how many name what: with m >= k the liars may be more.
+    known = [pool for pool in pools if pool.hex() in expected]
+    if expected and not known:
         raise ForeignTargets(
-            f"these paths held pool {min(expected)} before and now hold pool {pool_id.hex()}. If "
+            f"these paths held pool {min(expected)} before and now hold pool {pools[0].hex()}. If "
             "you replaced it yourself, remove the entries from targets.json in the state directory")
-    return pool_id
+    return (known or pools)[:POOLS_TRIED_MAX]
 
 
 def _authentic_label(sighting: Sighting, mac: LabelMac, commitment: bytes,

@@ -2,15 +2,25 @@
 """
 
 import logging
+from functools import partial
 
 import trio
 
-from ecfs.base.errors import AppendRefused, Bug, Damage, EcfsError, Fenced, NoSpace
+from ecfs.base.errors import (
+    AppendRefused,
+    Bug,
+    Damage,
+    EcfsError,
+    Fenced,
+    NoSpace,
+    TargetError,
+)
 from ecfs.base.limits import (
     CHECKPOINT_INTERVAL_S,
     COMMIT_INTERVAL_S,
     HEARTBEAT_INTERVAL_S,
     STRIPE_PAYLOAD_MAX,
+    TARGET_SYNC_DEADLINE_S,
 )
 from ecfs.base.units import MIB, NS_PER_S
 from ecfs.content import note_behind
@@ -93,12 +103,19 @@ class Tender:
             await volume.look_for_fence()
 
     async def _anchor_loop(self) -> None:
-        while True:
-            await trio.sleep(ANCHOR_INTERVAL_S)
-            try:
-                self._volume.save_anchor(durable=False)
-            except OSError as error:
-                _log.error("%s: %s", error.filename, error.strerror)
+        lane = self._volume.environment.open_lane("anchor")
+        try:
+            while True:
+                await trio.sleep(ANCHOR_INTERVAL_S)
+                try:
+                    await lane.run(partial(self._volume.save_anchor, durable=False),
+                                   deadline_s=TARGET_SYNC_DEADLINE_S)
+                except OSError as error:
+                    _log.error("%s: %s", error.filename, error.strerror)
+                except TargetError as error:
+                    _log.error("the anchor cannot be written for now: %s", error)
+        finally:
+            lane.close(timeout=0.0)
 
     # -- targets that return -----------------------------------------------------------------
 

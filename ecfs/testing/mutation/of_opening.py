@@ -18,6 +18,8 @@ def _one(name: str) -> tuple[str, ...]:
 _LATER = ("tests/unit/volume/test_later_claims.py",)
 _LITTLE = ("tests/unit/volume/test_opening.py",)
 _LOADING = ("tests/unit/volume/test_loading_evidence.py",)
+_FOREIGN = ("tests/unit/volume/test_foreign_labels.py",)
+_ANCHOR = ("tests/unit/volume/test_anchor.py",)
 _OPENING = "ecfs/volume/opening.py"
 _CLAIMING = "ecfs/volume/claiming.py"
 _RECOVERING = "ecfs/volume/recovery.py"
@@ -146,8 +148,17 @@ OPENING_MUTANTS = (
     Mutant("chunk-of-any-length", _RECOVERING,
            "        if chunk.length > CHUNK_LEN:\n", "        if chunk.length < 0:\n", _RECOVERY),
     Mutant("substituted-pool-opened", _LOCATING,
-           "    if expected and pool_id.hex() not in expected:\n", "    if not pool_id:\n",
-           _REFUSALS),
+           "    if expected and not known:\n", "    if expected and not pools:\n", _REFUSALS),
+    Mutant("more-labels-win-over-what-was-here", _LOCATING,
+           "return (known or pools)[:POOLS_TRIED_MAX]", "return pools[:1]", _FOREIGN),
+    Mutant("one-pool-is-tried", _LOCATING,
+           "return (known or pools)[:POOLS_TRIED_MAX]", "return (known or pools)[:1]", _FOREIGN),
+    Mutant("anchor-renamed-before-it-is-there", "ecfs/volume/anchor.py",
+           "            os.fsync(file.fileno())\n        os.replace(temporary, self._path)\n        if",
+           "        os.replace(temporary, self._path)\n        if", _ANCHOR),
+    Mutant("an-older-anchor-after-a-newer", "ecfs/volume/anchor.py",
+           "                if self._saved <= (anchor.epoch, anchor.seq):\n",
+           "                if self._saved:\n", _ANCHOR),
     Mutant("label-of-another-key", _LOCATING,
            "            if label.commitment != commitment:\n",
            "            if not label.commitment:\n", _LOCATE),

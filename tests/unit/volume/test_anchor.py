@@ -1,6 +1,7 @@
 """What the client remembers: where it is, when it is lost, late or wrong, and what that proves."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from ecfs.base.errors import AnchorUnusable, EcfsError, Forked, RolledBack
 from ecfs.observe import EventKind
 from ecfs.repair import FsckMode, check_pool
 from ecfs.volume import Freshness, OpenOptions, open_volume
+from ecfs.volume.anchor import Anchor, AnchorFile
 from tests.unit.volume.simulated import SECRET, Pool, get, put
 
 LOOK = OpenOptions(read_only=True)
@@ -223,3 +225,30 @@ async def test_a_clock_that_goes_backwards_neither_orders_nor_permits(pool: Pool
                 assert await get(volume, b"%d" % before) == b"x"
             await put(volume, b"%d" % number, b"x")
             await volume.checkpoint()
+
+
+def test_an_anchor_is_on_the_disk_before_it_takes_the_place_of_another(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some file systems keep a rename over a power cut, and not what was in the file."""
+    done: list[str] = []
+    sync, rename = os.fsync, os.replace
+
+    def noted_sync(fd: int) -> None:
+        done.append("sync")
+        sync(fd)
+
+    def noted_rename(source: Path, target: Path) -> None:
+        done.append("rename")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(os, "replace", noted_rename)
+    file = AnchorFile(tmp_path, b"p" * 16)
+    anchor = Anchor((b"p" * 16).hex(), 3, 7, "00" * 32, 4, 2, "00" * 32, 1)
+    file.save(anchor, durable=False)
+    assert done == ["sync", "rename"] and file.load() == anchor
+    # What a thread was about to save when a newer one came is no longer wanted.
+    file.save(replace(anchor, seq=6), durable=False)
+    assert file.load() == anchor
+    file.save(replace(anchor, epoch=4, seq=8), durable=True)
+    assert done == ["sync", "rename"] * 2 + ["sync"] and file.load() != anchor
