@@ -87,7 +87,7 @@ def _data(rng: random.Random) -> bytes:
 def _flags(rng: random.Random) -> int:
     return (rng.choice((os.O_RDWR, os.O_RDWR, os.O_WRONLY, os.O_RDONLY))
             | rng.choice((0, os.O_CREAT, os.O_CREAT, os.O_CREAT | os.O_EXCL))
-            | rng.choice((0, 0, os.O_TRUNC, os.O_APPEND, os.O_NOFOLLOW, os.O_SYNC)))
+            | rng.choice((0, 0, os.O_TRUNC, os.O_APPEND, os.O_NOFOLLOW, os.O_SYNC, os.O_NOATIME)))
 
 
 def _slot(rng: random.Random) -> int:
