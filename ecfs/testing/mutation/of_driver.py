@@ -11,6 +11,7 @@ _ASKED = ("tests/unit/driver/test_requests.py",)
 _PAST = ("tests/posix/test_past_the_cache.py",)
 _TOLD = ("tests/unit/driver/test_kernel_transport.py",)
 _READS = ("tests/unit/driver/test_access_times.py",)
+_LISTS = ("tests/unit/namespace/test_acls.py",)
 _TRANSPORT = "ecfs/driver/kernel_transport.py"
 _IDLE = "ecfs/driver/idle_cores.py"
 
@@ -120,6 +121,15 @@ DRIVER_MUTANTS = (
     Mutant("an-open-with-flags-on-the-other-transport", "ecfs/driver/pyfuse3_transport.py",
            "    return os.O_NOATIME if fh & 2 else 0\n", "    return 0\n",
            ("tests/posix/test_access_times.py",)),
+    Mutant("lists-in-any-order", "ecfs/namespace/acls.py",
+           "if tags != sorted(tags) or any(", "if any(", _LISTS),
+    Mutant("lists-in-an-order-of-ours", "ecfs/namespace/acls.py",
+           "    return Acl(entries)\n", "    return Acl(tuple(sorted(entries)))\n", _LISTS),
+    Mutant("lists-that-name-somebody-once", "ecfs/namespace/acls.py",
+           "or _NO_ID in named\n", "or _NO_ID in named or len({*named}) < len(named)\n",
+           _LISTS),
+    Mutant("lists-with-ids-of-nobody", "ecfs/namespace/acls.py",
+           "identity if tag in _NAMED else _NO_ID", "identity", _LISTS),
     Mutant("idle-cores-never-halt-again", _IDLE,
            "                self._take_back()\n        finally:",
            "                pass\n        finally:", _CORES),
