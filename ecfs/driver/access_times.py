@@ -1,5 +1,7 @@
 """Access times as Linux keeps them with `relatime`: seldom, so that reading seldom writes."""
 
+import os
+
 from ecfs.base.errors import EcfsError
 from ecfs.base.ids import InodeId
 from ecfs.base.units import NS_PER_S
@@ -23,11 +25,17 @@ class AccessTimes:
         return found.atime_ns <= changed_ns or (
             self._tree.now_ns() - found.atime_ns >= OLD_S * NS_PER_S)
 
-    def note(self, inode: InodeId) -> None:
-        """Somebody reads. Where nothing can be written that is not noted, and no error."""
-        if self.is_due(inode):
-            try:
-                self._mounted.admit(grows=False)
-                self._tree.record_access(inode)
-            except EcfsError:
-                return
+    def note(self, inode: InodeId, flags: int = 0) -> bool:
+        """Somebody reads, through a descriptor with these flags of open(2); whether that is noted.
+
+        Not with O_NOATIME; the kernel has seen to it that only who may has set it. Nor where
+        nothing can be written, which is no error.
+        """
+        if flags & os.O_NOATIME or not self.is_due(inode):
+            return False
+        try:
+            self._mounted.admit(grows=False)
+            self._tree.record_access(inode)
+        except EcfsError:
+            return False
+        return True

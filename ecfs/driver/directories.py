@@ -37,21 +37,24 @@ class DirectoryRequests:
         """The last descriptor of a handle was closed."""
         self._handles.remove(fh)
 
-    def entries(self, fh: int,
-                start: int) -> Iterator[tuple[bytes, InodeId, int, Stat | None, int]]:
+    def entries(self, fh: int, start: int, *,
+                flags: int = 0) -> Iterator[tuple[bytes, InodeId, int, Stat | None, int]]:
         """`(name, inode, mode, stat, cookie)` of what comes after cookie `start`, dots included.
 
         The names are those when reading began (cookie 0); a name that is gone by now is left out,
         and each inode is looked up anew, so that the kernel never caches what a name once meant.
         No stat: the kernel has it. The caller counts a lookup for each other that it passed on.
+        `flags` are those of the descriptor, as in open(2).
         """
         handle = self._handles.of(fh)
-        return live_entries(self._tree, self._mounted.files, handle, self._listing(handle, start),
-                            start, self._lookups.told, self._seen)
+        listing = self._listing(handle, start, flags)
+        return live_entries(self._tree, self._mounted.files, handle, listing, start,
+                            self._lookups.told, self._seen)
 
-    def plain_entries(self, fh: int, start: int) -> Iterator[tuple[bytes, InodeId, int, int]]:
+    def plain_entries(self, fh: int, start: int, *,
+                      flags: int = 0) -> Iterator[tuple[bytes, InodeId, int, int]]:
         """`(name, inode, mode, cookie)` after cookie `start`, as they were when reading began."""
-        listing = self._listing(self._handles.of(fh), start)
+        listing = self._listing(self._handles.of(fh), start, flags)
         for cookie, name, inode, mode in listing.after(start):
             yield name, inode, mode, cookie
 
@@ -67,11 +70,11 @@ class DirectoryRequests:
         """The kernel is gone: so are all handles."""
         self._handles.clear()
 
-    def _listing(self, handle: DirectoryHandle, start: int) -> Listing:
+    def _listing(self, handle: DirectoryHandle, start: int, flags: int) -> Listing:
         if start == 0 or handle.listing is None:
             inode = handle.inode
             if self._access is not None:
-                self._access.note(inode)
+                self._access.note(inode, flags)
             handle.version = self._tree.version
             handle.listing = Listing(inode, self._tree.parent_of(inode),
                                      self._tree.list_directory(inode))

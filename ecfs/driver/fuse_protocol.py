@@ -176,7 +176,7 @@ _NS_MAX = (1 << 63) - 1
 WANTED = (Feature.ASYNC_READ | Feature.EXPORT_SUPPORT | Feature.BIG_WRITES
           | Feature.DO_READDIRPLUS | Feature.READDIRPLUS_AUTO
           | Feature.ASYNC_DIO | Feature.PARALLEL_DIROPS | Feature.MAX_PAGES
-          | Feature.CACHE_SYMLINKS | Feature.EXPLICIT_INVAL_DATA | Feature.HANDLE_KILLPRIV_V2
+          | Feature.EXPLICIT_INVAL_DATA | Feature.HANDLE_KILLPRIV_V2
           | Feature.INIT_EXT | Feature.DONT_MASK | Feature.SETXATTR_EXT)
 
 

@@ -4,9 +4,11 @@ import errno
 import os
 
 from ecfs.base.errors import FsError
+from ecfs.base.limits import NAME_LEN_MAX
 from ecfs.base.units import BLOCK_LEN, NS_PER_S
 from ecfs.driver import fuse_protocol as fuse
 from ecfs.driver.attributes import Stat
+from ecfs.driver.volume_protocol import VolumeSpace
 
 BLOCK_HINT_LEN = 32 * BLOCK_LEN
 _PADDING = tuple(bytes(-length % 8) for length in range(8))
@@ -33,6 +35,14 @@ def statx(found: Stat, timeout: tuple[int, int]) -> bytes:
         one.gid, one.mode, one.inode, one.size, found.blocks, 0,
         *(part for time_ns in times for part in divmod(time_ns, NS_PER_S)),
         os.major(one.rdev), os.minor(one.rdev), 0, 0)
+
+
+def statfs(space: VolumeSpace) -> bytes:
+    """A reply to STATFS."""
+    return fuse.STATFS_OUT.pack(
+        space.total_len // BLOCK_LEN, space.free_len // BLOCK_LEN,
+        space.available_len // BLOCK_LEN, space.inodes_count + space.inodes_free,
+        space.inodes_free, BLOCK_LEN, NAME_LEN_MAX, BLOCK_LEN)
 
 
 def dirent(name: bytes, inode: int, mode: int, cookie: int) -> bytes:

@@ -35,11 +35,11 @@ class KernelRanges:
         return fuse.LSEEK_OUT.pack(await self._ranges.seek(inode, offset, whence))
 
     def _copy(self, request: Request) -> Answer:
-        _, offset, target, _, to, length, _ = fuse.COPY_FILE_RANGE_IN.unpack_from(request.body)
+        fh, offset, target, _, to, length, _ = fuse.COPY_FILE_RANGE_IN.unpack_from(request.body)
         return self._copied(InodeId(request.inode), offset, fuse.inode_of(target), to, length,
-                            request.uid)
+                            request.uid, fh)
 
     async def _copied(self, source: InodeId, offset: int, target: InodeId, to: int, length: int,
-                      uid: int) -> Reply:
+                      uid: int, fh: int) -> Reply:
         return fuse.WRITE_OUT.pack(await self._ranges.copy(
-            source, offset, target, to, length, kill_privileges=uid != 0), 0)
+            source, offset, target, to, length, kill_privileges=uid != 0, source_flags=fh), 0)

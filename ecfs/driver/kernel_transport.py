@@ -18,13 +18,12 @@ from typing import Any
 
 from ecfs.base.errors import FsError
 from ecfs.base.ids import InodeId
-from ecfs.base.limits import NAME_LEN_MAX, REQUEST_LEN_MAX
-from ecfs.base.units import BLOCK_LEN
+from ecfs.base.limits import REQUEST_LEN_MAX
 from ecfs.driver import fuse_protocol as fuse
 from ecfs.driver.attributes import Change, Stat
 from ecfs.driver.fuse_loop import Answer, Handler, Reply, Request
 from ecfs.driver.fuse_protocol import Feature, Opcode, SetAttr
-from ecfs.driver.fuse_replies import dirent, fields, sized, statx
+from ecfs.driver.fuse_replies import dirent, fields, sized, statfs, statx
 from ecfs.driver.kernel import root_may
 from ecfs.driver.kernel_ranges import KernelRanges
 from ecfs.driver.listing import DOTS
@@ -37,7 +36,6 @@ _log = logging.getLogger("ecfs.driver")
 UNSETTLED_TIMEOUT_S = 1.0
 SYMLINK_MODE = stat.S_IFLNK | 0o777
 BACKGROUND_MAX = 32
-OPENED = fuse.OPEN_OUT.pack(0, 0, 0)
 OPENED_KEEPING = fuse.OPEN_OUT.pack(0, fuse.OPEN_KEEP_CACHE, 0)
 ENTRY_TOLD = bytes(fuse.ENTRY_OUT.size)
 """No attributes, in a READDIRPLUS, as in a READDIR."""
@@ -64,8 +62,9 @@ class KernelTransport:
             fuse.WANTED | (Feature.WRITEBACK_CACHE if writeback else 0)
             # With it the kernel checks modes, whether it was mounted so or not.
             | (Feature.POSIX_ACL if checks_modes else 0)
-            # Else it empties a file by a SETATTR once it is open.
-            | (Feature.ATOMIC_O_TRUNC if self.requests.notes_access else 0))
+            # Else it empties a file by a SETATTR once it is open. But only what it keeps of links
+            # it reads unseen.
+            | (Feature.ATOMIC_O_TRUNC if self.requests.notes_access else Feature.CACHE_SYMLINKS))
         self._checks_modes = checks_modes
         self._past_cache = False
         self._read_ahead_len = read_ahead_len
@@ -151,11 +150,7 @@ class KernelTransport:
         return self.requests.readlink(InodeId(request.inode))
 
     def _statfs(self, request: Request) -> Answer:
-        space = self.requests.space()
-        return fuse.STATFS_OUT.pack(
-            space.total_len // BLOCK_LEN, space.free_len // BLOCK_LEN,
-            space.available_len // BLOCK_LEN, space.inodes_count + space.inodes_free,
-            space.inodes_free, BLOCK_LEN, NAME_LEN_MAX, BLOCK_LEN)
+        return statfs(self.requests.space())
 
     def _access(self, request: Request) -> Answer:
         mask, = fuse.ACCESS_IN.unpack_from(request.body)
@@ -288,18 +283,20 @@ class KernelTransport:
         if not self.requests.notes_access:
             raise FsError(errno.ENOSYS)
         flags, open_flags = fuse.OPEN_IN.unpack_from(request.body)
-        return self._opened(InodeId(request.inode), bool(flags & os.O_TRUNC),
+        return self._opened(InodeId(request.inode), flags,
                             bool(open_flags & fuse.OPEN_IN_KILL_SUIDGID))
 
-    async def _opened(self, inode: InodeId, empties: bool, kill: bool) -> Reply:
-        if empties:
+    async def _opened(self, inode: InodeId, flags: int, kill: bool) -> Reply:
+        """The handle is that flag of which COPY_FILE_RANGE, unlike READ, does not tell itself."""
+        if flags & os.O_TRUNC:
             await self.requests.empty(inode, kill_privileges=kill)
-        return OPENED_KEEPING if self.requests.may_keep_cache(inode) else OPENED
+        kept = fuse.OPEN_KEEP_CACHE if self.requests.may_keep_cache(inode) else 0
+        return fuse.OPEN_OUT.pack(flags & os.O_NOATIME, kept, 0)
 
     def _read(self, request: Request) -> Answer:
-        _, offset, size, _, _, _, _ = fuse.READ_IN.unpack_from(request.body)
+        _, offset, size, _, _, flags, _ = fuse.READ_IN.unpack_from(request.body)
         _check_size(size)
-        return self.requests.begin_read(InodeId(request.inode), offset, size)
+        return self.requests.begin_read(InodeId(request.inode), offset, size, flags=flags)
 
     def _write(self, request: Request) -> Answer:
         fh, offset, size, flags, _, open_flags, _ = fuse.WRITE_IN.unpack_from(request.body)
@@ -337,10 +334,11 @@ class KernelTransport:
         return fuse.OPEN_OUT.pack(fh, kept | fuse.OPEN_CACHE_DIR, 0)
 
     def _readdir(self, request: Request) -> Answer:
-        fh, start, size, _, _, _, _ = fuse.READ_IN.unpack_from(request.body)
+        fh, start, size, _, _, flags, _ = fuse.READ_IN.unpack_from(request.body)
         _check_size(size)
         reply = bytearray()
-        for name, inode, mode, cookie in self.requests.directories.plain_entries(fh, start):
+        rows = self.requests.directories.plain_entries(fh, start, flags=flags)
+        for name, inode, mode, cookie in rows:
             entry = dirent(name, inode, mode, cookie)
             if len(reply) + len(entry) > size:
                 break
@@ -348,10 +346,11 @@ class KernelTransport:
         return reply
 
     def _readdirplus(self, request: Request) -> Answer:
-        fh, start, size, _, _, _, _ = fuse.READ_IN.unpack_from(request.body)
+        fh, start, size, _, _, flags, _ = fuse.READ_IN.unpack_from(request.body)
         _check_size(size)
         reply = bytearray()
-        for name, inode, mode, found, cookie in self.requests.directories.entries(fh, start):
+        rows = self.requests.directories.entries(fh, start, flags=flags)
+        for name, inode, mode, found, cookie in rows:
             entry = dirent(name, inode, mode, cookie)
             if len(reply) + fuse.ENTRY_OUT.size + len(entry) > size:
                 break

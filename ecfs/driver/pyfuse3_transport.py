@@ -217,21 +217,23 @@ class Operations(pyfuse3.Operations):
         """Create and open."""
         created = await self.requests.create_file(
             InodeId(parent_inode), name, mode=mode, uid=ctx.uid, gid=ctx.gid)
-        return (pyfuse3.FileInfo(fh=_handle(created.attributes.inode, ctx.uid), keep_cache=True),
-                self._entry(created))
+        fh = _handle(created.attributes.inode, flags, ctx.uid)
+        return pyfuse3.FileInfo(fh=fh, keep_cache=True), self._entry(created)
 
     @_answered
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         """Open, with O_TRUNC if asked for; the kernel may keep the pages it has."""
         if flags & os.O_TRUNC:
             await self.requests.empty(InodeId(inode), kill_privileges=ctx.uid != 0)
-        return pyfuse3.FileInfo(fh=_handle(inode, ctx.uid),
+        return pyfuse3.FileInfo(fh=_handle(inode, flags, ctx.uid),
                                 keep_cache=self.requests.may_keep_cache(InodeId(inode)))
 
     @_answered
     async def read(self, fh: int, off: int, size: int) -> bytes:
-        """Bytes, short only at the end of the file."""
-        return bytes(await self.requests.read(_inode_of(fh), off, size))
+        """Bytes, short only at the end of the file. pyfuse3 does not tell the descriptor's flags:
+        O_NOATIME counts if it was opened with it."""
+        return bytes(await self.requests.read(_inode_of(fh), off, size,
+                                              flags=_read_flags(fh)))
 
     @_answered
     async def write(self, fh: int, off: int, buf: bytes) -> int:
@@ -295,13 +297,17 @@ class Operations(pyfuse3.Operations):
         return entry
 
 
-def _handle(inode: int, uid: int) -> int:
-    """An open file: which, and in the lowest bit whether root opened it."""
-    return inode << 1 | (uid == 0)
+def _handle(inode: int, flags: int, uid: int) -> int:
+    """An open file: which, whether with O_NOATIME, and in the lowest bit whether by root."""
+    return inode << 2 | bool(flags & os.O_NOATIME) << 1 | (uid == 0)
 
 
 def _inode_of(fh: int) -> InodeId:
-    return InodeId(fh >> 1)
+    return InodeId(fh >> 2)
+
+
+def _read_flags(fh: int) -> int:
+    return os.O_NOATIME if fh & 2 else 0
 
 
 def _refuse_acls(name: bytes) -> None:

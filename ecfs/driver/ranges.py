@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from ecfs.base.errors import FsError, NoSpace
 from ecfs.base.ids import InodeId
 from ecfs.base.limits import FILE_LEN_MAX
+from ecfs.driver.access_times import AccessTimes
 from ecfs.driver.attributes import Change, Stat
 from ecfs.driver.volume_protocol import Mounted
 
@@ -20,11 +21,13 @@ class RangeRequests:
     """These requests of one mount; `stat`, `change` and `stale` are those of `Requests`, which is
     to hear (`changed`) of whose attributes the kernel does not learn."""
 
-    def __init__(self, mounted: Mounted, stat: Callable[[InodeId], Stat],
+    def __init__(self, mounted: Mounted, access: AccessTimes | None,
+                 stat: Callable[[InodeId], Stat],
                  change: Callable[[InodeId, Change], Awaitable[Stat]],
                  changed: Callable[[InodeId], None],
                  stale: Callable[[InodeId], None]) -> None:
         self._mounted = mounted
+        self._access = access
         self._stat = stat
         self._change = change
         self._changed = changed
@@ -77,14 +80,18 @@ class RangeRequests:
         return found
 
     async def copy(self, source: InodeId, offset: int, target: InodeId, to: int, length: int, *,
-                   kill_privileges: bool) -> int:
-        """copy_file_range(2) from file to file; may copy less, 0 at the end of the source."""
+                   kill_privileges: bool, source_flags: int = 0) -> int:
+        """copy_file_range(2) from file to file; may copy less, 0 at the end of the source.
+        `source_flags` are those of the source's descriptor, as in open(2)."""
         if to + length > FILE_LEN_MAX:
             raise FsError(errno.EFBIG)
         await self._mounted.room()
         self._mounted.admit(grows=True)
         for inode in (source, target):
             self._stat(inode).attributes.check_regular()
+        if self._access is not None and self._access.note(source, source_flags):
+            # After a READ the kernel asks for the access time anew, but not after this.
+            self._stale(source)
         self._changed(target)
         copied_len = await self._mounted.files.copy(source, offset, target, to, length)
         if kill_privileges:

@@ -54,7 +54,8 @@ class Requests:
         self._unnamed: set[InodeId] = set()
         self._access = AccessTimes(mounted) if relatime else None
         self.directories = DirectoryRequests(mounted, self._lookups, self._access, self._seen)
-        self.ranges = RangeRequests(mounted, self.stat, self.change, self._changed, stale)
+        self.ranges = RangeRequests(mounted, self._access, self.stat, self.change, self._changed,
+                                    stale)
 
     # --- looking ---
 
@@ -255,17 +256,18 @@ class Requests:
         """Whether what the kernel has of a file's or directory's content may serve who opens it."""
         return self._access is None or not self._access.is_due(inode)
 
-    def begin_read(self, inode: InodeId, offset: int,
-                   length: int) -> Buffer | Coroutine[Any, Any, Buffer]:
-        """The bytes of the range that lie before the end of the file, or who waits for them."""
+    def begin_read(self, inode: InodeId, offset: int, length: int, *,
+                   flags: int = 0) -> Buffer | Coroutine[Any, Any, Buffer]:
+        """The bytes of the range that lie before the end of the file, or who waits for them.
+        `flags` are those of the descriptor, as in open(2)."""
         self._tree.attributes(inode).check_regular()
         if self._access is not None:
-            self._access.note(inode)
+            self._access.note(inode, flags)
         return self._files.begin_read(inode, offset, length)
 
-    async def read(self, inode: InodeId, offset: int, length: int) -> Buffer:
+    async def read(self, inode: InodeId, offset: int, length: int, *, flags: int = 0) -> Buffer:
         """As `begin_read`, of what may have to be waited for."""
-        found = self.begin_read(inode, offset, length)
+        found = self.begin_read(inode, offset, length, flags=flags)
         return await found if isinstance(found, Coroutine) else found
 
     def begin_write(self, inode: InodeId, offset: int, data: Buffer, *,

@@ -27,7 +27,7 @@ _PERMISSIONS = 7
 
 @dataclass(frozen=True, slots=True)
 class Acl:
-    """Entries `(tag, permissions, id)` in canonical order; valid by construction of `parse`."""
+    """Entries `(tag, permissions, id)` as they were given; valid by construction of `parse`."""
 
     entries: tuple[tuple[int, int, int], ...]
 
@@ -64,25 +64,28 @@ class Acl:
 
 
 def parse(value: bytes) -> Acl | None:
-    """An ACL from an attribute's value, None for an empty one. EINVAL, EOPNOTSUPP (version)."""
+    """An ACL from an attribute's value, None for an empty one. EINVAL, EOPNOTSUPP (version).
+
+    What Linux takes (posix_acl_valid), whose file systems give back the bytes that they got: the
+    tags in their order; users and groups in any, one of them several times as well. Not sorted:
+    who compares a list with what he set would take it for another one.
+    """
     if len(value) < _HEADER.size or (len(value) - _HEADER.size) % _ENTRY.size:
         raise FsError(errno.EINVAL)
     if _HEADER.unpack_from(value)[0] != _VERSION:
         raise FsError(errno.EOPNOTSUPP)
-    entries = sorted((tag, bits, identity if tag in _NAMED else _NO_ID)
-                     for tag, bits, identity in _ENTRY.iter_unpack(value[_HEADER.size:]))
+    entries = tuple((tag, bits, identity if tag in _NAMED else _NO_ID)
+                    for tag, bits, identity in _ENTRY.iter_unpack(value[_HEADER.size:]))
     if not entries:
         return None
     tags = [tag for tag, _, _ in entries]
-    named = {(tag, identity) for tag, _, identity in entries if tag in _NAMED}
-    named_count = sum(tag in _NAMED for tag in tags)
-    if any(tags.count(tag) != 1 for tag in _ONCE) or tags.count(_MASK) > 1 or (
-            len(named) != named_count or (named and _MASK not in tags)
+    named = [identity for tag, _, identity in entries if tag in _NAMED]
+    if tags != sorted(tags) or any(tags.count(tag) != 1 for tag in _ONCE) or (
+            tags.count(_MASK) > 1 or (named and _MASK not in tags) or _NO_ID in named
             or any(tag not in (*_ONCE, *_NAMED, _MASK) for tag in tags)
-            or any(bits & ~_PERMISSIONS for _, bits, _ in entries)
-            or any(identity == _NO_ID for _, identity in named)):
+            or any(bits & ~_PERMISSIONS for _, bits, _ in entries)):
         raise FsError(errno.EINVAL)
-    return Acl(tuple(entries))
+    return Acl(entries)
 
 
 def inherited(default: Acl, mode: int) -> tuple[int, Acl | None, Acl | None]:

@@ -8,14 +8,14 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ecfs.base.errors import Bug
 from ecfs.testing.mounted_pool import OPTIONS, REPOSITORY, mounted_pool
 from ecfs.testing.posix_call import Call
-from ecfs.testing.posix_cases import FAMILIES, cases
+from ecfs.testing.posix_cases import FAMILIES, RELATIME_FAMILIES, cases
 from ecfs.testing.posix_compare import (
     Difference,
     Places,
@@ -29,7 +29,7 @@ from ecfs.testing.posix_programs import is_known, program
 CALLS_COUNT = 120
 FINDINGS_MAX = 20
 TRANSPORTS = ("raw", "pyfuse3")
-RAW_ONLY_FAMILIES = ("sizes", "opens", "creations")
+RAW_ONLY_FAMILIES = ("sizes", "opens", "creations", "accesses")
 
 
 @dataclass(slots=True)
@@ -70,18 +70,17 @@ class Campaign:
         self._report = report
         self._budget = budget
 
-    def run(self, *, with_cases: bool) -> None:
-        """Until the budget is spent or too much was found."""
-        if with_cases:
-            self._run_cases()
+    def run(self, families: Iterable[str]) -> None:
+        """Their cases, then programs, until the budget is spent or too much was found."""
+        self._run_cases(families)
         raw = self._report.transport == "raw"
         while self._report.programs_count < self._budget.programs_max and not self._ends():
             seed = self._report.first_seed + self._report.programs_count
             self._try(f"seed {seed}", program(seed, CALLS_COUNT, raw=raw))
             self._report.programs_count += 1
 
-    def _run_cases(self) -> None:
-        for family in FAMILIES:
+    def _run_cases(self, families: Iterable[str]) -> None:
+        for family in families:
             if family in RAW_ONLY_FAMILIES and self._report.transport != "raw":
                 continue
             for name, calls in cases(family):
@@ -130,19 +129,22 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="time, at most")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first program")
     parser.add_argument("--transport", choices=TRANSPORTS, default="raw")
+    parser.add_argument("--relatime", action="store_true", help="on a mount with access times")
     parser.add_argument("--no-cases", action="store_true", help="random programs only")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "campaign-results/differential")
     options = parser.parse_args(words)
     options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"{options.transport}.json"
+    mode = ",relatime" if options.relatime else ""
+    path = options.out / f"{options.transport}{mode.replace(',', '-')}.json"
     report = Report(_commit(), options.transport, options.seed)
     begun_before = _earlier(path, report)
     budget = Budget(options.programs, options.minutes * 60)
-    with mounted_pool(f"{OPTIONS},transport={options.transport}") as pool, (
+    families = [] if options.no_cases or begun_before else [
+        *FAMILIES, *(RELATIME_FAMILIES if options.relatime else ())]
+    with mounted_pool(f"{OPTIONS},transport={options.transport}{mode}") as pool, (
             places_at(pool.mountpoint, reference_parents())) as places:
         try:
-            Campaign(places, report, budget).run(
-                with_cases=not options.no_cases and not begun_before)
+            Campaign(places, report, budget).run(families)
         finally:
             report.seconds = round(time.monotonic() - budget.begun_s, 1)
             report.save(path)

@@ -264,6 +264,41 @@ def links() -> Iterator[Case]:
             call(who, "link_open", 0, "again"), call(who, "fchmod", 0, 0o600)]
 
 
+def accesses() -> Iterator[Case]:
+    """What notes a read, on a mount that keeps access times (relatime).
+
+    Surveys read directories and links, so what is told of times comes before the last call.
+    """
+    for length, flags, later, who in product(
+            (7, 2 << 20), (os.O_RDONLY, os.O_RDWR, os.O_NOATIME, os.O_RDWR | os.O_NOATIME),
+            (None, 0, os.O_NOATIME), ("root", "alice")):
+        reads = ([call(who, "read", 0, 7)], [call(who, "read_mapped", 0, 7)],
+                 [call(who, "copy_range", 0, 0, 1, 0, length)])
+        # The flags of an open file are told by each read, and not by a copy.
+        for read in reads if later is None else reads[:2]:
+            yield f"access: {length} bytes, opened {flags:o}, then {later}: {read[0]}", [
+                call("root", "open", 1, "to", os.O_CREAT | os.O_RDWR, 0o666),
+                call(who, "open", 3, "f", os.O_CREAT | os.O_WRONLY, 0o666),
+                call(who, "write", 3, b"content" * (length // 7)),
+                call("root", "utimens", "f", 10**18, 10**18),
+                call(who, "open", 0, "f", flags),
+                *([] if later is None else [call(who, "set_flags", 0, later)]),
+                *read, call("root", "atime", "f"), call("root", "lstat", "f")]
+    for flags, who in product((0, os.O_NOATIME), ("root", "alice")):
+        yield f"access: directory opened {flags:o} by {who}", [
+            call("root", "mkdir", "d", 0o755), call("root", "utimens", "d", 10**18, 10**18),
+            call(who, "open", 0, "d", os.O_DIRECTORY | flags), call(who, "list_open", 0),
+            call("root", "atime", "d"), call("root", "lstat", "d")]
+    for between in (call("root", "utimens", "l", 10**18, 10**18),
+                    call("root", "chown", "l", *_ids("bob"))):
+        for read in ([call("root", "readlink", "l")], [call("root", "stat", "l")]):
+            yield f"access: link read again after {between}: {read[0]}", [
+                call("root", "symlink", ".", "l"), *read,
+                call("root", "utimens", "l", 10**18, 10**18), between, *read,
+                call("root", "atime", "l"), call("root", "lstat", "l")]
+
+
+RELATIME_FAMILIES: dict[str, Family] = {"accesses": accesses}
 FAMILIES: dict[str, Family] = {
     "bad_paths": bad_paths, "permissions": permissions, "sticky": sticky, "privileges": privileges,
     "owners": owners, "renames": renames, "opens": opens, "creations": creations, "sizes": sizes,
@@ -273,6 +308,6 @@ FAMILIES: dict[str, Family] = {
 
 def cases(family: str, *, step: int = 1, first: int = 0) -> Iterator[Case]:
     """Every `step`th case of a family. What its last call changes is seen."""
-    for index, (name, program) in enumerate(FAMILIES[family]()):
+    for index, (name, program) in enumerate((FAMILIES | RELATIME_FAMILIES)[family]()):
         if index % step == first % step:
             yield name, [*program[:-1], call("root", "survey"), program[-1]]

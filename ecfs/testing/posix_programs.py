@@ -87,7 +87,7 @@ def _data(rng: random.Random) -> bytes:
 def _flags(rng: random.Random) -> int:
     return (rng.choice((os.O_RDWR, os.O_RDWR, os.O_WRONLY, os.O_RDONLY))
             | rng.choice((0, os.O_CREAT, os.O_CREAT, os.O_CREAT | os.O_EXCL))
-            | rng.choice((0, 0, os.O_TRUNC, os.O_APPEND, os.O_NOFOLLOW, os.O_SYNC)))
+            | rng.choice((0, 0, os.O_TRUNC, os.O_APPEND, os.O_NOFOLLOW, os.O_SYNC, os.O_NOATIME)))
 
 
 def _slot(rng: random.Random) -> int:
@@ -95,10 +95,12 @@ def _slot(rng: random.Random) -> int:
 
 
 def _acl(rng: random.Random) -> bytes:
-    named = b"".join(
+    """Users and groups in any order, some twice; now and then one that no file system takes."""
+    users, groups = (b"".join(
         bytes((kind, 0, rng.randrange(8), 0)) + rng.choice(IDS[1:]).to_bytes(4, "little")
-        for kind in (2, 8) if rng.random() < 0.6)
-    users, groups = (named[:8], named[8:]) if named[:1] == b"\2" else (b"", named)
+        for _ in range(rng.randrange(4))) for kind in (2, 8))
+    if rng.random() < 0.1:
+        users, groups = groups, users
     return _ACL_BASE + users + _ACL_END[:8] + groups + _ACL_END[8:]
 
 

@@ -6,7 +6,9 @@ times by whether they changed, and set times by value.
 
 import ctypes
 import errno
+import fcntl
 import hashlib
+import mmap
 import os
 import resource
 import signal
@@ -227,6 +229,11 @@ class World:
             return None
         return found.st_atime_ns if found.st_atime_ns < SET_TIME_NS_MAX else TIME_NOW
 
+    def do_atime(self, path: str) -> Value:
+        """lstat(2): the access time that was set, or TIME_NOW where a read was noted since."""
+        found_ns = os.lstat(self.at(path)).st_atime_ns
+        return found_ns if found_ns < SET_TIME_NS_MAX else TIME_NOW
+
     def do_set_xattr(self, path: str, name: str, value: bytes, flags: int = 0) -> Value:
         """lsetxattr(2)."""
         os.setxattr(self.at(path), name, value, flags, follow_symlinks=False)
@@ -276,6 +283,19 @@ class World:
     def do_read(self, slot: int, length: int) -> Value:
         """read(2)."""
         return os.read(self._regular(slot), length)
+
+    def do_read_mapped(self, slot: int, length: int) -> Value:
+        """mmap(2), and a look at what is mapped."""
+        with mmap.mmap(self._regular(slot), length, prot=mmap.PROT_READ) as mapped:
+            return mapped[:]
+
+    def do_list_open(self, slot: int) -> Value:
+        """fdopendir(3) and readdir(3)."""
+        return sorted(os.listdir(self._fd(slot)))
+
+    def do_set_flags(self, slot: int, flags: int) -> Value:
+        """fcntl(2) with F_SETFL."""
+        return fcntl.fcntl(self._fd(slot), fcntl.F_SETFL, flags)
 
     def do_lseek(self, slot: int, offset: int, whence: int) -> Value:
         """lseek(2); of directories each file system has its own idea."""

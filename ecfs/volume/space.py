@@ -102,10 +102,11 @@ class SpaceMeter:
         online = [space for member in self._fleet.online()
                   if (space := self.spaces.get(member.id)) is not None]
         total = placeable_len([space.total_len for space in online], self._store.content_geometry)
-        free = max(0, self._placeable(0, self._fleet.placeable()) - dirty_len)
-        available = max(0, self.available_len(dirty_len))
-        return VolumeSpace(total, min(free, total), min(available, total), inodes_count,
-                           max(0, INODES_SHOWN_MAX - inodes_count))
+        available = self.available_len(dirty_len)
+        # The targets were asked a while ago: less what was taken since.
+        free = self._placeable(0, self._fleet.placeable()) - (self._available_len - available)
+        return VolumeSpace(total, max(0, min(free, total)), max(0, min(available, total)),
+                           inodes_count, max(0, INODES_SHOWN_MAX - inodes_count))
 
 
 def _space_of(target: Target) -> Space:

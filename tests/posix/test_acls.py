@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import struct
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -119,6 +120,39 @@ def play(base: Path, mask: int) -> list[object]:
 def test_inheritance_masks_and_modes_are_those_of_a_kernel_file_system(
         root: Path, plain: Path, mask: int) -> None:
     assert play(root, mask) == play(plain, mask)
+
+
+OWNER, GROUP, MASK, OTHERS = ((tag, bits, 0xFFFFFFFF) for tag, bits in (
+    (1, 6), (4, 4), (16, 7), (32, 0)))
+LISTS = {
+    "by permissions last": (OWNER, (2, 7, 5), (2, 4, 6), (2, 6, 7), GROUP, MASK, OTHERS),
+    "from high to low": (OWNER, (2, 7, 9), (2, 4, 5), GROUP, (8, 7, 9), (8, 1, 5), MASK, OTHERS),
+    "one user twice": (OWNER, (2, 7, 5), (2, 7, 5), GROUP, MASK, OTHERS),
+    "one group twice": (OWNER, GROUP, (8, 7, 5), (8, 1, 5), MASK, OTHERS),
+    "ids where there are none": (OWNER, GROUP, (16, 5, 1), (32, 0, 2)),
+    "users after the group": (OWNER, GROUP, (2, 7, 5), MASK, OTHERS),
+    "two masks": (OWNER, GROUP, MASK, MASK, OTHERS),
+    "no mask": (OWNER, (2, 7, 5), GROUP, OTHERS),
+}
+
+
+def kept(path: Path, value: bytes) -> object:
+    """What is there of a list that was set, and after a chmod; or its errno."""
+    path.touch(0o644)
+    try:
+        os.setxattr(path, ACCESS, value)
+    except OSError as error:
+        return error.errno
+    before = os.getxattr(path, ACCESS)
+    path.chmod(0o710)
+    return before, os.getxattr(path, ACCESS), mode(path)
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_is_given_back_as_a_kernel_file_system_does(root: Path, plain: Path,
+                                                           name: str) -> None:
+    value = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in LISTS[name])
+    assert kept(root / "f", value) == kept(plain / "f", value)
 
 
 def test_what_is_no_list_is_refused(root: Path) -> None:

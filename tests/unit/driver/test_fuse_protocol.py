@@ -83,7 +83,7 @@ async def test_the_older_version_counts(offered: int, told: int) -> None:
     reply, = await answer_all([asked])
     major, minor, _, features, *_ = fuse.INIT_OUT.unpack(bytes.fromhex(reply))
     assert (major, minor) == (7, told)
-    assert features == fuse.WANTED | fuse.Feature.POSIX_ACL
+    assert features == fuse.WANTED | fuse.Feature.CACHE_SYMLINKS | fuse.Feature.POSIX_ACL
 
 
 @pytest.mark.parametrize("version", [(7, 32), (6, 45), (8, 0)])

@@ -3,8 +3,10 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ecfs.base.units import MIB
 from ecfs.erasure import Geometry
 from ecfs.volume.space import placeable_len
+from tests.unit.volume.simulated import Pool, put
 
 
 def placed(free: list[int], shards: int) -> int:
@@ -33,3 +35,17 @@ def test_narrower_stripes() -> None:
     assert placeable_len([100] * 5, Geometry(4, 2)) == 300
     assert placeable_len([100] * 4, Geometry(4, 2)) == 200
     assert placeable_len([], Geometry(4, 2)) == 0
+
+
+async def test_what_was_written_since_the_targets_were_asked_is_not_free(pool: Pool) -> None:
+    """Neither while it is on its way nor once it was appended."""
+    async with pool.mounted() as volume:
+        await volume.meter.refresh()
+        before = volume.space()
+        await put(volume, b"f", bytes(4 * MIB))
+        for _ in range(2):
+            told = volume.space()
+            assert before.free_len - told.free_len >= 4 * MIB
+            assert before.free_len - told.free_len == before.available_len - told.available_len
+            await volume.fsync(None)
+        assert volume.files.flusher.dirty_len == 0
