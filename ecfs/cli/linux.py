@@ -1,6 +1,7 @@
 """What the kernel offers that Python does not: process flags, mounts, waiting for a process."""
 
 import ctypes
+import errno
 import os
 import re
 import resource
@@ -14,6 +15,7 @@ from pathlib import Path
 from ecfs.base.errors import EcfsError
 from ecfs.base.fuse import DEVICE, HELPER
 from ecfs.base.limits import DESCRIPTORS_WANTED
+from ecfs.base.paths import ask_patiently
 from ecfs.base.processes import process_start
 
 _PR_SET_DUMPABLE = 4
@@ -21,6 +23,8 @@ _UMOUNT_NOFOLLOW = 8
 _CLONE_NEWNS = 0x00020000
 _PROC_ENTRIES_MAX = 100_000
 _HOLDERS_MAX = 8
+# What was asked before the kernel had noticed gets the second.
+_SERVER_GONE = (errno.ENOTCONN, errno.ECONNABORTED)
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
@@ -150,6 +154,20 @@ def mount_at(path: str) -> Mount | None:
         if mount.mountpoint == path:
             found = mount
     return found
+
+
+def is_server_dead(mountpoint: str) -> bool | None:
+    """Whether the process that served a FUSE mount has died; None where that is not told: the mount
+    is of a user who shares it with nobody, or it does not answer."""
+    def ask() -> bool | None:
+        try:
+            # Not stat(2), which the kernel answers from its cache.
+            os.listdir(mountpoint)
+        except OSError as error:
+            return True if error.errno in _SERVER_GONE else None
+        return False
+
+    return ask_patiently(ask, otherwise=None)
 
 
 def boot_id() -> str:

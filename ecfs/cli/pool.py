@@ -17,7 +17,7 @@ from pathlib import Path
 from ecfs.base.errors import EcfsError, NotAPool, SameTarget, TargetInside, UsageRefusal
 from ecfs.base.limits import TARGETS_MAX
 from ecfs.base.paths import ask_patiently, real_path
-from ecfs.cli.linux import mount_at
+from ecfs.cli.linux import is_server_dead, mount_at
 from ecfs.cli.runtime import MountRecord, RunDirectory
 
 _POOL_FILE_LEN_MAX = 1 << 20
@@ -133,10 +133,7 @@ def resolve(text: str, run: RunDirectory) -> PoolSpec:
         return PoolSpec(record.targets, record)
     mount = mount_at(whole)
     if mount is not None and mount.is_ecfs:
-        raise EcfsError(
-            f"{text} is a mounted pool, but the process that serves it is not reachable from here: "
-            "it runs as another user, or has died (then: ecfs umount)"
-        )
+        raise EcfsError(_unreachable(text, is_server_dead(whole)))
     kind = ask_patiently(lambda: _kind_of(whole), otherwise="")
     if kind == "file":
         paths = distinct(read_pool_file(Path(whole)))
@@ -145,6 +142,20 @@ def resolve(text: str, run: RunDirectory) -> PoolSpec:
     else:
         paths = distinct([name for part in split_targets(text) for name in _expanded(part)])
     return PoolSpec(paths, run.with_target(tuple(real_path(path) for path in paths)))
+
+
+def _unreachable(name: str, is_dead: bool | None) -> str:
+    """Why a mounted pool cannot be asked, and what to do. `is_dead` as of `is_server_dead`."""
+    if is_dead:
+        return (
+            f"the process that served the pool at {name} has died; what was fsynced is safe. Free "
+            f"the mount point with `ecfs umount {name}`, then mount the pool again"
+        )
+    why = "runs as another user, or with another XDG_RUNTIME_DIR"
+    if is_dead is None:
+        why += ", or has died (which cannot be told from here); where it has, `ecfs umount` as root"
+        why += " frees the mount point"
+    return f"{name} is a mounted pool, but the process that serves it is not reachable: it {why}"
 
 
 def check_apart(paths: Sequence[str], mountpoint: str) -> None:

@@ -9,8 +9,17 @@ import click
 
 from ecfs.base.errors import EcfsError, UsageRefusal
 from ecfs.base.fuse import HELPER
-from ecfs.cli.linux import Mount, holders, mount_at, server_of, unmount, wait_for_exit
+from ecfs.cli.linux import (
+    Mount,
+    holders,
+    is_server_dead,
+    mount_at,
+    server_of,
+    unmount,
+    wait_for_exit,
+)
 from ecfs.cli.outcome import Failure, RemoteFailure
+from ecfs.cli.params import MOUNTPOINT
 from ecfs.cli.runtime import MountRecord, RunDirectory
 from ecfs.cli.tools import Tools
 
@@ -20,12 +29,18 @@ LINGER_S = 2.0
 """A process that has closed its pool needs some milliseconds to end."""
 
 
+DIED = (
+    "ecfs: the process that served this mount had died; "
+    "what was fsynced is safe, and the next mount takes up from there"
+)
+
+
 class InUseNow(EcfsError):
     """Somebody has something open in the mount."""
 
 
 @click.command("umount")
-@click.argument("mountpoint", type=click.Path())
+@click.argument("mountpoint", type=MOUNTPOINT)
 @click.pass_obj
 def umount(tools: Tools, /, mountpoint: str) -> int:
     """Unmount the pool at MOUNTPOINT; returns when everything is durable."""
@@ -54,8 +69,11 @@ def perform(run: RunDirectory, mountpoint: str) -> int:
 
 def _detach_strangers(mount: Mount) -> None:
     """Unmounts what another user mounted, whose records are not ours to read."""
-    server = server_of(mount)
+    server, is_dead = server_of(mount), is_server_dead(mount.mountpoint)
     detach(mount.mountpoint)
+    if is_dead:
+        click.echo(DIED, err=True)
+        return
     if server is None:
         click.echo(
             "ecfs: unmounted; which process served it is not known here. Before the disks are "
@@ -94,11 +112,7 @@ def _tell_outcome(run: RunDirectory, record: MountRecord, *, died: bool) -> None
         )
         raise RemoteFailure(failed)
     if died:
-        click.echo(
-            "ecfs: the process that served this mount had died; "
-            "what was fsynced is safe, and the next mount takes up from there",
-            err=True,
-        )
+        click.echo(DIED, err=True)
         return
     raise EcfsError(
         "unmounted, but the process that served the mount died before it had closed the pool; "
