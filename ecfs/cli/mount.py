@@ -14,6 +14,7 @@ from ecfs.base.paths import real_path
 from ecfs.cli.daemon import Report, in_background
 from ecfs.cli.engine import Key
 from ecfs.cli.linux import check_can_mount, harden, is_server_dead, mount_at
+from ecfs.cli.logs import check_log_file
 from ecfs.cli.mountopts import MountWish, completed, parse
 from ecfs.cli.outcome import Json
 from ecfs.cli.params import MOUNTPOINT, POOL, log_file_option
@@ -96,6 +97,9 @@ def perform(tools: Tools, order: MountOrder) -> int:
     _check_outside(mountpoint, {
         "the state directory": str(tools.state_dir), "the run directory": str(tools.run.path),
         "anchor_dir": order.wish.anchor_dir, "the log file": log_path})
+    if log_path is not None:
+        # Before anybody is asked for a passphrase.
+        check_log_file(log_path)
     check_can_mount()
     source = order.wish.source(order.source)
     key = Key(source.kind, source.read())

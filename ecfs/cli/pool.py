@@ -99,6 +99,8 @@ def check_pool_file(path: Path, targets: Sequence[str]) -> None:
         raise UsageRefusal(f"{path} is a directory; --pool-file names a file to write")
     if not path.absolute().parent.is_dir():
         raise UsageRefusal(f"{path.parent} is not a directory; --pool-file names a file to write")
+    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise UsageRefusal(f"{path} cannot be written; choose another place for --pool-file")
 
 
 def distinct(paths: Sequence[str]) -> tuple[str, ...]:

@@ -141,7 +141,7 @@ def _detach(place: str) -> None:
         except OSError as error:
             if error.errno == errno.EBUSY:
                 raise _busy(place) from error
-            raise
+            raise EcfsError(f"{place} cannot be unmounted: {error.strerror}") from error
         return
     result = subprocess.run(
         [HELPER, "-u", "--", place],

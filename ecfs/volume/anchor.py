@@ -7,9 +7,10 @@ contain it was rolled back or forked.
 import json
 import os
 from dataclasses import asdict, dataclass, fields
+from errno import EIO
 from pathlib import Path
 
-from ecfs.base.errors import AnchorUnusable
+from ecfs.base.errors import AnchorNotWritten, AnchorUnusable
 from ecfs.base.ids import ID_LEN
 from ecfs.sealing import HASH_LEN
 
@@ -71,13 +72,16 @@ class AnchorFile:
             "tell whether the pool was rolled back; remove it only if you are sure that it was not")
 
     def save(self, anchor: Anchor, *, durable: bool) -> None:
-        """Replace the anchor; `durable` syncs it. OSError, with its path, where that fails."""
+        """Replace the anchor; `durable` syncs it. AnchorNotWritten where that fails."""
         try:
             self._save(anchor, durable=durable)
         except OSError as error:
             # Of a descriptor, it names no file, and everybody would look at the targets.
-            raise OSError(error.errno, f"the anchor cannot be written: {error.strerror}",
-                          str(self._path)) from error
+            raise AnchorNotWritten(
+                error.errno or EIO,
+                f"the anchor {self._path} cannot be written: {error.strerror}. The pool itself is "
+                "not touched by that. Make room there, or mend its permissions, then mount and "
+                "unmount the pool") from error
 
     def _save(self, anchor: Anchor, *, durable: bool) -> None:
         if not self._is_chosen:

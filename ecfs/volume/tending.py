@@ -5,7 +5,15 @@ import logging
 
 import trio
 
-from ecfs.base.errors import AppendRefused, Bug, Damage, EcfsError, Fenced, NoSpace
+from ecfs.base.errors import (
+    AnchorNotWritten,
+    AppendRefused,
+    Bug,
+    Damage,
+    EcfsError,
+    Fenced,
+    NoSpace,
+)
 from ecfs.base.limits import (
     CHECKPOINT_INTERVAL_S,
     COMMIT_INTERVAL_S,
@@ -95,8 +103,8 @@ class Tender:
             await trio.sleep(ANCHOR_INTERVAL_S)
             try:
                 self._volume.save_anchor(durable=False)
-            except OSError as error:
-                _log.error("%s: %s", error.filename, error.strerror)
+            except AnchorNotWritten as error:
+                _log.error("%s", error)
 
     # -- targets that return -----------------------------------------------------------------
 

@@ -1,12 +1,20 @@
 """What a client remembers of a pool holds it to that: no older history, no weaker pool (I3, I7)."""
 
 from dataclasses import replace
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ecfs.base.errors import Forked, ReadOnly, Refusal, RolledBack, UnknownFormat
+from ecfs.base.errors import (
+    AnchorNotWritten,
+    Forked,
+    ReadOnly,
+    Refusal,
+    RolledBack,
+    UnknownFormat,
+)
 from ecfs.base.units import KIB
 from ecfs.formats import (
     NO_PARENT,
@@ -183,9 +191,10 @@ def test_an_anchor_that_finds_no_room_names_itself_and_leaves_the_one_before(
         with pytest.raises(OSError), (tmp_path / "filler").open("wb", buffering=0) as filler:
             while True:
                 filler.write(bytes(KIB))
-        with pytest.raises(OSError, match="the anchor cannot be written: No space left") as caught:
+        path = tmp_path / "anchors" / f"{POOL.hex()}.json"
+        with pytest.raises(AnchorNotWritten, match=f"{path} cannot be written: No space") as caught:
             file.save(anchor_at(5), durable=True)
-        assert caught.value.filename == str(tmp_path / "anchors" / f"{POOL.hex()}.json")
+        assert caught.value.errno == ENOSPC
         assert file.load() == anchor_at(4)
 
 
