@@ -73,6 +73,15 @@ def test_a_log_file_is_looked_at_before_anything_is_done(
     assert not (tmp_path / "out").exists()
 
 
+def test_nobody_is_asked_for_a_passphrase_in_vain(
+    logging_tools: Tools, targets: tuple[str, str], tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "m").mkdir()
+    words = ("--log-file", "/none/log", "--passfile", "/none/pass", targets[0], f"{tmp_path}/m")
+    assert run_command("ecfs", ["mount", *words], logging_tools) == 1
+    assert "[E-LOG]" in capsys.readouterr().err
+
+
 def test_a_log_file_in_json(
     logging_tools: Tools, targets: tuple[str, str], passfile: str, capsys: Capture
 ) -> None:
