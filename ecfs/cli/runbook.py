@@ -166,6 +166,11 @@ EVENTS = {
         "the log was cut, rewritten, or put back from an older copy.",
         "After a machine was put back to a snapshot this is expected, once. Else somebody took "
         "evidence away on this machine: look at who has access to the state directory."),
+    EventKind.AUDIT_UNWRITTEN: Entry(
+        "The audit log of this machine takes no lines: its disk is full or read-only, or its "
+        "permissions are wrong. What happens to the pool meanwhile stands only in the log.",
+        "Make room in the state directory, or mend its disk or permissions. Who only reads (`mount "
+        "-o ro`, `fsck -n`, `status`, `salvage`) can go on without."),
 }
 
 REFUSALS = {
@@ -238,8 +243,11 @@ REFUSALS = {
                      "`user_allow_other` in /etc/fuse.conf; in a container, that it may mount. "
                      "`ecfs --version` says what this machine offers."),
     "E-AUDIT": Entry("The audit log cannot be read or written.",
-                     "Look at room and permissions of the state directory. The pool goes on "
-                     "without; its commits name the newest line that is durable."),
+                     "Look at room and permissions of the state directory; or set XDG_STATE_HOME "
+                     "to a copy of it that can be written: a copy, for the anchors are in it. What "
+                     "only reads (`mount -o ro`, `fsck -n`, `status`, `salvage`) goes on without, "
+                     "and so does a pool that is mounted already; its commits name the newest line "
+                     "that is durable."),
     "E-OS": Entry("The operating system refused something; the message has its words.",
                   "Follow the message."),
     "E-OUTPUT": Entry("Whoever read the output went away.", "Nothing."),

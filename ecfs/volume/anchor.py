@@ -5,6 +5,7 @@ contain it was rolled back or forked.
 """
 
 import json
+import logging
 import os
 from dataclasses import asdict, dataclass, fields
 from errno import EIO
@@ -14,6 +15,7 @@ from ecfs.base.errors import AnchorNotWritten, AnchorUnusable
 from ecfs.base.ids import ID_LEN
 from ecfs.sealing import HASH_LEN
 
+_log = logging.getLogger("ecfs.volume")
 _ANCHOR_LEN_MAX = 64 << 10
 
 
@@ -133,12 +135,23 @@ class PathMemory:
         return {str(path): str(pool) for path, pool in value.items()} if isinstance(
             value, dict) else {}
 
-    def note(self, paths: list[str], pool_id: bytes) -> None:
-        """These paths hold this pool."""
+    def note(self, paths: list[str], pool_id: bytes, *, needed: bool = True) -> None:
+        """These paths hold this pool. AnchorNotWritten where that cannot be noted; with `needed`
+        False (who only reads, from a read-only state directory perhaps) it is only logged."""
         known = self.load()
         wanted = known | dict.fromkeys(paths, pool_id.hex())
         if wanted == known:
             return
+        try:
+            self._save(wanted)
+        except OSError as error:
+            message = (f"which pool is at these paths cannot be noted in {self._path}: "
+                       f"{error.strerror}. Make room there, or mend its permissions")
+            if needed:
+                raise AnchorNotWritten(error.errno or EIO, message) from error
+            _log.warning("%s", message)
+
+    def _save(self, wanted: dict[str, str]) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = self._path.with_suffix(".tmp")
         temporary.write_text(json.dumps(wanted), encoding="utf-8")

@@ -64,6 +64,14 @@ class PoolStatus:
             **self.extra}
 
 
+def state_of(fleet: Fleet, read_only: str, missed: Sequence[str]) -> str:
+    """The state of a pool in a word. `missed`: names of targets that have to catch up."""
+    if read_only:
+        return "read_only"
+    gone = any(member.state is not MemberState.ONLINE for member in fleet)
+    return "degraded" if gone or missed else "healthy"
+
+
 def advise(fleet: Fleet, label: Label, read_only: str, missed: Sequence[str]) -> list[str]:
     """What the user should do next, most urgent first."""
     advice = []

@@ -3,6 +3,7 @@
 from ecfs.testing.mutation.mutant import Mutant
 
 _FILES = ("tests/unit/cli/test_unusable_files.py",)
+_LOOKING = ("tests/unit/cli/test_looking.py",)
 _DEAD = ("tests/unit/cli/test_dead_mounts.py",)
 
 COMMAND_MUTANTS = (
@@ -16,6 +17,30 @@ COMMAND_MUTANTS = (
            "        check_log_file(log_path)\n", "        pass\n", _FILES),
     Mutant("full-disk-of-a-log-told-on-standard-error", "ecfs/cli/logs.py",
            "        if not isinstance(sys.exc_info()[1], OSError):\n", "        if sys:\n", _FILES),
+    Mutant("reading-needs-an-audit-log", "ecfs/volume/environment.py",
+           "            if not reads_only:\n", "            if not audit_needed:\n",
+           _LOOKING, also=(("        path = str(self.state_dir / AUDIT_LOG_NAME)\n",
+                            "        path = str(self.state_dir / AUDIT_LOG_NAME)\n"
+                            "        audit_needed = False\n"),)),
+    Mutant("writing-goes-on-without-an-audit-log", "ecfs/volume/opening.py",
+           "environment.journal(reads_only=options.read_only)",
+           "environment.journal(reads_only=True)", _LOOKING),
+    Mutant("pool-made-before-its-audit-log", "ecfs/volume/entry.py",
+           "    environment.journal().close()\n", "", _LOOKING),
+    Mutant("reading-notes-targets-or-fails", "ecfs/volume/opening.py",
+           "                    needed=not options.read_only)", "                    needed=True)",
+           _LOOKING),
+    Mutant("state-of-a-look-is-read-only", "ecfs/cli/engine.py",
+           "status(only_looked_at=self._transport is None)", "status(only_looked_at=False)",
+           _LOOKING),
+    Mutant("state-of-a-read-only-mount-is-healthy", "ecfs/cli/engine.py",
+           "status(only_looked_at=self._transport is None)", "status(only_looked_at=True)",
+           _LOOKING),
+    Mutant("epoch-of-who-only-reads-is-none", "ecfs/volume/opened.py",
+           "return self.epoch or (", "return self.epoch if self.epoch == 0 else (", _LOOKING),
+    Mutant("nobody-asked-to-write-hides-why-nobody-can", "ecfs/volume/opening.py",
+           "    elif members_online < quorum.commit:\n",
+           "    elif not options.read_only and members_online < quorum.commit:\n", _LOOKING),
     Mutant("key-that-cannot-be-read-a-bug", "ecfs/cli/secret.py",
            "    except OSError as error:\n        raise KeyUnreadable(",
            "    except ZeroDivisionError as error:\n        raise KeyUnreadable(", _FILES),

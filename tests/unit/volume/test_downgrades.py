@@ -139,7 +139,7 @@ async def test_old_key_slots_put_back_on_all_targets_are_not_made_the_newest(
     before = {path: labels_among(memory.list_names()) for path, memory in disks.targets.items()}
     async with ground.open(OpenOptions(read_only=read_only)) as opening:
         assert await opening.shell.read(b"kept") == b"k" * 5000
-        assert ("mounted read-only" if read_only else "key slots") in opening.volume.read_only
+        assert "key slots" in opening.volume.read_only
         assert opening.volume.journal.count(EventKind.ROLLBACK_REFUSED) == 1
         with pytest.raises(ReadOnly):
             await opening.shell.write(b"more", b"m")
