@@ -156,6 +156,13 @@ def mount_at(path: str) -> Mount | None:
     return found
 
 
+def mounts_of(device: str) -> list[Mount]:
+    """The mounts of ecfs, oldest first, that have this device: a mount and its bind mounts, as far
+    as this mount namespace has them."""
+    found = parse_mountinfo(Path("/proc/self/mountinfo").read_bytes())
+    return [mount for mount in found if mount.is_ecfs and mount.device == device]
+
+
 def is_server_dead(mountpoint: str) -> bool | None:
     """Whether the process that served a FUSE mount has died; None where that is not told: the mount
     is of a user who shares it with nobody, or it does not answer."""

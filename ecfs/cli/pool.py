@@ -130,10 +130,10 @@ def resolve(text: str, run: RunDirectory) -> PoolSpec:
     if not text:
         raise UsageRefusal("the pool is an empty name")
     whole = real_path(text)
-    record = run.at_mountpoint(whole)
+    mount = mount_at(whole)
+    record = run.serving(whole, mount)
     if record is not None and record.is_alive:
         return PoolSpec(record.targets, record)
-    mount = mount_at(whole)
     if mount is not None and mount.is_ecfs:
         raise EcfsError(_unreachable(text, is_server_dead(whole)))
     kind = ask_patiently(lambda: _kind_of(whole), otherwise="")

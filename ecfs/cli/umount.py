@@ -14,6 +14,7 @@ from ecfs.cli.linux import (
     holders,
     is_server_dead,
     mount_at,
+    mounts_of,
     server_of,
     unmount,
     wait_for_exit,
@@ -48,29 +49,55 @@ def umount(tools: Tools, /, mountpoint: str) -> int:
 
 
 def perform(run: RunDirectory, mountpoint: str) -> int:
-    """Unmounts; raises EcfsError where it is busy or not everything could be written."""
+    """Unmounts; raises EcfsError where it is busy or not everything could be written.
+
+    A bind mount of a pool goes alone: the pool stays mounted elsewhere, and that is told.
+    """
     place = os.path.realpath(mountpoint)
-    record = run.at_mountpoint(place)
     present = mount_at(place)
+    record = run.serving(place, present)
     serving = record is not None and record.is_alive
     if present is None or not present.is_ecfs:
         if record is None:
             raise UsageRefusal(f"{mountpoint}: no pool is mounted there")
+        if serving and (moved := _places_of(record.device)):
+            raise UsageRefusal(
+                f"{mountpoint}: no pool is mounted there; the one that was is at {moved} now")
     elif record is None:
         _detach_strangers(present)
         return 0
     else:
         detach(place)
+        if serving and (left := _places_of(record.device)):
+            _tell_left(mountpoint, left, is_bind=record.mountpoint != place)
+            return 0
     if serving:
         _wait_until_closed(run, record)
     _tell_outcome(run, record, died=not serving)
     return 0
 
 
+def _places_of(device: str) -> str:
+    """Where a mount is, as words; empty where it is not mounted here."""
+    return ", ".join(mount.mountpoint for mount in mounts_of(device)) if device else ""
+
+
+def _tell_left(mountpoint: str, left: str, *, is_bind: bool) -> None:
+    """Of a bind mount this is all that was asked for; who named the mount itself, waits for what is
+    durable, and that is not so before the last bind mount is gone: EcfsError."""
+    told = f"{mountpoint} is unmounted; the pool is still mounted at {left}"
+    if not is_bind:
+        raise EcfsError(f"{told}; unmount that as well before the disks are taken away")
+    click.echo(f"ecfs: {told}", err=True)
+
+
 def _detach_strangers(mount: Mount) -> None:
     """Unmounts what another user mounted, whose records are not ours to read."""
     server, is_dead = server_of(mount), is_server_dead(mount.mountpoint)
     detach(mount.mountpoint)
+    if left := _places_of(mount.device):
+        _tell_left(mount.mountpoint, left, is_bind=True)
+        return
     if is_dead:
         click.echo(DIED, err=True)
         return

@@ -4,6 +4,7 @@ from ecfs.testing.mutation.mutant import Mutant
 
 _FILES = ("tests/unit/cli/test_unusable_files.py",)
 _LOOKING = ("tests/unit/cli/test_looking.py",)
+_BIND = ("tests/unit/cli/test_bind_mounts.py",)
 _DEAD = ("tests/unit/cli/test_dead_mounts.py",)
 
 COMMAND_MUTANTS = (
@@ -41,6 +42,19 @@ COMMAND_MUTANTS = (
     Mutant("nobody-asked-to-write-hides-why-nobody-can", "ecfs/volume/opening.py",
            "    elif members_online < quorum.commit:\n",
            "    elif not options.read_only and members_online < quorum.commit:\n", _LOOKING),
+    Mutant("bind-mount-waits-for-the-pool", "ecfs/cli/umount.py",
+           "        if serving and (left := _places_of(record.device)):\n            _tell",
+           "        if serving and not (left := _places_of(record.device)):\n            _tell", _BIND),
+    Mutant("mount-with-bind-mounts-called-closed", "ecfs/cli/umount.py",
+           "is_bind=record.mountpoint != place)", "is_bind=True)", _BIND),
+    Mutant("mount-found-by-its-path-alone", "ecfs/cli/runtime.py",
+           "if record.device == mount.device and record.is_alive]",
+           "if record.mountpoint == place and record.is_alive]", _BIND),
+    Mutant("renamed-folder-synced-where-it-was", "ecfs/cli/whose.py",
+           "    return replace(record, mountpoint=here[0])\n", "    return record\n", _BIND),
+    Mutant("stranger-taken-for-who-was-there-before", "ecfs/cli/runtime.py",
+           "return None if record is not None and record.is_alive and record.device else record",
+           "return record", _BIND),
     Mutant("key-that-cannot-be-read-a-bug", "ecfs/cli/secret.py",
            "    except OSError as error:\n        raise KeyUnreadable(",
            "    except ZeroDivisionError as error:\n        raise KeyUnreadable(", _FILES),
