@@ -102,7 +102,7 @@ def _verb_of(arguments: Sequence[str]) -> str | None:
 
 
 def main() -> None:
-    """The entry point of `ecfs` and of the helpers; which of them, the program's name says."""
+    """All of `ecfs` and of the helpers; which of them, the program's name says."""
     # Before any secret is read: whatever the verb, and whatever it becomes.
     harden()
     raise_descriptor_limit()

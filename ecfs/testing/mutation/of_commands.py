@@ -5,6 +5,7 @@ from ecfs.testing.mutation.mutant import Mutant
 _FILES = ("tests/unit/cli/test_unusable_files.py",)
 _LOOKING = ("tests/unit/cli/test_looking.py",)
 _BIND = ("tests/unit/cli/test_bind_mounts.py",)
+_ENTRY = ("tests/unit/cli/test_entry.py",)
 _DEAD = ("tests/unit/cli/test_dead_mounts.py",)
 
 COMMAND_MUTANTS = (
@@ -44,7 +45,8 @@ COMMAND_MUTANTS = (
            "    elif not options.read_only and members_online < quorum.commit:\n", _LOOKING),
     Mutant("bind-mount-waits-for-the-pool", "ecfs/cli/umount.py",
            "        if serving and (left := _places_of(record.device)):\n            _tell",
-           "        if serving and not (left := _places_of(record.device)):\n            _tell", _BIND),
+           "        if serving and not (left := _places_of(record.device)):\n            _tell",
+           _BIND),
     Mutant("mount-with-bind-mounts-called-closed", "ecfs/cli/umount.py",
            "is_bind=record.mountpoint != place)", "is_bind=True)", _BIND),
     Mutant("mount-found-by-its-path-alone", "ecfs/cli/runtime.py",
@@ -55,6 +57,11 @@ COMMAND_MUTANTS = (
     Mutant("stranger-taken-for-who-was-there-before", "ecfs/cli/runtime.py",
            "return None if record is not None and record.is_alive and record.device else record",
            "return record", _BIND),
+    Mutant("interrupted-while-it-is-loaded", "ecfs/cli/entry.py",
+           "        signal.signal(signal.SIGINT, signal.SIG_DFL)\n", "        pass\n", _ENTRY),
+    Mutant("ignored-interruption-heeded", "ecfs/cli/entry.py",
+           "    heeds = signal.getsignal(signal.SIGINT) is signal.default_int_handler\n",
+           "    heeds = True\n", _ENTRY),
     Mutant("key-that-cannot-be-read-a-bug", "ecfs/cli/secret.py",
            "    except OSError as error:\n        raise KeyUnreadable(",
            "    except ZeroDivisionError as error:\n        raise KeyUnreadable(", _FILES),
