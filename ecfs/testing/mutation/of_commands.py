@@ -6,6 +6,7 @@ _FILES = ("tests/unit/cli/test_unusable_files.py",)
 _LOOKING = ("tests/unit/cli/test_looking.py",)
 _BIND = ("tests/unit/cli/test_bind_mounts.py",)
 _ENTRY = ("tests/unit/cli/test_entry.py",)
+_AUDIT = ("tests/unit/cli/test_audit.py",)
 _DEAD = ("tests/unit/cli/test_dead_mounts.py",)
 
 COMMAND_MUTANTS = (
@@ -62,6 +63,12 @@ COMMAND_MUTANTS = (
     Mutant("ignored-interruption-heeded", "ecfs/cli/entry.py",
            "    heeds = signal.getsignal(signal.SIGINT) is signal.default_int_handler\n",
            "    heeds = True\n", _ENTRY),
+    Mutant("nothing-shown-from-a-break-on", "ecfs/cli/audit.py",
+           "        read.broken = read.broken or str(damage)\n",
+           "        read.broken = read.broken or str(damage)\n        raise damage\n", _AUDIT),
+    Mutant("break-of-the-chain-hidden-by-a-time", "ecfs/cli/audit.py",
+           "        if chosen(line.record) or line.broken_before:\n",
+           "        if chosen(line.record):\n", _AUDIT),
     Mutant("key-that-cannot-be-read-a-bug", "ecfs/cli/secret.py",
            "    except OSError as error:\n        raise KeyUnreadable(",
            "    except ZeroDivisionError as error:\n        raise KeyUnreadable(", _FILES),
