@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ecfs.base.errors import EcfsError
 from ecfs.base.fuse import DEVICE, HELPER
-from ecfs.base.limits import DESCRIPTORS_WANTED
+from ecfs.base.limits import DESCRIPTORS_WANTED, FILE_LEN_WANTED
 from ecfs.base.paths import ask_patiently
 from ecfs.base.processes import process_start
 
@@ -55,6 +55,20 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def raise_file_length_limit() -> None:
+    """Let this process write files of any length, or of as much as it may allow itself.
+
+    A soft limit (`ulimit -f`) is meant for the files of programs in a shell. Here it would be met
+    in the middle of a commit, on all targets at once.
+    """
+    unlimited = resource.RLIM_INFINITY
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (unlimited, unlimited))
+    except (ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+
 def unmount(mountpoint: str) -> None:
     """umount2(2) without following a symbolic link; raises OSError (EBUSY, EINVAL, EPERM)."""
     if _libc().umount2(os.fsencode(mountpoint), _UMOUNT_NOFOLLOW) != 0:
@@ -62,7 +76,7 @@ def unmount(mountpoint: str) -> None:
 
 
 def check_can_mount() -> None:
-    """EcfsError where this machine, or container, has no FUSE for this user."""
+    """EcfsError where this machine, or container, has no FUSE for this user, or no long files."""
     try:
         there = stat.S_ISCHR(os.stat(DEVICE).st_mode)
     except FileNotFoundError:
@@ -73,6 +87,11 @@ def check_can_mount() -> None:
     if os.geteuid() != 0 and shutil.which(HELPER) is None:
         raise EcfsError(f"{HELPER} is not there, which mounts for ordinary users; install it "
                         "(Debian's package fuse3)")
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if limit not in (resource.RLIM_INFINITY, -1) and limit < FILE_LEN_WANTED:
+        raise EcfsError(f"files may not be longer than {limit} bytes here (`ulimit -H -f`), too "
+                        "little for those on targets, which grow as long as a pool is mounted; "
+                        "mount where there is no such limit")
 
 
 def write_pages(mountpoint: str) -> None:

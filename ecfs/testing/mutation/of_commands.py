@@ -7,6 +7,7 @@ _LOOKING = ("tests/unit/cli/test_looking.py",)
 _BIND = ("tests/unit/cli/test_bind_mounts.py",)
 _ENTRY = ("tests/unit/cli/test_entry.py",)
 _AUDIT = ("tests/unit/cli/test_audit.py",)
+_LINUX = ("tests/unit/cli/test_linux.py",)
 _DEAD = ("tests/unit/cli/test_dead_mounts.py",)
 
 COMMAND_MUTANTS = (
@@ -69,6 +70,10 @@ COMMAND_MUTANTS = (
     Mutant("break-of-the-chain-hidden-by-a-time", "ecfs/cli/audit.py",
            "        if chosen(line.record) or line.broken_before:\n",
            "        if chosen(line.record):\n", _AUDIT),
+    Mutant("limit-of-file-lengths-inherited", "ecfs/cli/main.py",
+           "    raise_file_length_limit()\n", "", _LINUX),
+    Mutant("limit-of-file-lengths-met-while-mounted", "ecfs/cli/linux.py",
+           "limit < FILE_LEN_WANTED:", "limit < 0:", _LINUX),
     Mutant("key-that-cannot-be-read-a-bug", "ecfs/cli/secret.py",
            "    except OSError as error:\n        raise KeyUnreadable(",
            "    except ZeroDivisionError as error:\n        raise KeyUnreadable(", _FILES),
