@@ -82,12 +82,16 @@ def advise(fleet: Fleet, label: Label, read_only: str, missed: Sequence[str]) ->
         advice.append(f"{len(gone)} targets are not there, more than the {label.parity} that any "
                       "file survives: bring targets back before anything else.")
     for member in gone:
-        advice.append(f"{member.name} ({member.path}) is {member.state}: {member.reason}. Bring it "
-                      "back, or run `ecfs target replace`.")
+        # Where a file could not be made for want of room, what is told last is that it is missing.
+        advice.append(f"{member.name} ({member.path}) is {member.state}: {member.reason}. " + (
+            "Its disk is full: it has no room, or no inodes, for a file that is needed (`df`, `df "
+            "-i`). Make room there." if member.full
+            else "Bring it back, or run `ecfs target replace`."))
     advice += [f"{name} is catching up on what it missed." for name in missed]
     full = [member.name for member in fleet if member.full]
     if full:
-        advice.append(f"Full: {', '.join(full)}. Delete files or add room there.")
+        advice.append(
+            f"Full: {', '.join(full)}. Delete files or add room there (`df`, `df -i`).")
     return advice
 
 

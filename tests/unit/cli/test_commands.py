@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,38 @@ def test_a_lost_target_is_replaced_while_mounted(mounted: Shell) -> None:
     assert report["state"] == "healthy"
     assert str(mounted.top / "new") in [target["path"] for target in report["targets"]]
     assert (mounted.root / "file").read_bytes() == content
+
+
+def test_a_target_without_inodes_is_told_as_full(pool: Shell) -> None:
+    saved = pool.top / "saved"
+    shutil.copytree(pool.targets[1], saved)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=100", "none", pool.targets[1]],
+                   check=True)
+    try:
+        shutil.copytree(saved, pool.targets[1], dirs_exist_ok=True)
+        with pytest.raises(OSError, match="No space"):
+            for number in range(200):
+                (Path(pool.targets[1]) / f"other.{number}").touch()
+        assert_done(pool.mount())
+        [away, full] = status(pool, str(pool.root))["advice"]
+        assert away.startswith("target2") and "no inodes" in away and "df -i" in away
+        assert full.startswith("Full: target2.")
+        assert_done(pool.unmount())
+    finally:
+        subprocess.run(["umount", "-l", pool.targets[1]], check=True)
+
+
+def test_mkfs_takes_empty_directories_alone(shell: Shell) -> None:
+    (Path(shell.targets[0]) / "lost+found").mkdir()
+    other = Path(shell.targets[1]) / "README"
+    other.touch()
+    refused = shell.mkfs()
+    assert_refused(refused, 1, "E-FAILED")
+    assert "is not empty (it has 'README')" in refused.stderr
+    assert_refused(shell.mkfs("--force", *shell.targets), 1, "E-FAILED")
+    other.unlink()
+    assert_done(shell.mkfs())
+    assert (Path(shell.targets[0]) / "lost+found").is_dir()
 
 
 def test_salvage_and_fsck(mounted: Shell) -> None:
