@@ -105,14 +105,18 @@ def write_pages(mountpoint: str) -> None:
 
 
 def enter_mount_namespace(namespace: str) -> None:
-    """setns(2) into the mount namespace of a process id or of a file; raises OSError."""
+    """setns(2) into the mount namespace of a process id or of a file; raises EcfsError."""
     path = f"/proc/{namespace}/ns/mnt" if namespace.isdigit() else namespace
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if _libc().setns(descriptor, _CLONE_NEWNS) != 0:
-            _raise_errno(path)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if _libc().setns(descriptor, _CLONE_NEWNS) != 0:
+                _raise_errno(path)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise EcfsError(
+            f"the mount namespace {path} cannot be entered: {error.strerror}") from error
 
 
 @dataclass(frozen=True)

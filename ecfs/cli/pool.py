@@ -71,8 +71,11 @@ def _is_there(path: str) -> bool:
 
 def read_pool_file(path: Path) -> list[str]:
     """The paths in a pool file. Raises NotAPool where it names none."""
-    with path.open("rb") as file:
-        content = file.read(_POOL_FILE_LEN_MAX + 1)
+    try:
+        with path.open("rb") as file:
+            content = file.read(_POOL_FILE_LEN_MAX + 1)
+    except OSError as error:
+        raise NotAPool(f"the pool file {path} cannot be read: {error.strerror}") from error
     if len(content) > _POOL_FILE_LEN_MAX or b"\0" in content:
         raise NotAPool(f"{path} is not a pool file: one path per line is expected")
     names = [

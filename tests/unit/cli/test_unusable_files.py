@@ -125,6 +125,20 @@ def test_a_passphrase_that_cannot_be_read(
     assert caplog.records == []
 
 
+def test_a_pool_file_and_a_namespace_that_cannot_be_had(
+    tools: Tools, tmp_path: Path, capsys: Capture, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Nothing is mapped at the beginning of a process's memory: reading there gives EIO.
+    assert run_command("ecfs", ["status", "/proc/self/mem"], tools) == 11
+    assert f"pool file /proc/{os.getpid()}/mem cannot be read: Input" in capsys.readouterr().err
+    for namespace in ("/none", "/dev/null", "4194305"):
+        words = ["/t", str(tmp_path), "-N", namespace, "-o", "passfile=/none"]
+        assert run_command("mount.ecfs", words, tools) == 32
+        assert run_command("umount.ecfs", [str(tmp_path), "-N", namespace], tools) == 32
+        assert capsys.readouterr().err.count("cannot be entered") == 2
+    assert caplog.records == []
+
+
 def test_mount_says_why(pool: Shell) -> None:
     refused = pool.keyed("mount", "--log-file", "/none/log", pool.pool, str(pool.root))
     assert_refused(refused, 1, "E-LOG")
