@@ -192,6 +192,34 @@ class AnchorUnusable(Refusal):
     id = "E-ANCHOR"
 
 
+class LogUnusable(Refusal):
+    """The file that the log is to go to cannot be written."""
+
+    id = "E-LOG"
+
+
+class KeyUnreadable(Refusal):
+    """The file with the passphrase or key cannot be read."""
+
+    id = "E-KEY-FILE"
+
+
+class MountFailed(Refusal):
+    """The operating system does not mount it."""
+
+    id = "E-MOUNT"
+
+
+class AnchorNotWritten(EcfsError):
+    """The newest commit cannot be remembered on this client."""
+
+    id = "E-ANCHOR-WRITE"
+
+    def __init__(self, errno: int, message: str) -> None:
+        super().__init__(message)
+        self.errno = errno
+
+
 class Fenced(EcfsError):
     """Another writer has claimed the pool; this one must not acknowledge anything more."""
 

@@ -5,6 +5,6 @@ control socket of a mounted pool. It decides nothing about pools: that is done b
 through `engine` alone.
 """
 
-from ecfs.cli.main import main
+from ecfs.cli.entry import main
 
 __all__ = ["main"]

@@ -31,6 +31,10 @@ ALARMING_MATCHES = ("missing", "other_log")
 UNPROVEN_MATCHES = (*ALARMING_MATCHES, "not_kept")
 _SHOWN = ("seq", "time", "pool", "kind", "message", "target", "segment", "offset", "expected",
           "got")  # fmt: skip
+BREAK = (
+    "  ---- the chain breaks here: the line above may have been changed, lines between may be "
+    "missing ----"
+)
 _AGO = re.compile(r"([0-9]{1,6})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _SEVERITY_OF = {str(kind): str(severity) for kind, severity in SEVERITIES.items()}
@@ -143,27 +147,31 @@ def _time_of(record: Json) -> datetime:
 
 
 def read_log(path: Path, chosen: Callable[[Json], bool]) -> LogRead:
-    """Walks along the whole chain and keeps the newest of the chosen lines. A log that is not
-    there is an empty one. Raises AuditError when a file cannot be read."""
+    """Walks along the whole chain and keeps the newest of the chosen lines, also those from a
+    break on. A log that is not there is an empty one. Raises AuditError when a file cannot be read.
+    """
     read = LogRead()
     if not path.parent.is_dir() or not any(path.parent.glob(path.name + "*")):
         return read
-    try:
-        for line in walk(str(path)):
-            read.first = read.first or line.seq
-            read.log, read.count, read.head = line.log, line.seq, line.hash
-            if chosen(line.record):
-                read.left_out_count += len(read.lines) == AUDIT_LINES_SHOWN_MAX
-                read.lines.append(_shown(line))
-    except Damage as damage:
-        read.broken = str(damage)
+
+    def note_break(damage: Damage) -> None:
+        read.broken = read.broken or str(damage)
+
+    for line in walk(str(path), note_break):
+        read.first = read.first or line.seq
+        read.log, read.count, read.head = line.log, line.seq, line.hash
+        # Where it breaks is always shown: it says why the rest may not be believed.
+        if chosen(line.record) or line.broken_before:
+            read.left_out_count += len(read.lines) == AUDIT_LINES_SHOWN_MAX
+            read.lines.append(_shown(line))
     return read
 
 
 def _shown(line: AuditLine) -> Json:
     kind = str(line.record.get("kind"))
     shown = {name: line.record.get(name) for name in _SHOWN}
-    more = {"left_out": line.record.get("left_out", 0), "torn_before": "torn" in line.record}
+    more = {"left_out": line.record.get("left_out", 0), "torn_before": "torn" in line.record,
+            "broken_before": line.broken_before}
     return {**shown, "severity": _SEVERITY_OF.get(kind, "unknown"), **more}
 
 
@@ -197,10 +205,13 @@ def audit_lines(report: Json) -> list[str]:
     lines = []
     if report.get("lines") and report["lines_left_out"]:
         lines.append(f"({plural(report['lines_left_out'], 'older line')} left out)")
-    lines += [_line(shown) for shown in report.get("lines", [])]
+    for shown in report.get("lines", []):
+        if shown["broken_before"]:
+            lines.append(BREAK)
+        lines.append(_line(shown))
     path = printable(report["path"])
     if report["chain"] == "broken":
-        lines.append(f"the chain is broken: {printable(report['broken'])}")
+        lines.append(f"the chain is broken: {printable(report['broken'])}; see ecfs-audit(1)")
     elif not report["count"]:
         lines.append(f"no audit log yet in {path}")
     else:
@@ -224,4 +235,4 @@ def _line(shown: Json) -> str:
         told += f" ({shown['left_out']} more of this kind before)"
     if shown["torn_before"]:
         told += " (after a line that a crash tore)"
-    return f"{shown['seq']:>6} {printable(told)}"
+    return f"{printable(str(shown['seq'])):>6} {printable(told)}"

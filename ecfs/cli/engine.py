@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import click
+
 from ecfs.cli.mountopts import MountWish
 from ecfs.cli.outcome import Json
 from ecfs.cli.secret import Kind
+from ecfs.cli.text import printable
 
 if TYPE_CHECKING:
     from ecfs.volume import Environment, OpenOptions, Secret, Volume
@@ -123,11 +126,19 @@ class SystemEngine:
     def __init__(self, state_dir: Path, run_dir: Path) -> None:
         self._state_dir = state_dir
         self._run_dir = run_dir
+        self._warned: set[str] = set()
 
     def _environment(self, *, polls: bool = True) -> "Environment":
         from ecfs.volume import Environment
 
-        return Environment.system(state_dir=self._state_dir, run_dir=self._run_dir, polls=polls)
+        return Environment.system(state_dir=self._state_dir, run_dir=self._run_dir, polls=polls,
+                                  warn=self._warn)
+
+    def _warn(self, text: str) -> None:
+        """On standard error, once: a verb may open a pool several times."""
+        if text not in self._warned:
+            self._warned.add(text)
+            click.echo(f"ecfs: warning: {printable(text)}", err=True)
 
     async def make(self, order: NewPool) -> Json:
         """Makes a pool."""
@@ -201,7 +212,7 @@ class SystemPool:
 
     def status(self) -> Json:
         """The volume's own view, and how it is mounted if it is."""
-        report = self._volume.status().to_json()
+        report = self._volume.status(only_looked_at=self._transport is None).to_json()
         if self._transport is not None:
             report["transport"] = self._transport
         return report

@@ -61,7 +61,7 @@ Item = Link | Text
 @click.option(
     "--prefix",
     metavar="DIR",
-    type=click.Path(file_okay=False),
+    type=click.Path(file_okay=False, readable=False),
     help="Use DIR/sbin and DIR/share in place of /sbin and /usr/local/share.",
 )
 @click.option("--remove", is_flag=True, help="Take away what an earlier call put in place.")

@@ -1,6 +1,7 @@
 """What the kernel offers that Python does not: process flags, mounts, waiting for a process."""
 
 import ctypes
+import errno
 import os
 import re
 import resource
@@ -13,7 +14,8 @@ from pathlib import Path
 
 from ecfs.base.errors import EcfsError
 from ecfs.base.fuse import DEVICE, HELPER
-from ecfs.base.limits import DESCRIPTORS_WANTED
+from ecfs.base.limits import DESCRIPTORS_WANTED, FILE_LEN_WANTED
+from ecfs.base.paths import ask_patiently
 from ecfs.base.processes import process_start
 
 _PR_SET_DUMPABLE = 4
@@ -21,6 +23,8 @@ _UMOUNT_NOFOLLOW = 8
 _CLONE_NEWNS = 0x00020000
 _PROC_ENTRIES_MAX = 100_000
 _HOLDERS_MAX = 8
+# What was asked before the kernel had noticed gets the second.
+_SERVER_GONE = (errno.ENOTCONN, errno.ECONNABORTED)
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
@@ -51,6 +55,20 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def raise_file_length_limit() -> None:
+    """Let this process write files of any length, or of as much as it may allow itself.
+
+    A soft limit (`ulimit -f`) is meant for the files of programs in a shell. Here it would be met
+    in the middle of a commit, on all targets at once.
+    """
+    unlimited = resource.RLIM_INFINITY
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (unlimited, unlimited))
+    except (ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+
 def unmount(mountpoint: str) -> None:
     """umount2(2) without following a symbolic link; raises OSError (EBUSY, EINVAL, EPERM)."""
     if _libc().umount2(os.fsencode(mountpoint), _UMOUNT_NOFOLLOW) != 0:
@@ -58,7 +76,7 @@ def unmount(mountpoint: str) -> None:
 
 
 def check_can_mount() -> None:
-    """EcfsError where this machine, or container, has no FUSE for this user."""
+    """EcfsError where this machine, or container, has no FUSE for this user, or no long files."""
     try:
         there = stat.S_ISCHR(os.stat(DEVICE).st_mode)
     except FileNotFoundError:
@@ -69,6 +87,11 @@ def check_can_mount() -> None:
     if os.geteuid() != 0 and shutil.which(HELPER) is None:
         raise EcfsError(f"{HELPER} is not there, which mounts for ordinary users; install it "
                         "(Debian's package fuse3)")
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if limit not in (resource.RLIM_INFINITY, -1) and limit < FILE_LEN_WANTED:
+        raise EcfsError(f"files may not be longer than {limit} bytes here (`ulimit -H -f`), too "
+                        "little for those on targets, which grow as long as a pool is mounted; "
+                        "mount where there is no such limit")
 
 
 def write_pages(mountpoint: str) -> None:
@@ -82,14 +105,18 @@ def write_pages(mountpoint: str) -> None:
 
 
 def enter_mount_namespace(namespace: str) -> None:
-    """setns(2) into the mount namespace of a process id or of a file; raises OSError."""
+    """setns(2) into the mount namespace of a process id or of a file; raises EcfsError."""
     path = f"/proc/{namespace}/ns/mnt" if namespace.isdigit() else namespace
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if _libc().setns(descriptor, _CLONE_NEWNS) != 0:
-            _raise_errno(path)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if _libc().setns(descriptor, _CLONE_NEWNS) != 0:
+                _raise_errno(path)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise EcfsError(
+            f"the mount namespace {path} cannot be entered: {error.strerror}") from error
 
 
 @dataclass(frozen=True)
@@ -150,6 +177,27 @@ def mount_at(path: str) -> Mount | None:
         if mount.mountpoint == path:
             found = mount
     return found
+
+
+def mounts_of(device: str) -> list[Mount]:
+    """The mounts of ecfs, oldest first, that have this device: a mount and its bind mounts, as far
+    as this mount namespace has them."""
+    found = parse_mountinfo(Path("/proc/self/mountinfo").read_bytes())
+    return [mount for mount in found if mount.is_ecfs and mount.device == device]
+
+
+def is_server_dead(mountpoint: str) -> bool | None:
+    """Whether the process that served a FUSE mount has died; None where that is not told: the mount
+    is of a user who shares it with nobody, or it does not answer."""
+    def ask() -> bool | None:
+        try:
+            # Not stat(2), which the kernel answers from its cache.
+            os.listdir(mountpoint)
+        except OSError as error:
+            return True if error.errno in _SERVER_GONE else None
+        return False
+
+    return ask_patiently(ask, otherwise=None)
 
 
 def boot_id() -> str:

@@ -13,7 +13,7 @@ from ecfs.cli.features import version_text
 from ecfs.cli.fsck import fsck
 from ecfs.cli.fsck_helper import fsck_helper
 from ecfs.cli.install_system import install_system
-from ecfs.cli.linux import harden, raise_descriptor_limit
+from ecfs.cli.linux import harden, raise_descriptor_limit, raise_file_length_limit
 from ecfs.cli.logs import start_log
 from ecfs.cli.mkfs import mkfs
 from ecfs.cli.mount import mount
@@ -102,10 +102,11 @@ def _verb_of(arguments: Sequence[str]) -> str | None:
 
 
 def main() -> None:
-    """The entry point of `ecfs` and of the helpers; which of them, the program's name says."""
+    """All of `ecfs` and of the helpers; which of them, the program's name says."""
     # Before any secret is read: whatever the verb, and whatever it becomes.
     harden()
     raise_descriptor_limit()
+    raise_file_length_limit()
     for stream in (sys.stdout, sys.stderr):
         # Names need not be text; they go out as the bytes that they are.
         stream.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]

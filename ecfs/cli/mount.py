@@ -1,6 +1,5 @@
 """`ecfs mount`: opens a pool and serves it at a directory."""
 
-import errno
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,10 +13,11 @@ from ecfs.base.memory import keep_heap
 from ecfs.base.paths import real_path
 from ecfs.cli.daemon import Report, in_background
 from ecfs.cli.engine import Key
-from ecfs.cli.linux import check_can_mount, harden, mount_at
+from ecfs.cli.linux import check_can_mount, harden, is_server_dead, mount_at
+from ecfs.cli.logs import check_log_file
 from ecfs.cli.mountopts import MountWish, completed, parse
 from ecfs.cli.outcome import Json
-from ecfs.cli.params import POOL, log_file_option
+from ecfs.cli.params import MOUNTPOINT, POOL, log_file_option
 from ecfs.cli.pool import check_apart, resolve
 from ecfs.cli.secret import SecretSource, recovery_option, secret_options
 from ecfs.cli.serving import MountPlan, MountService
@@ -55,7 +55,7 @@ DEAD_PATIENCE_S = 2.0
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground, log to stderr.")
 @log_file_option
 @click.argument("pool", type=POOL)
-@click.argument("mountpoint", type=click.Path())
+@click.argument("mountpoint", type=MOUNTPOINT)
 @click.pass_obj
 def mount(
     tools: Tools,
@@ -97,6 +97,9 @@ def perform(tools: Tools, order: MountOrder) -> int:
     _check_outside(mountpoint, {
         "the state directory": str(tools.state_dir), "the run directory": str(tools.run.path),
         "anchor_dir": order.wish.anchor_dir, "the log file": log_path})
+    if log_path is not None:
+        # Before anybody is asked for a passphrase.
+        check_log_file(log_path)
     check_can_mount()
     source = order.wish.source(order.source)
     key = Key(source.kind, source.read())
@@ -133,7 +136,7 @@ def checked_mountpoint(path: str) -> str:
     """The real path of an empty directory without a mount of ours. Raises BadMountPoint."""
     real = os.path.realpath(path)
     present = mount_at(real)
-    if present is not None and present.is_ecfs and _is_dead(real):
+    if present is not None and present.is_ecfs and is_server_dead(real):
         # The process that served it was killed; what it had acknowledged is in the pool. Who was
         # at work in it gets errors now, and lets go in a moment.
         detach(real, patience_s=DEAD_PATIENCE_S)
@@ -158,15 +161,6 @@ def _check_outside(mountpoint: str, places: Mapping[str, str | None]) -> None:
                 f"{name}, {path}, lies below the mount point {mountpoint}, and ecfs would wait for "
                 "itself; mount somewhere else, or see ecfs(1) for how to put it elsewhere"
             )
-
-
-def _is_dead(path: str) -> bool:
-    try:
-        # Not stat(2), which the kernel answers from its cache.
-        os.listdir(path)
-    except OSError as error:
-        return error.errno == errno.ENOTCONN
-    return False
 
 
 def _reason(error: OSError) -> str:

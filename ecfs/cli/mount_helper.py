@@ -6,7 +6,7 @@ from ecfs.base.errors import UsageRefusal
 from ecfs.cli.linux import enter_mount_namespace
 from ecfs.cli.mount import MountOrder, perform
 from ecfs.cli.mountopts import parse
-from ecfs.cli.params import POOL
+from ecfs.cli.params import MOUNTPOINT, POOL
 from ecfs.cli.secret import SecretSource
 from ecfs.cli.tools import Tools
 from ecfs.cli.umount import perform as perform_umount
@@ -21,7 +21,7 @@ from ecfs.cli.umount import perform as perform_umount
 @click.option("-t", "_fs_type", metavar="TYPE", help="Accepted; the type is ecfs.")
 @click.option("-o", "words", metavar="OPT,...", multiple=True, help="Mount options.")
 @click.argument("source", type=POOL)
-@click.argument("directory", type=click.Path())
+@click.argument("directory", type=MOUNTPOINT)
 @click.pass_obj
 def mount_helper(
     tools: Tools,
@@ -56,7 +56,7 @@ def mount_helper(
 @click.option("-r", "_read_only", is_flag=True, help="Accepted; a busy mount is only reported.")
 @click.option("-N", "namespace", metavar="NS", help="Unmount in this mount namespace.")
 @click.option("-t", "_fs_type", metavar="TYPE", help="Accepted; the type is ecfs.")
-@click.argument("directory", type=click.Path())
+@click.argument("directory", type=MOUNTPOINT)
 @click.pass_obj
 def umount_helper(
     tools: Tools,

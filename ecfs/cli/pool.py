@@ -17,7 +17,7 @@ from pathlib import Path
 from ecfs.base.errors import EcfsError, NotAPool, SameTarget, TargetInside, UsageRefusal
 from ecfs.base.limits import TARGETS_MAX
 from ecfs.base.paths import ask_patiently, real_path
-from ecfs.cli.linux import mount_at
+from ecfs.cli.linux import is_server_dead, mount_at
 from ecfs.cli.runtime import MountRecord, RunDirectory
 
 _POOL_FILE_LEN_MAX = 1 << 20
@@ -71,8 +71,11 @@ def _is_there(path: str) -> bool:
 
 def read_pool_file(path: Path) -> list[str]:
     """The paths in a pool file. Raises NotAPool where it names none."""
-    with path.open("rb") as file:
-        content = file.read(_POOL_FILE_LEN_MAX + 1)
+    try:
+        with path.open("rb") as file:
+            content = file.read(_POOL_FILE_LEN_MAX + 1)
+    except OSError as error:
+        raise NotAPool(f"the pool file {path} cannot be read: {error.strerror}") from error
     if len(content) > _POOL_FILE_LEN_MAX or b"\0" in content:
         raise NotAPool(f"{path} is not a pool file: one path per line is expected")
     names = [
@@ -99,6 +102,8 @@ def check_pool_file(path: Path, targets: Sequence[str]) -> None:
         raise UsageRefusal(f"{path} is a directory; --pool-file names a file to write")
     if not path.absolute().parent.is_dir():
         raise UsageRefusal(f"{path.parent} is not a directory; --pool-file names a file to write")
+    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise UsageRefusal(f"{path} cannot be written; choose another place for --pool-file")
 
 
 def distinct(paths: Sequence[str]) -> tuple[str, ...]:
@@ -128,15 +133,12 @@ def resolve(text: str, run: RunDirectory) -> PoolSpec:
     if not text:
         raise UsageRefusal("the pool is an empty name")
     whole = real_path(text)
-    record = run.at_mountpoint(whole)
+    mount = mount_at(whole)
+    record = run.serving(whole, mount)
     if record is not None and record.is_alive:
         return PoolSpec(record.targets, record)
-    mount = mount_at(whole)
     if mount is not None and mount.is_ecfs:
-        raise EcfsError(
-            f"{text} is a mounted pool, but the process that serves it is not reachable from here: "
-            "it runs as another user, or has died (then: ecfs umount)"
-        )
+        raise EcfsError(_unreachable(text, is_server_dead(whole)))
     kind = ask_patiently(lambda: _kind_of(whole), otherwise="")
     if kind == "file":
         paths = distinct(read_pool_file(Path(whole)))
@@ -145,6 +147,20 @@ def resolve(text: str, run: RunDirectory) -> PoolSpec:
     else:
         paths = distinct([name for part in split_targets(text) for name in _expanded(part)])
     return PoolSpec(paths, run.with_target(tuple(real_path(path) for path in paths)))
+
+
+def _unreachable(name: str, is_dead: bool | None) -> str:
+    """Why a mounted pool cannot be asked, and what to do. `is_dead` as of `is_server_dead`."""
+    if is_dead:
+        return (
+            f"the process that served the pool at {name} has died; what was fsynced is safe. Free "
+            f"the mount point with `ecfs umount {name}`, then mount the pool again"
+        )
+    why = "runs as another user, or with another XDG_RUNTIME_DIR"
+    if is_dead is None:
+        why += ", or has died (which cannot be told from here); where it has, `ecfs umount` as root"
+        why += " frees the mount point"
+    return f"{name} is a mounted pool, but the process that serves it is not reachable: it {why}"
 
 
 def check_apart(paths: Sequence[str], mountpoint: str) -> None:

@@ -166,6 +166,11 @@ EVENTS = {
         "the log was cut, rewritten, or put back from an older copy.",
         "After a machine was put back to a snapshot this is expected, once. Else somebody took "
         "evidence away on this machine: look at who has access to the state directory."),
+    EventKind.AUDIT_UNWRITTEN: Entry(
+        "The audit log of this machine takes no lines: its disk is full or read-only, or its "
+        "permissions are wrong. What happens to the pool meanwhile stands only in the log.",
+        "Make room in the state directory, or mend its disk or permissions. Who only reads (`mount "
+        "-o ro`, `fsck -n`, `status`, `salvage`) can go on without."),
 }
 
 REFUSALS = {
@@ -222,9 +227,27 @@ REFUSALS = {
                       "Put the file back from a backup of the state directory. Without it nobody "
                       "can tell whether the pool was rolled back: remove it only if you are sure "
                       "that it was not."),
+    "E-ANCHOR-WRITE": Entry("The anchor, this machine's memory of the newest commit, could not be "
+                            "written. What is in the pool is safe; an older state of it would be "
+                            "taken for the newest until the anchor is written.",
+                            "Make room in the state directory or mend its permissions, then mount "
+                            "and unmount the pool: that writes the anchor."),
+    "E-LOG": Entry("The file that the log is to go to cannot be written; nothing was done.",
+                   "Make its directory, or give another `--log-file`; without one the log goes to "
+                   "the system's journal."),
+    "E-KEY-FILE": Entry("The file with the passphrase or key cannot be read.",
+                        "Check its path, its permissions, and that the medium it is on is mounted; "
+                        "at a mount from fstab(5), `passfile=` or `keyfile=` there."),
+    "E-MOUNT": Entry("The operating system does not mount it; the message has its reason.",
+                     "Check that the user may open /dev/fuse; `allow_other` needs "
+                     "`user_allow_other` in /etc/fuse.conf; in a container, that it may mount. "
+                     "`ecfs --version` says what this machine offers."),
     "E-AUDIT": Entry("The audit log cannot be read or written.",
-                     "Look at room and permissions of the state directory. The pool goes on "
-                     "without; its commits name the newest line that is durable."),
+                     "Look at room and permissions of the state directory; or set XDG_STATE_HOME "
+                     "to a copy of it that can be written: a copy, for the anchors are in it. What "
+                     "only reads (`mount -o ro`, `fsck -n`, `status`, `salvage`) goes on without, "
+                     "and so does a pool that is mounted already; its commits name the newest line "
+                     "that is durable."),
     "E-OS": Entry("The operating system refused something; the message has its words.",
                   "Follow the message."),
     "E-OUTPUT": Entry("Whoever read the output went away.", "Nothing."),

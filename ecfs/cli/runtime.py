@@ -14,7 +14,7 @@ from typing import Any
 
 from ecfs.base.errors import EcfsError
 from ecfs.base.processes import process_start
-from ecfs.cli.linux import boot_id
+from ecfs.cli.linux import Mount, boot_id
 
 SCHEMA = "ecfs.mounted/1"
 _RECORD_LEN_MAX = 4 << 20
@@ -23,7 +23,9 @@ _RECORDS_MAX = 1000
 
 @dataclass(frozen=True)
 class MountRecord:
-    """A mounted pool. `targets` are absolute paths; `failed` is set when closing went wrong."""
+    """A mounted pool. `targets` are absolute paths; `failed` is set when closing went wrong.
+    `device` is that of the mount, once there is one: bind mounts have it too, and it stays when a
+    folder above the mount point is renamed."""
 
     pool_id: str
     pid: int
@@ -33,6 +35,7 @@ class MountRecord:
     socket: str
     targets: tuple[str, ...]
     failed: dict[str, Any] | None = None
+    device: str = ""
 
     @property
     def is_alive(self) -> bool:
@@ -127,6 +130,18 @@ class RunDirectory:
         found.sort(key=lambda record: record.is_alive)
         return found[-1] if found else None
 
+    def serving(self, place: str, mount: Mount | None) -> MountRecord | None:
+        """The record of what is mounted at an absolute path, `mount`, or was last."""
+        if mount is None or not mount.is_ecfs:
+            return self.at_mountpoint(place)
+        found = [record for record in self.records()
+                 if record.device == mount.device and record.is_alive]
+        if found:
+            return found[-1]
+        record = self.at_mountpoint(place)
+        # A live one of another device is mounted elsewhere by now; this is a stranger's.
+        return None if record is not None and record.is_alive and record.device else record
+
     def with_target(self, paths: tuple[str, ...]) -> MountRecord | None:
         """The live mount that uses any of these directories (given by real path)."""
         wanted = set(paths)
@@ -169,7 +184,7 @@ def _load(path: Path) -> MountRecord | None:
 def _is_well_typed(record: MountRecord) -> bool:
     numbers: tuple[object, ...] = (record.pid, record.process_start)
     texts: tuple[object, ...] = (record.pool_id, record.boot_id, record.mountpoint, record.socket,
-                                 *record.targets)
+                                 record.device, *record.targets)
     return (
         all(type(number) is int for number in numbers)
         and all(isinstance(text, str) and "\0" not in text for text in texts)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import trio
 
-from ecfs.base.errors import InUse, UsageRefusal
+from ecfs.base.errors import EcfsError, InUse, UsageRefusal
 from ecfs.cli.engine import Engine, Key, StepTaker
 from ecfs.cli.outcome import Json, print_json
 from ecfs.cli.params import POOL, TARGET, json_option, log_file_option
@@ -59,11 +59,18 @@ async def _salvaged(
 
 
 def _empty_directory(path: str) -> Path:
-    """The directory, made if it is not there. Raises UsageRefusal if there is something in it."""
-    os.makedirs(path, mode=0o700, exist_ok=True)
-    with os.scandir(path) as entries:
-        if next(entries, None) is not None:
-            raise UsageRefusal(f"{path} is not empty; salvage writes into an empty directory")
+    """The directory, made if it is not there. Raises UsageRefusal if there is something in it,
+    EcfsError where it cannot be had."""
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        with os.scandir(path) as entries:
+            empty = next(entries, None) is None
+    except OSError as error:
+        raise EcfsError(
+            f"{path} cannot be used: {error.strerror}; give a directory that salvage can write to"
+        ) from error
+    if not empty:
+        raise UsageRefusal(f"{path} is not empty; salvage writes into an empty directory")
     return Path(path).absolute()
 
 

@@ -3,13 +3,14 @@
 import getpass
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any, Literal
 
 import click
 
-from ecfs.base.errors import Bug, EcfsError, UsageRefusal
+from ecfs.base.errors import Bug, EcfsError, KeyUnreadable, UsageRefusal
 from ecfs.base.limits import KEY_SECRET_LEN_MAX
 
 PASSPHRASE_LEN_MAX = 4096
@@ -54,7 +55,7 @@ class SecretSource:
         if self.keyfile is not None:
             return _key_file(self.keyfile)
         if self.passfile is not None:
-            with open(self.passfile, "rb") as file:
+            with _opened(self.passfile, "passphrase", "passfile") as file:
                 value = first_line(file)
         elif self.extpass is not None:
             value = _from_command(self.extpass)
@@ -75,6 +76,19 @@ def _noun(recovery: bool) -> str:
     return "recovery key" if recovery else "passphrase"
 
 
+@contextmanager
+def _opened(path: str, noun: str, option: str) -> Iterator[IO[bytes]]:
+    """The file for reading; what goes wrong there becomes KeyUnreadable."""
+    try:
+        with open(path, "rb") as file:
+            yield file
+    except OSError as error:
+        raise KeyUnreadable(
+            f"{path}: the {noun} cannot be read: {error.strerror}; check the path and its "
+            f"permissions, or give another --{option}"
+        ) from error
+
+
 def first_line(file: IO[bytes]) -> bytes:
     """The bytes before the first line feed. Raises UsageRefusal past PASSPHRASE_LEN_MAX of them."""
     line = file.readline(PASSPHRASE_LEN_MAX + 2)
@@ -85,7 +99,7 @@ def first_line(file: IO[bytes]) -> bytes:
 
 
 def _key_file(path: str) -> bytes:
-    with open(path, "rb") as file:
+    with _opened(path, "key", "keyfile") as file:
         content = file.read(KEY_FILE_LEN_MAX + 1)
     if len(content) > KEY_FILE_LEN_MAX:
         raise UsageRefusal(f"{path}: a key file has at most {KEY_FILE_LEN_MAX} bytes")

@@ -3,7 +3,7 @@
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import trio
@@ -11,6 +11,7 @@ import trio
 from ecfs.base.paths import real_path
 from ecfs.cli.control import ControlServer, listening
 from ecfs.cli.engine import Engine, Key, OpenPool
+from ecfs.cli.linux import mount_at
 from ecfs.cli.mountopts import MountWish
 from ecfs.cli.outcome import Json, failure_of
 from ecfs.cli.pool import check_apart
@@ -99,8 +100,16 @@ class MountService:
         real = dict.fromkeys(real_path(path) for path in (*self._plan.paths, *known))
         return self._run.record_here(status["pool_id"], self._plan.mountpoint, tuple(real))
 
+    def _note_device(self, record: MountRecord) -> None:
+        """By its device the mount is found at other places, too."""
+        mount = mount_at(record.mountpoint)
+        if mount is not None and mount.is_ecfs:
+            self._record = replace(record, device=mount.device)
+            self._run.write(self._record)
+
     async def _serve_open(self, pool: OpenPool, record: MountRecord) -> None:
         def usable() -> None:
+            self._note_device(record)
             self._usable = True
             LOG.info("pool %s is mounted at %s", record.pool_id, record.mountpoint)
             status = pool.status()

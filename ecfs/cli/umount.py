@@ -9,8 +9,18 @@ import click
 
 from ecfs.base.errors import EcfsError, UsageRefusal
 from ecfs.base.fuse import HELPER
-from ecfs.cli.linux import Mount, holders, mount_at, server_of, unmount, wait_for_exit
+from ecfs.cli.linux import (
+    Mount,
+    holders,
+    is_server_dead,
+    mount_at,
+    mounts_of,
+    server_of,
+    unmount,
+    wait_for_exit,
+)
 from ecfs.cli.outcome import Failure, RemoteFailure
+from ecfs.cli.params import MOUNTPOINT
 from ecfs.cli.runtime import MountRecord, RunDirectory
 from ecfs.cli.tools import Tools
 
@@ -20,12 +30,18 @@ LINGER_S = 2.0
 """A process that has closed its pool needs some milliseconds to end."""
 
 
+DIED = (
+    "ecfs: the process that served this mount had died; "
+    "what was fsynced is safe, and the next mount takes up from there"
+)
+
+
 class InUseNow(EcfsError):
     """Somebody has something open in the mount."""
 
 
 @click.command("umount")
-@click.argument("mountpoint", type=click.Path())
+@click.argument("mountpoint", type=MOUNTPOINT)
 @click.pass_obj
 def umount(tools: Tools, /, mountpoint: str) -> int:
     """Unmount the pool at MOUNTPOINT; returns when everything is durable."""
@@ -33,29 +49,58 @@ def umount(tools: Tools, /, mountpoint: str) -> int:
 
 
 def perform(run: RunDirectory, mountpoint: str) -> int:
-    """Unmounts; raises EcfsError where it is busy or not everything could be written."""
+    """Unmounts; raises EcfsError where it is busy or not everything could be written.
+
+    A bind mount of a pool goes alone: the pool stays mounted elsewhere, and that is told.
+    """
     place = os.path.realpath(mountpoint)
-    record = run.at_mountpoint(place)
     present = mount_at(place)
+    record = run.serving(place, present)
     serving = record is not None and record.is_alive
     if present is None or not present.is_ecfs:
         if record is None:
             raise UsageRefusal(f"{mountpoint}: no pool is mounted there")
+        if serving and (moved := _places_of(record.device)):
+            raise UsageRefusal(
+                f"{mountpoint}: no pool is mounted there; the one that was is at {moved} now")
     elif record is None:
         _detach_strangers(present)
         return 0
     else:
         detach(place)
+        if serving and (left := _places_of(record.device)):
+            _tell_left(mountpoint, left, is_bind=record.mountpoint != place)
+            return 0
     if serving:
         _wait_until_closed(run, record)
     _tell_outcome(run, record, died=not serving)
     return 0
 
 
+def _places_of(device: str) -> str:
+    """Where a mount is, as words; empty where it is not mounted here."""
+    return ", ".join(mount.mountpoint for mount in mounts_of(device)) if device else ""
+
+
+def _tell_left(mountpoint: str, left: str, *, is_bind: bool) -> None:
+    """Of a bind mount this is all that was asked for; who named the mount itself, waits for what is
+    durable, and that is not so before the last bind mount is gone: EcfsError."""
+    told = f"{mountpoint} is unmounted; the pool is still mounted at {left}"
+    if not is_bind:
+        raise EcfsError(f"{told}; unmount that as well before the disks are taken away")
+    click.echo(f"ecfs: {told}", err=True)
+
+
 def _detach_strangers(mount: Mount) -> None:
     """Unmounts what another user mounted, whose records are not ours to read."""
-    server = server_of(mount)
+    server, is_dead = server_of(mount), is_server_dead(mount.mountpoint)
     detach(mount.mountpoint)
+    if left := _places_of(mount.device):
+        _tell_left(mount.mountpoint, left, is_bind=True)
+        return
+    if is_dead:
+        click.echo(DIED, err=True)
+        return
     if server is None:
         click.echo(
             "ecfs: unmounted; which process served it is not known here. Before the disks are "
@@ -94,11 +139,7 @@ def _tell_outcome(run: RunDirectory, record: MountRecord, *, died: bool) -> None
         )
         raise RemoteFailure(failed)
     if died:
-        click.echo(
-            "ecfs: the process that served this mount had died; "
-            "what was fsynced is safe, and the next mount takes up from there",
-            err=True,
-        )
+        click.echo(DIED, err=True)
         return
     raise EcfsError(
         "unmounted, but the process that served the mount died before it had closed the pool; "
@@ -127,7 +168,7 @@ def _detach(place: str) -> None:
         except OSError as error:
             if error.errno == errno.EBUSY:
                 raise _busy(place) from error
-            raise
+            raise EcfsError(f"{place} cannot be unmounted: {error.strerror}") from error
         return
     result = subprocess.run(
         [HELPER, "-u", "--", place],

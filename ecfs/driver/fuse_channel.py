@@ -9,6 +9,7 @@ import socket
 import subprocess
 from collections.abc import Iterable
 
+from ecfs.base.errors import MountFailed
 from ecfs.base.fuse import DEVICE, HELPER
 from ecfs.base.limits import REQUEST_LEN_MAX
 
@@ -26,7 +27,7 @@ def mount(mountpoint: str, words: Iterable[str], *, allow_other: bool, checks_mo
 
     `words` are mount flags, later ones first; unknown ones are refused (ValueError). nosuid and
     nodev hold unless `suid` and `dev` are given. `checks_modes`: the kernel holds callers to the
-    modes of files. Root mounts by itself, others through fusermount3. Raises OSError.
+    modes of files. Root mounts by itself, others through fusermount3. Raises MountFailed.
     """
     flags = {"nosuid", "nodev"}
     for word in words:
@@ -55,7 +56,11 @@ def unmount(mountpoint: str) -> None:
 
 
 def _mount_as_root(mountpoint: str, flags: set[str], own: list[str]) -> int:
-    fd = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        fd = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise MountFailed(f"{DEVICE} cannot be opened: {error.strerror}; load the module "
+                          "(`modprobe fuse`), or give the container that device") from error
     kind = os.stat(mountpoint).st_mode
     data = ",".join([f"fd={fd}", f"rootmode={kind & 0o170000:o}", f"user_id={os.getuid()}",
                      f"group_id={os.getgid()}", f"max_read={REQUEST_LEN_MAX}", *own])
@@ -64,7 +69,8 @@ def _mount_as_root(mountpoint: str, flags: set[str], own: list[str]) -> int:
                      data.encode()):
         number = ctypes.get_errno()
         os.close(fd)
-        raise OSError(number, os.strerror(number), mountpoint)
+        raise MountFailed(f"{mountpoint} cannot be mounted: {os.strerror(number)}; see that this "
+                          "user, or container, may mount")
     return fd
 
 
@@ -77,14 +83,17 @@ def _mount_by_helper(mountpoint: str, words: list[str]) -> int:
             env={**os.environ, "_FUSE_COMMFD": str(theirs.fileno())}, timeout=HELPER_WAIT_S,
             stderr=subprocess.PIPE)
         if result.returncode:
-            raise OSError(1, result.stderr.decode(errors="replace").strip(), mountpoint)
+            told = result.stderr.decode(errors="replace").strip() or "it does not say why"
+            raise MountFailed(f"{mountpoint} cannot be mounted: {told}; see that this user may "
+                              f"open {DEVICE}, and use what the options ask for (/etc/fuse.conf)")
         fds = array.array("i")
         _, ancillary, _, _ = ours.recvmsg(1, socket.CMSG_LEN(fds.itemsize))
         for level, kind, data in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 fds.frombytes(data[:fds.itemsize])
     if not fds:
-        raise OSError(5, f"{HELPER} sent no descriptor", mountpoint)
+        raise MountFailed(f"{mountpoint} cannot be mounted: {HELPER} sent no descriptor; install "
+                          "one that belongs to this kernel (Debian's package fuse3)")
     os.set_blocking(fds[0], False)
     os.set_inheritable(fds[0], False)
     return fds[0]

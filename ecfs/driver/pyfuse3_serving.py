@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 import pyfuse3
 import trio
 
+from ecfs.base.errors import MountFailed
 from ecfs.base.world import SystemClock
 from ecfs.driver.fuse_loop import CONNECTION_ENDED
 from ecfs.driver.idle_cores import IdleCores
@@ -22,7 +23,12 @@ async def serve_pyfuse3(mounted: Mounted, mountpoint: str, options: MountOptions
                             entry_timeout_s=options.entry_timeout_s,
                             attribute_timeout_s=options.attribute_timeout_s,
                             relatime=options.relatime)
-    pyfuse3.init(operations, mountpoint, _fuse_options(options))
+    try:
+        pyfuse3.init(operations, mountpoint, _fuse_options(options))
+    except RuntimeError as error:
+        # libfuse tells its reason to a standard error that nobody reads.
+        raise MountFailed(f"{mountpoint} cannot be mounted: {error}; transport=raw, the default, "
+                          "says why") from error
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(operations.requests.keep_tidy)

@@ -23,9 +23,9 @@ async def serve(mounted: Mounted, mountpoint: str, options: MountOptions, *,
     """Mount and serve until the file system is unmounted, `stop` is called, or this is cancelled.
 
     `ready` is called once, when the mount answers requests. Returns, or raises, unmounted: dirty
-    pages of the kernel have been written by then, and no request is under way. Raises OSError or
-    RuntimeError when the mount is refused or ends before it is ready. One mount at a time. Orphans
-    of a mount that ended badly are swept first, unless this one is read-only.
+    pages of the kernel have been written by then, and no request is under way. Raises
+    MountFailed when the mount is refused, RuntimeError when it ends before it is ready. One mount
+    at a time. Orphans of a mount that ended badly are swept first, unless this one is read-only.
     """
     if not options.read_only:
         await sweep_orphans(mounted)

@@ -10,6 +10,7 @@ from ecfs.observe.audit import (
     AUDIT_LOG_NAME,
     AuditHead,
     AuditLog,
+    UnwritableAuditLog,
 )
 from ecfs.observe.auditchain import AuditError, AuditLine, walk
 from ecfs.observe.events import (
@@ -27,5 +28,6 @@ from ecfs.observe.journal import Journal
 __all__ = [
     "AUDITED_KINDS", "AUDIT_HASH_LEN", "AUDIT_LOG_ID_LEN", "AUDIT_LOG_NAME", "CRITICAL_KINDS",
     "EVIDENCE_KINDS", "SEVERITIES", "AuditError", "AuditHead", "AuditLine", "AuditLog",
-    "ErrorCounts", "Event", "EventKind", "Journal", "Severity", "walk",
+    "ErrorCounts", "Event", "EventKind", "Journal", "Severity", "UnwritableAuditLog",
+    "walk",
 ]

@@ -251,19 +251,64 @@ class AuditLog:
             os.unlink(path)
 
 
+class UnwritableAuditLog(AuditLog):
+    """A log that cannot be written, on a read-only disk say: it is read as any other, and each line
+    is refused with the reason."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self._reason = reason
+
+    def append(self, event: Event, *, sync: bool = True, left_out_count: int = 0,
+               pool: bytes | None = None) -> None:
+        """AuditError."""
+        raise AuditError(self._reason)
+
+    def head(self) -> AuditHead | None:
+        """The newest line; None when there is none, or it cannot be read."""
+        try:
+            return _head_of(_last_of(self.path))
+        except (OSError, AuditError):
+            return None
+
+    def contains(self, head: AuditHead) -> bool:
+        """See AuditLog; a log whose folder could not even be made has no line."""
+        return self._is_begun() and super().contains(head)
+
+    def keeps(self, head: AuditHead) -> bool:
+        """See AuditLog."""
+        return not self._is_begun() or super().keeps(head)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _is_begun(self) -> bool:
+        return os.path.isdir(os.path.dirname(self.path) or ".")
+
+
 def _head_of(link: Link) -> AuditHead | None:
     if not link.seq:
         return None
     return AuditHead(bytes.fromhex(link.log), link.seq, bytes.fromhex(link.hash))
 
 
+def _last_of(path: str) -> Link:
+    """Where a log stands that nobody has opened."""
+    link = _last_in(path) if os.path.lexists(path) else Link()
+    return link if link.seq else _last_of_old_files(path)
+
+
 def _last_of_old_files(path: str) -> Link:
     """Where a log stands whose current file has no line yet."""
     for old in reversed(old_files(path)):
-        with open(old, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_LEN))
-            return last_link(file.read(_TAIL_LEN))[0]
+        return _last_in(old)
     return Link()
+
+
+def _last_in(path: str) -> Link:
+    with open(path, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_LEN))
+        return last_link(file.read(_TAIL_LEN))[0]
 
 
 def _sync_folder(path: str) -> None:

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,12 +42,14 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class AuditLine:
-    """A line whose place in the chain is proven, as far as the files reach back."""
+    """A line whose place in the chain is proven, as far as the files reach back. `broken_before`:
+    it does not follow the line before; what comes after it is chained to it."""
 
     seq: int
     hash: str
     log: str
     record: dict[str, Any]
+    broken_before: bool = False
 
 
 def old_files(path: str) -> list[str]:
@@ -61,9 +63,14 @@ def old_files(path: str) -> list[str]:
     return [os.path.join(folder, found) for found in sorted(names) if pattern.fullmatch(found)]
 
 
-def walk(path: str) -> Iterator[AuditLine]:
-    """The lines of a log, oldest first. Raises Damage at the first that breaks the chain,
-    AuditError when a file cannot be read.
+def _raise(damage: Damage) -> None:
+    raise damage
+
+
+def walk(path: str, on_break: Callable[[Damage], None] = _raise) -> Iterator[AuditLine]:
+    """The lines of a log, oldest first. `on_break` gets a Damage at each line that breaks the
+    chain; if it returns, the lines from there on follow. Raises AuditError when a file cannot be
+    read.
 
     A log may begin with a number above 1 only where as many old files are there as are ever kept.
     A torn last line, as a crash leaves it, is none and breaks nothing.
@@ -87,18 +94,20 @@ def walk(path: str) -> Iterator[AuditLine]:
             junk += line
             if len(junk) > _JUNK_LEN_MAX:
                 break
-        elif junk or not _follows(record, link):
-            raise _broken(path, link)
-        else:
-            if last is not None:
-                yield last
-            before, last_raw = link, line
-            link = link.after(line.removesuffix(b"\n"))
-            last = AuditLine(link.seq, link.hash, link.log, record)
+            continue
+        broken = bool(junk) or not _follows(record, link)
+        if broken:
+            on_break(_broken(path, link))
+            junk, link = b"", _claimed_base(record)
+        if last is not None:
+            yield last
+        before, last_raw = link, line
+        link = link.after(line.removesuffix(b"\n"))
+        last = AuditLine(link.seq, link.hash, link.log, record, broken)
     if last is not None:
         yield last
     if junk.endswith(b"\n") or len(junk) > _JUNK_LEN_MAX:
-        raise _broken(path, link)
+        on_break(_broken(path, link))
 
 
 def find_line(path: str, wanted: str) -> bool:
@@ -161,7 +170,11 @@ def _base(files: list[str]) -> Link:
     """What the oldest line that is kept goes on from."""
     if len(files) < AUDIT_FILES_KEPT:
         return Link()
-    record = parsed(next(_lines(files), b"")) or {}
+    return _claimed_base(parsed(next(_lines(files), b"")) or {})
+
+
+def _claimed_base(record: dict[str, Any]) -> Link:
+    """What a line says that it goes on from."""
     seq, previous, log = record.get("seq"), record.get("previous"), record.get("log")
     if isinstance(seq, int) and seq > 1 and isinstance(previous, str) and isinstance(log, str) and (
             _HASH.fullmatch(previous) and _LOG_ID.fullmatch(log)):

@@ -45,6 +45,7 @@ class EventKind(StrEnum):
     REFUSED = "refused"
     FORCED = "forced"
     AUDIT_MISSING = "audit-missing"
+    AUDIT_UNWRITTEN = "audit-unwritten"
 
 
 class Severity(StrEnum):
@@ -95,6 +96,7 @@ SEVERITIES = {
     EventKind.REFUSED: Severity.WARNING,
     EventKind.FORCED: Severity.WARNING,
     EventKind.AUDIT_MISSING: Severity.ALARM,
+    EventKind.AUDIT_UNWRITTEN: Severity.WARNING,
 }
 
 
@@ -155,7 +157,7 @@ CRITICAL_KINDS = frozenset({
     EventKind.FORK_REFUSED, EventKind.READ_ONLY, EventKind.REBUILT, EventKind.REPAIRED,
     EventKind.TAIL_DROPPED, EventKind.METADATA_DAMAGED, EventKind.STRIPE_UNREADABLE,
     EventKind.MOUNTED, EventKind.UNMOUNTED, EventKind.REFUSED, EventKind.FORCED,
-    EventKind.AUDIT_MISSING, EventKind.CHANGE_LOST,
+    EventKind.AUDIT_MISSING, EventKind.AUDIT_UNWRITTEN, EventKind.CHANGE_LOST,
 })
 """Audited and synced before `Journal.record` returns."""
 

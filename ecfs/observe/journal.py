@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections import Counter, deque
+from collections.abc import Callable
 
 from ecfs.base.limits import (
     EVENTS_KEPT_MAX,
@@ -50,6 +51,7 @@ class Journal:
     line that is told says how many were left out. A critical kind is synced to the audit log within
     `record`, which may take milliseconds. An audit log that cannot be written is logged and counted
     in `audit_failed_count`; who must not go on without it calls `AuditLog.append` first.
+    The first time, `on_audit_failure` is called with what is wrong, in whatever thread it was.
     `pool_id` goes into audit lines once it is known.
     """
 
@@ -64,6 +66,8 @@ class Journal:
         self._counts_of: dict[bytes, Counter[EventKind]] = {}
         self._thinnings: dict[EventKind, _Thinning] = {}
         self.audit_failed_count = 0
+        self.audit_failure = ""
+        self.on_audit_failure: Callable[[str], None] = lambda failure: None
         self.pool_id: bytes | None = None
 
     def record(self, event: Event) -> None:
@@ -164,5 +168,9 @@ class Journal:
     def _note_failure(self, error: AuditError) -> None:
         with self._lock:
             self.audit_failed_count += 1
+            self.audit_failure = str(error)
+            is_first = self.audit_failed_count == 1
         if self._logger is not None:
             self._logger.error("%s", error)
+        if is_first:
+            self.on_audit_failure(str(error))

@@ -150,7 +150,7 @@ async def _replay_log(paths: tuple[str, ...], secret: Secret, environment: Envir
                       folder: Path, salvaged: Salvaged, meter: _Meter) -> int:
     """What the metadata did not cover, from the log; how many stripes were lost."""
     sightings = await look_everywhere(paths, environment)
-    journal = environment.journal()
+    journal = environment.journal(reads_only=True)
     try:
         memory = PathMemory(environment.state_dir)
         located = await trio.to_thread.run_sync(unlock, sightings, secret, memory.load(), journal)

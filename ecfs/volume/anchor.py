@@ -5,15 +5,18 @@ contain it was rolled back or forked.
 """
 
 import json
+import logging
 import os
 import threading
 from dataclasses import asdict, dataclass, fields
+from errno import EIO
 from pathlib import Path
 
-from ecfs.base.errors import AnchorUnusable
+from ecfs.base.errors import AnchorNotWritten, AnchorUnusable
 from ecfs.base.ids import ID_LEN
 from ecfs.sealing import HASH_LEN
 
+_log = logging.getLogger("ecfs.volume")
 _ANCHOR_LEN_MAX = 64 << 10
 
 
@@ -75,8 +78,8 @@ class AnchorFile:
 
     def save(self, anchor: Anchor, *, durable: bool) -> None:
         """Replace the anchor, unless a newer one was saved meanwhile; after a power cut it is this
-        one or the one before, and this one if `durable`. OSError, with its path, where that fails.
-        From any thread."""
+        one or the one before, and this one if `durable`. AnchorNotWritten where that fails. From
+        any thread."""
         try:
             with self._lock:
                 if self._saved <= (anchor.epoch, anchor.seq):
@@ -84,8 +87,11 @@ class AnchorFile:
                     self._saved = (anchor.epoch, anchor.seq)
         except OSError as error:
             # Of a descriptor, it names no file, and everybody would look at the targets.
-            raise OSError(error.errno, f"the anchor cannot be written: {error.strerror}",
-                          str(self._path)) from error
+            raise AnchorNotWritten(
+                error.errno or EIO,
+                f"the anchor {self._path} cannot be written: {error.strerror}. The pool itself is "
+                "not touched by that. Make room there, or mend its permissions, then mount and "
+                "unmount the pool") from error
 
     def _save(self, anchor: Anchor, *, durable: bool) -> None:
         if not self._is_chosen:
@@ -137,12 +143,23 @@ class PathMemory:
         return {str(path): str(pool) for path, pool in value.items()} if isinstance(
             value, dict) else {}
 
-    def note(self, paths: list[str], pool_id: bytes) -> None:
-        """These paths hold this pool."""
+    def note(self, paths: list[str], pool_id: bytes, *, needed: bool = True) -> None:
+        """These paths hold this pool. AnchorNotWritten where that cannot be noted; with `needed`
+        False (who only reads, from a read-only state directory perhaps) it is only logged."""
         known = self.load()
         wanted = known | dict.fromkeys(paths, pool_id.hex())
         if wanted == known:
             return
+        try:
+            self._save(wanted)
+        except OSError as error:
+            message = (f"which pool is at these paths cannot be noted in {self._path}: "
+                       f"{error.strerror}. Make room there, or mend its permissions")
+            if needed:
+                raise AnchorNotWritten(error.errno or EIO, message) from error
+            _log.warning("%s", message)
+
+    def _save(self, wanted: dict[str, str]) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = self._path.with_suffix(".tmp")
         with open(temporary, "w", encoding="utf-8") as file:

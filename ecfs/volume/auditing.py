@@ -123,6 +123,13 @@ def evidence_now(newest: Commit | None, at_open: AuditEvidence | None, journal: 
     return compare_audit(newest, journal, host=host, anchor=None)
 
 
+def audit_advice(evidence: AuditEvidence, journal: Journal) -> list[str]:
+    """What the user should know of the log, in the state of the pool."""
+    failed = [f"Nothing is noted in the audit log: {journal.audit_failure}."
+              ] if journal.audit_failure else []
+    return [*evidence.advice, *failed]
+
+
 def note_unwritable(journal: Journal, error: EcfsError) -> None:
     """A volume that was written to is read-only from now on."""
     journal.record(Event(

@@ -71,6 +71,8 @@ def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 async def create_pool(order: PoolOrder, environment: Environment) -> PoolMade:
     """Make a pool and an empty file system on it. Raises refusals."""
+    # An audit log that cannot be written is told of before anything is made.
+    environment.journal().close()
     if order.force:
         note_force(order, environment)
     made, paths = await trio.to_thread.run_sync(lay_out, order, environment)

@@ -15,7 +15,15 @@ from ecfs.base.processes import is_running
 from ecfs.base.world import Clock, Entropy, SystemClock, SystemEntropy, SystemThreads
 from ecfs.erasure import Geometry
 from ecfs.keys import KdfParameters, SlotKind
-from ecfs.observe import AUDIT_LOG_NAME, AuditLog, Journal
+from ecfs.observe import (
+    AUDIT_LOG_NAME,
+    AuditError,
+    AuditLog,
+    Event,
+    EventKind,
+    Journal,
+    UnwritableAuditLog,
+)
 from ecfs.targets import (
     READ_WINDOW_NS_MAX,
     AnyLane,
@@ -26,6 +34,9 @@ from ecfs.targets import (
     Together,
     files_open_max,
 )
+
+_WAY_OUT = ("What is done to a pool is noted there: make room or mend its permissions, or set "
+            "XDG_STATE_HOME to a copy of the state directory that can be written")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +85,8 @@ def _first_line(path: str) -> str:
 class Environment:
     """The outside world of a volume. `open_target` raises TargetError where nothing is.
     `open_together`: a thread for what is short and done on all targets, where that is worth it.
-    `open_watch`: who tells whether names came into targets, where somebody does."""
+    `open_watch`: who tells whether names came into targets, where somebody does. `warn` tells the
+    person at the command line."""
 
     clock: Clock
     entropy: Entropy
@@ -85,9 +97,11 @@ class Environment:
     host: Host
     open_together: Callable[[], Together | None] = lambda: None
     open_watch: Callable[[], NameWatch | None] = lambda: None
+    warn: Callable[[str], None] = lambda text: None
 
     @classmethod
-    def system(cls, state_dir: Path, run_dir: Path, *, polls: bool = True) -> "Environment":
+    def system(cls, state_dir: Path, run_dir: Path, *, polls: bool = True,
+               warn: Callable[[str], None] = lambda text: None) -> "Environment":
         """The real world. `polls`: what is about to come from a disk is asked for again, for a
         moment, before somebody sleeps."""
         clock = SystemClock()
@@ -98,13 +112,29 @@ class Environment:
             make_patience=partial(Patience, clock, cores_count=cores_count,
                                   window_ns_max=READ_WINDOW_NS_MAX))
         return cls(clock, SystemEntropy(), state_dir, run_dir, open_target, open_lane,
-                   Host.this(), partial(Together.open, open_lane), NameWatch.open)
+                   Host.this(), partial(Together.open, open_lane), NameWatch.open, warn)
 
-    def journal(self) -> Journal:
-        """A journal that keeps its evidence in the state directory."""
-        self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        audit = AuditLog(str(self.state_dir / AUDIT_LOG_NAME), self.clock)
-        return Journal(self.clock, audit=audit, logger=logging.getLogger("ecfs.events"))
+    def journal(self, *, reads_only: bool = False) -> Journal:
+        """A journal that keeps its evidence in the state directory. Where that cannot be written,
+        who only reads goes on without evidence and is warned; for others it is an AuditError."""
+        path = str(self.state_dir / AUDIT_LOG_NAME)
+        try:
+            self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            audit = AuditLog(path, self.clock)
+        except (OSError, AuditError) as error:
+            reason = str(error) if isinstance(error, AuditError) else (
+                f"cannot make the state directory {self.state_dir}: {error.strerror}")
+            if not reads_only:
+                raise AuditError(f"{reason}. {_WAY_OUT}") from error
+            audit = UnwritableAuditLog(path, reason)
+        journal = Journal(self.clock, audit=audit, logger=logging.getLogger("ecfs.events"))
+        journal.on_audit_failure = partial(_note_unwritten, journal, self.warn)
+        return journal
+
+
+def _note_unwritten(journal: Journal, warn: Callable[[str], None], reason: str) -> None:
+    journal.record(Event(EventKind.AUDIT_UNWRITTEN, f"nothing is noted in the audit log: {reason}"))
+    warn(f"nothing is noted in this machine's audit log: {reason}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,13 @@ from ecfs.volume.locate import Located
 from ecfs.volume.records import LogView
 from ecfs.volume.recovery import Chain, MetadataTable
 
+MOUNTED_READ_ONLY = "mounted read-only"
+
 
 @dataclass(slots=True)
 class Opened:
     """An opened pool before its tasks run. `epoch` and `claim` are 0 and empty when read-only.
+    `read_only`: why nothing can be written; MOUNTED_READ_ONLY where nothing else stands against it.
 
     `groups`: the members of which each set needs its quorum. Two while labels name others than the
     newest checkpoint: an exchange was cut short before it was known which of them count.
@@ -72,6 +75,17 @@ class Opened:
     def label(self) -> Label:
         """The newest authentic label."""
         return self.located.label
+
+    @property
+    def newest_epoch(self) -> int:
+        """Ours, or that of the newest commit for who only reads."""
+        return self.epoch or (self.chain.tip.commit.epoch if self.chain is not None else 0)
+
+    def bar(self, reason: str) -> None:
+        """Note what stands against writing; what was noted before counts, but not that nobody asked
+        to write."""
+        if self.read_only in ("", MOUNTED_READ_ONLY):
+            self.read_only = reason
 
     def close(self) -> None:
         """Let go of everything."""

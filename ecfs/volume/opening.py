@@ -31,7 +31,7 @@ from ecfs.volume.committing import Tip
 from ecfs.volume.descent import check_downgrade, check_slots, prove_fresh
 from ecfs.volume.environment import Environment, OpenOptions, Secret
 from ecfs.volume.locate import Located, look_everywhere, require, unlock
-from ecfs.volume.opened import Opened
+from ecfs.volume.opened import MOUNTED_READ_ONLY, Opened
 from ecfs.volume.records import LogView, read_log
 from ecfs.volume.recovery import (
     Chain,
@@ -50,7 +50,7 @@ async def open_pool(paths: Iterable[str], secret: Secret, environment: Environme
                     options: OpenOptions) -> Opened:
     """Everything up to the newest state of the database. Raises refusals, which are audited;
     leaves nothing open."""
-    journal = environment.journal()
+    journal = environment.journal(reads_only=options.read_only)
     try:
         return await _open_pool(paths, secret, environment, options, journal)
     except BaseException as error:
@@ -88,10 +88,11 @@ async def _open_pool(paths: Iterable[str], secret: Secret, environment: Environm
                     environment.entropy.token(16), kdf_s=kdf_s, started_ns=started_ns)
     try:
         await _open(opened, options, writable)
+        memory.note([one.place for one in located.sightings.values()], located.pool_id,
+                    needed=not options.read_only)
     except BaseException:
         opened.release()
         raise
-    memory.note([one.place for one in located.sightings.values()], located.pool_id)
     return opened
 
 
@@ -119,14 +120,14 @@ async def _open(opened: Opened, options: OpenOptions, writable: bool) -> None:
     quorum = opened.quorum
     # An anchor that cannot be used is refused before anything is written.
     opened.anchor_file.load()
+    members_online = _members_online(opened)
     if not writable:
         opened.read_only = ONLY_READABLE
-    elif options.read_only:
-        opened.read_only = "mounted read-only"
-    members_online = _members_online(opened)
-    if not opened.read_only and members_online < quorum.commit:
+    elif members_online < quorum.commit:
         opened.read_only = (f"only {members_online} of {quorum.members} members can be reached, "
                             f"{quorum.commit} are needed to write")
+    elif options.read_only:
+        opened.read_only = MOUNTED_READ_ONLY
     opened.groups = (opened.label.members,)
     if not opened.read_only:
         await _claim(opened, options)
@@ -158,9 +159,9 @@ async def _follow_members(opened: Opened, options: OpenOptions) -> Chain:
             raise _explained(opened, Damage("no commit record can be read"))
         if chain is None:
             raise NotAPool("this pool was never finished by mkfs; run `ecfs mkfs --force` again")
-        if not check_known(chain.root) and not opened.read_only:
+        if not check_known(chain.root):
             # Labels are written after the checkpoint that first has a feature.
-            opened.read_only = ONLY_READABLE
+            opened.bar(ONLY_READABLE)
         groups: tuple[tuple[bytes, ...], ...] = (named.members,)
         if set(chain.root.members) != set(named.members):
             groups = (named.members, chain.root.members)
@@ -395,4 +396,5 @@ def _prove_fresh(opened: Opened, options: OpenOptions) -> None:
         accept_rollback=options.accept_rollback)
     old = check_slots(opened.label, chain.root, opened.journal,
                       accept_rollback=options.accept_rollback)
-    opened.read_only = opened.read_only or old
+    if old:
+        opened.bar(old)

@@ -64,6 +64,14 @@ class PoolStatus:
             **self.extra}
 
 
+def state_of(fleet: Fleet, read_only: str, missed: Sequence[str]) -> str:
+    """The state of a pool in a word. `missed`: names of targets that have to catch up."""
+    if read_only:
+        return "read_only"
+    gone = any(member.state is not MemberState.ONLINE for member in fleet)
+    return "degraded" if gone or missed else "healthy"
+
+
 def advise(fleet: Fleet, label: Label, read_only: str, missed: Sequence[str]) -> list[str]:
     """What the user should do next, most urgent first."""
     advice = []
@@ -74,12 +82,16 @@ def advise(fleet: Fleet, label: Label, read_only: str, missed: Sequence[str]) ->
         advice.append(f"{len(gone)} targets are not there, more than the {label.parity} that any "
                       "file survives: bring targets back before anything else.")
     for member in gone:
-        advice.append(f"{member.name} ({member.path}) is {member.state}: {member.reason}. Bring it "
-                      "back, or run `ecfs target replace`.")
+        # Where a file could not be made for want of room, what is told last is that it is missing.
+        advice.append(f"{member.name} ({member.path}) is {member.state}: {member.reason}. " + (
+            "Its disk is full: it has no room, or no inodes, for a file that is needed (`df`, `df "
+            "-i`). Make room there." if member.full
+            else "Bring it back, or run `ecfs target replace`."))
     advice += [f"{name} is catching up on what it missed." for name in missed]
     full = [member.name for member in fleet if member.full]
     if full:
-        advice.append(f"Full: {', '.join(full)}. Delete files or add room there.")
+        advice.append(
+            f"Full: {', '.join(full)}. Delete files or add room there (`df`, `df -i`).")
     return advice
 
 

@@ -7,6 +7,7 @@ from functools import partial
 import trio
 
 from ecfs.base.errors import (
+    AnchorNotWritten,
     AppendRefused,
     Bug,
     Damage,
@@ -110,8 +111,8 @@ class Tender:
                 try:
                     await lane.run(partial(self._volume.save_anchor, durable=False),
                                    deadline_s=TARGET_SYNC_DEADLINE_S)
-                except OSError as error:
-                    _log.error("%s: %s", error.filename, error.strerror)
+                except AnchorNotWritten as error:
+                    _log.error("%s", error)
                 except TargetError as error:
                     _log.error("the anchor cannot be written for now: %s", error)
         finally:

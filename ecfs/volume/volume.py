@@ -21,10 +21,10 @@ from ecfs.content import Files, note_behind
 from ecfs.formats import CheckpointPointer, SegmentEntry, column_name, logs_writes
 from ecfs.namespace import Tree
 from ecfs.observe import Event, EventKind, Journal
-from ecfs.stripes import Fleet, Member, MemberState, ShardFault, StripeRef, StripeStore
+from ecfs.stripes import Fleet, Member, ShardFault, StripeRef, StripeStore
 from ecfs.volume.anchor import Anchor
 from ecfs.volume.appending import RecordWriter
-from ecfs.volume.auditing import evidence_now, note_unwritable
+from ecfs.volume.auditing import audit_advice, evidence_now, note_unwritable
 from ecfs.volume.background import Background
 from ecfs.volume.behind import find_behind, may_lack
 from ecfs.volume.checkpointing import Checkpointer
@@ -38,10 +38,10 @@ from ecfs.volume.labelling import Labeller
 from ecfs.volume.loglength import LogLength, check_countable
 from ecfs.volume.logmending import LogMender
 from ecfs.volume.moving import move_small
-from ecfs.volume.opened import Opened
+from ecfs.volume.opened import MOUNTED_READ_ONLY, Opened
 from ecfs.volume.rejoining import Rejoiner
 from ecfs.volume.space import SpaceMeter, VolumeSpace
-from ecfs.volume.status import PoolStatus, TargetStatus, advise
+from ecfs.volume.status import PoolStatus, TargetStatus, advise, state_of
 
 CHANGES_PER_COMMIT_MAX = TRANSACTION_PAGES_MAX * 2
 NOTED_AGAIN_MAX = 3
@@ -374,20 +374,19 @@ class Volume:
 
     # -- telling -----------------------------------------------------------------------------
 
-    def status(self) -> PoolStatus:
-        """What the pool is like now."""
+    def status(self, *, only_looked_at: bool = False) -> PoolStatus:
+        """What it is like now; `only_looked_at`: as it would be, were it mounted to be written."""
         missed = [member.name for member in self.fleet if member.behind and member.online]
         targets = tuple(self._target_status(member) for member in self.fleet)
-        degraded = any(member.state is not MemberState.ONLINE for member in self.fleet) or missed
-        state = "read_only" if self.read_only else "degraded" if degraded else "healthy"
+        bar = "" if only_looked_at and self.read_only == MOUNTED_READ_ONLY else self.read_only
         seq, label = (self.committer or self.opened).tip.seq, self.labeller.label
         evidence = evidence_now(self.committer.newest if self.committer else None,
                                 self.opened.audit, self.journal, self.environment.host.name)
+        advice = (*advise(self.fleet, label, bar, missed), *audit_advice(evidence, self.journal))
         return PoolStatus(
-            self.pool_id.hex(), state, self.opened.freshness.value, self.opened.epoch, seq,
-            label.data, label.parity, targets, tuple(self.damaged.paths()),
-            (*advise(self.fleet, label, self.read_only, missed), *evidence.advice),
-            audit=evidence.to_json(self.journal.audit_head()))
+            self.pool_id.hex(), state_of(self.fleet, bar, missed), self.opened.freshness.value,
+            self.opened.newest_epoch, seq, label.data, label.parity, targets,
+            tuple(self.damaged.paths()), advice, audit=evidence.to_json(self.journal.audit_head()))
 
     def _target_status(self, member: Member) -> TargetStatus:
         errors = self.journal.errors_of(member.id)

@@ -84,7 +84,7 @@ class Client:
 class QuietEnvironment(Environment):
     """An environment whose events go nowhere."""
 
-    def journal(self) -> Journal:
+    def journal(self, *, reads_only: bool = False) -> Journal:
         """Kept in memory only."""
         return Journal(self.clock, logger=_QUIET)
 

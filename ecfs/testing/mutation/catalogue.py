@@ -1,5 +1,6 @@
 """All mutants, room by room."""
 
+from ecfs.testing.mutation.of_commands import COMMAND_MUTANTS
 from ecfs.testing.mutation.of_content import CONTENT_MUTANTS
 from ecfs.testing.mutation.of_driver import DRIVER_MUTANTS
 from ecfs.testing.mutation.of_formats import FORMAT_MUTANTS
@@ -11,4 +12,5 @@ from ecfs.testing.mutation.of_promises import PROMISE_MUTANTS
 from ecfs.testing.mutation.of_stripes import STRIPE_MUTANTS
 
 MUTANTS = (*KEY_MUTANTS, *FORMAT_MUTANTS, *STRIPE_MUTANTS, *LOG_MUTANTS, *OPENING_MUTANTS,
-           *CONTENT_MUTANTS, *DRIVER_MUTANTS, *PROMISE_MUTANTS, *LOGGED_MUTANTS)
+           *CONTENT_MUTANTS, *DRIVER_MUTANTS, *PROMISE_MUTANTS, *LOGGED_MUTANTS,
+           *COMMAND_MUTANTS)

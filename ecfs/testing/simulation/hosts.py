@@ -71,7 +71,7 @@ class _Environment(Environment):
 
     tell: Callable[[Event], None] = lambda event: None
 
-    def journal(self) -> Journal:
+    def journal(self, *, reads_only: bool = False) -> Journal:
         """See Environment."""
         self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         audit = AuditLog(str(self.state_dir / "audit.jsonl"), self.clock)

@@ -1,9 +1,13 @@
+import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ecfs.cli.tools import Tools
 from tests.unit.cli.fakes import PASSPHRASE, FakeEngine, fake_tools
+from tests.unit.cli.shell import Shell, assert_done
 
 
 @pytest.fixture
@@ -33,3 +37,28 @@ def passfile(tmp_path: Path) -> str:
     path = tmp_path / "passphrase"
     path.write_bytes(PASSPHRASE + b"\n")
     return str(path)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    shell = Shell(tmp_path)
+    yield shell
+    if os.path.ismount(shell.root):
+        shell.unmount()
+    if os.path.ismount(shell.root):
+        subprocess.run(["umount", "-l", str(shell.root)], check=True)
+
+
+@pytest.fixture
+def pool(shell: Shell) -> Shell:
+    """The pool is made."""
+    done = shell.mkfs()
+    assert (done.returncode, done.stdout.startswith("made pool")) == (0, True), done.stderr
+    return shell
+
+
+@pytest.fixture
+def mounted(pool: Shell) -> Shell:
+    """The pool is mounted."""
+    assert_done(pool.mount())
+    return pool

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ecfs.base.errors import UsageRefusal
-from ecfs.cli.audit import audit_lines, since_time
+from ecfs.cli.audit import BREAK, audit_lines, since_time
 from ecfs.cli.main import run_command
 from ecfs.cli.tools import Tools
 from ecfs.observe import AuditLog, Event, EventKind
@@ -90,14 +90,44 @@ def test_only_lines_since_a_time_are_shown_but_all_are_checked(
     assert report(tools, capsys, "--since", "1m", code=1)["chain"] == "broken"
 
 
-def test_a_broken_chain_is_an_error_and_shows_what_came_before(
+def test_a_broken_chain_is_an_error_and_is_marked_where_it_breaks(
         tools: Tools, path: Path, capsys: Capture) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:2], *lines[3:]]))
     assert run(tools) == 1
     out = capsys.readouterr().out.splitlines()
-    # Line 2 is not shown: nothing that follows vouches for it.
-    assert "after number 2" in out[-1] and len(out) == 2
+    assert "after number 2" in out[-1] and "see ecfs-audit(1)" in out[-1]
+    assert out[2] == BREAK
+    assert [line.split()[0] for line in out[:-1]] == ["1", "2", "----", "4", "5"]
+    told = report(tools, capsys, code=1)
+    assert [line["broken_before"] for line in told["lines"]] == [False, False, True, False]
+    assert (told["first"], told["count"]) == (1, 5)
+    later = report(tools, capsys, "--since", "2023-11-14T22:18:00", code=1)
+    assert [line["seq"] for line in later["lines"]] == [4, 5]
+
+
+def test_a_log_whose_beginning_is_gone_shows_what_is_left(
+        tools: Tools, path: Path, capsys: Capture) -> None:
+    """The state directory was removed while a pool was mounted, which went on writing."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[3:]))
+    for _ in range(2):
+        log = AuditLog(str(path), StepClock())
+        log.append(Event(EventKind.CLAIMED, "later"))
+        log.close()
+    told = report(tools, capsys, code=1)
+    assert [line["seq"] for line in told["lines"]] == [4, 5, 6, 7]
+    assert [line["broken_before"] for line in told["lines"]] == [True, False, False, False]
+    assert (told["chain"], told["first"], told["count"]) == ("broken", 4, 7)
+
+
+def test_what_never_was_a_line_of_ours_is_shown_as_it_is(
+        tools: Tools, path: Path, capsys: Capture) -> None:
+    with path.open("ab") as file:
+        file.write(b'{"seq": null, "kind": ["x"], "time": 7}\n{}\n')
+    assert run(tools) == 1
+    out = capsys.readouterr().out.splitlines()
+    assert out.count(BREAK) == 2 and "None" in out[-2]
 
 
 def test_no_log_yet_is_no_error(tools: Tools, capsys: Capture) -> None:

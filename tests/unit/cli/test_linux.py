@@ -85,6 +85,42 @@ def test_a_machine_without_fuse_is_told_what_is_missing(
             linux.check_can_mount()
 
 
+FILE_LIMIT_SCRIPT = """
+import resource, sys; from ecfs.cli import main
+hard = 1 << 20 if sys.argv[1] == "hard" else resource.RLIM_INFINITY
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+if sys.argv[1] == "hard":
+    real = resource.setrlimit
+    def refuse(kind, limits):
+        if limits[1] == resource.RLIM_INFINITY:
+            raise ValueError("not allowed to raise maximum limit")
+        real(kind, limits)
+    resource.setrlimit = refuse
+sys.argv = ["ecfs", "mount", "--passfile", "/none", sys.argv[2], sys.argv[3]]
+try: main()
+except SystemExit: print(resource.getrlimit(resource.RLIMIT_FSIZE))
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "limits", "told"),
+    [
+        ("soft", "(-1, -1)", "[E-KEY-FILE]"),
+        ("hard", f"({1 << 20}, {1 << 20})", "files may not be longer than 1048576 bytes here"),
+    ],
+)
+def test_a_limit_of_file_lengths_is_lifted_or_told_of(
+        tmp_path: Path, kind: str, limits: str, told: str) -> None:
+    for name in ("t", "m"):
+        (tmp_path / name).mkdir()
+    environ = os.environ | {"XDG_STATE_HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", FILE_LIMIT_SCRIPT, kind, tmp_path / "t", tmp_path / "m"],
+        capture_output=True, text=True, check=False, env=environ, timeout=60)
+    assert done.stdout == limits + "\n"
+    assert told in done.stderr
+
+
 def test_a_hardened_process_leaves_no_core() -> None:
     script = (
         "import resource; from ecfs.cli.linux import harden; harden();"

@@ -27,6 +27,9 @@ PROMISED = {
     "E-ROLLED-BACK": 22,
     "E-FORKED": 23,
     "E-ANCHOR": 1,
+    "E-LOG": 1,
+    "E-KEY-FILE": 1,
+    "E-MOUNT": 1,
 }
 
 

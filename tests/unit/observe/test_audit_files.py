@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from ecfs.base.errors import Bug, Damage
-from ecfs.observe import AuditError, AuditHead, AuditLog, Event, EventKind, Journal, walk
+from ecfs.observe import (
+    AuditError,
+    AuditHead,
+    AuditLog,
+    Event,
+    EventKind,
+    Journal,
+    UnwritableAuditLog,
+    walk,
+)
 from ecfs.observe.auditchain import old_files
 from tests.unit.observe.test_audit import FixedClock, event
 
@@ -58,6 +67,23 @@ def test_the_chain_goes_on_over_files_and_what_is_kept_is_bounded(
     assert found[0].seq > 1
     assert sum(map(os.path.getsize, [*old_files(path), path])) < 8 * 3000
     assert {line.log for line in found} == {found[-1].log}
+
+
+def test_a_log_that_cannot_be_written_is_read_all_the_same(
+        log: AuditLog, path: str, small_files: None) -> None:
+    reading = UnwritableAuditLog(path, "read-only disk")
+    assert reading.head() is None
+    for number in range(20):
+        log.append(Event(EventKind.CLAIMED, f"{number}"))
+        head = log.head()
+        assert head is not None and reading.head() == head
+        assert reading.contains(head) and reading.keeps(head)
+    with pytest.raises(AuditError, match="read-only disk"):
+        reading.append(Event(EventKind.CLAIMED, "x"))
+    assert AuditLog.verify(path) == 20
+    assert head is not None
+    missing = UnwritableAuditLog(path + "/none/audit", "read-only disk")
+    assert (missing.head(), missing.contains(head), missing.keeps(head)) == (None, False, True)
 
 
 def test_writers_follow_each_others_rotation(log: AuditLog, path: str, small_files: None) -> None:

@@ -20,6 +20,7 @@ from ecfs.observe import (
     Event,
     EventKind,
     Journal,
+    UnwritableAuditLog,
 )
 
 
@@ -158,6 +159,17 @@ def test_only_audited_kinds_reach_the_audit_log(tmp_path: Path, clock: HandClock
     assert EventKind.CHECKPOINT not in AUDITED_KINDS
     assert EventKind.ROLLBACK_ACCEPTED in CRITICAL_KINDS
     assert AuditLog.verify(path) == len(kinds)
+
+
+def test_the_first_failure_of_the_audit_log_is_told_to_somebody(
+        tmp_path: Path, clock: HandClock) -> None:
+    journal = Journal(clock, audit=UnwritableAuditLog(str(tmp_path / "audit"), "read-only disk"))
+    told: list[str] = []
+    journal.on_audit_failure = told.append
+    for _ in range(3):
+        journal.record(Event(EventKind.CLAIMED, "x"))
+    assert (told, journal.audit_failed_count) == (["read-only disk"], 3)
+    assert journal.audit_failure == "read-only disk"
 
 
 def test_a_failing_audit_log_never_fails_the_event(

@@ -159,7 +159,10 @@ async def test_a_log_that_cannot_be_written_stops_no_commit(
             patch.setattr("ecfs.observe.audit.os.write", full)
             volume.journal.record(volume_event(1))
             await put(volume, b"b", b"y")
-        assert volume.journal.audit_failed_count == 1
+        # The line, and that there is none.
+        assert volume.journal.audit_failed_count == 2
+        assert volume.journal.count(EventKind.AUDIT_UNWRITTEN) == 1
+        assert "No space left on device." in volume.status().advice[-1]
         assert audit_of(volume)["pool"]["count"] == before
 
 
