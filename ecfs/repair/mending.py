@@ -20,7 +20,7 @@ from ecfs.observe import Event, EventKind
 from ecfs.repair.walking import segments_of, walk
 from ecfs.stripes import Member, ShardFault, StripeLost, StripeRef, StripeStore
 from ecfs.targets import Target
-from ecfs.volume import Volume
+from ecfs.volume import Volume, note_filled
 
 CATCH_UP_INTERVAL_S = 1.0
 CATCH_UP_INTERVAL_MAX_S = 60.0
@@ -290,7 +290,9 @@ async def catch_up(volume: Volume, member: Member,
         with volume.database.change():
             volume.files.tables.forget_missed_by(member.id)
             volume.files.tables.set_behind(member.id, behind=False)
+            note_filled(volume.database, member.id)
         member.behind = False
+        volume.fleet.let_go_source(member)
         volume.journal.record(Event(
             EventKind.RESILVERED, f"{member.name} ({member.path}) has caught up: {written} shards",
             target=member.id))

@@ -80,7 +80,7 @@ async def _open_pool(paths: Iterable[str], secret: Secret, environment: Environm
             sighting.close()
         raise
     for sighting in sightings:
-        if all(sighting is not kept for kept in located.sightings.values()):
+        if all(sighting is not kept for kept in located.kept()):
             sighting.close()
     fleet = _fleet(located, environment, journal)
     opened = Opened(environment, journal, located, fleet, quorum,
@@ -112,6 +112,7 @@ def _fleet(located: Located, environment: Environment, journal: Journal) -> Flee
             member.behind = member.generation < (located.label.epoch, located.label.generation)
         else:
             member.reason = located.absent.get(entry.id, "")
+        member.source = located.take_source(entry.name)
         members.append(member)
     return Fleet(members, journal, environment.open_together())
 
@@ -196,6 +197,7 @@ def _leave_out(opened: Opened, named: tuple[TargetEntry, ...]) -> None:
     if opened.exchange is not None:
         keep.add(opened.exchange.new.id)
     for member in [member for member in opened.fleet if member.id not in keep]:
+        opened.fleet.let_go_source(member)
         opened.fleet.drop(member.id)
         if member.lane is not None:
             member.lane.close(timeout=0.0)

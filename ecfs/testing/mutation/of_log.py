@@ -272,7 +272,8 @@ LOG_MUTANTS = (
            "        writer.change_members(members, changed)\n",
            "        writer.change_members(changed)\n", ("tests/unit/volume/test_exchanging.py",)),
     Mutant("exchange-not-noted", "ecfs/volume/membership.py",
-           "                note_exchange(volume.database, old.id, new.id)\n", "", _EXCHANGE),
+           "                note_exchange(volume.database, old, new, volume.store.next_segment)\n",
+           "", _EXCHANGE),
     Mutant("exchange-not-resumed", "ecfs/volume/entry.py",
            "        await resume_exchange(volume)\n", "        pass\n", _EXCHANGE),
 )
