@@ -4,6 +4,7 @@ from ecfs.testing.mutation.mutant import Mutant
 
 _SPARING = ("tests/unit/repair/test_sparing.py",)
 _SOURCES = ("tests/unit/stripes/test_sources.py",)
+_REPLACING = ("tests/unit/repair/test_replacing.py",)
 
 REPLACING_MUTANTS = (
     Mutant("target-given-up-unasked", "ecfs/repair/rebuilding.py",
@@ -65,4 +66,40 @@ REPLACING_MUTANTS = (
     Mutant("member-closed-as-a-source", "ecfs/stripes/fleet.py",
            "if source is not None and self.id_of(source.target) is None:",
            "if source is not None:", _SOURCES),
+    Mutant("rebuild-not-joined", "ecfs/repair/rebuilding.py",
+           "    if begun is not None:\n", "    if False:\n", _REPLACING),
+    Mutant("rebuild-joined-by-anybody", "ecfs/repair/rebuilding.py",
+           "replaced is None or not _is_called(new.name, replaced[0], replaced[2], old)):",
+           "replaced is None):", _REPLACING),
+    Mutant("rebuild-joined-where-nothing-was-replaced", "ecfs/repair/rebuilding.py",
+           "    if not new.behind and replaced is None:\n", "    if False:\n", _REPLACING),
+    Mutant("rebuild-of-a-disk-that-is-gone-joined", "ecfs/repair/rebuilding.py",
+           "    return new if there else None\n", "    return new\n", _REPLACING),
+    Mutant("rebuild-joined-but-not-gone-on-with", "ecfs/repair/rebuilding.py",
+           "    if new.behind:\n        new.filling", "    if False:\n        new.filling",
+           _REPLACING),
+    Mutant("new-disk-taken-for-the-old-one", "ecfs/repair/rebuilding.py",
+           "other == real and not _is_there(volume, member, path))):", "False)):", _REPLACING),
+    Mutant("target-that-is-there-taken-for-gone", "ecfs/repair/rebuilding.py",
+           "other == real and not _is_there(volume, member, path))):", "other == real)):",
+           _REPLACING),
+    Mutant("loss-found-but-not-told", "ecfs/repair/rebuilding.py",
+           "    if in_place:\n", "    if False:\n", _REPLACING),
+    Mutant("mended-by-another-is-failed", "ecfs/repair/mending.py",
+           "LOOKS_AT_A_SHARD = 2", "LOOKS_AT_A_SHARD = 1",
+           ("tests/unit/repair/test_mending.py",)),
+    Mutant("unseen-is-good", "ecfs/repair/mending.py",
+           "            return MENDED if column in done.mended else FAILED\n    return FAILED\n",
+           "            return MENDED if column in done.mended else FAILED\n    return GOOD\n",
+           ("tests/unit/repair/test_mending.py",)),
+    Mutant("blank-target-accused", "ecfs/volume/behind.py",
+           "or ref.segment.id < blank_below(database, target_id):", "or False:", _REPLACING),
+    Mutant("new-target-excused-for-everything", "ecfs/volume/behind.py",
+           "or ref.segment.id < blank_below(database, target_id):",
+           "or blank_below(database, target_id):", _REPLACING),
+    Mutant("header-missed-is-bad", "ecfs/repair/scrubbing.py",
+           "            if member is None or member.behind:\n", "            if member is None:\n",
+           _REPLACING),
+    Mutant("filled-target-excused-for-ever", "ecfs/repair/mending.py",
+           "            note_filled(volume.database, member.id)\n", "", _REPLACING),
 )
