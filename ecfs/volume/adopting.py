@@ -53,7 +53,14 @@ def note_exchange(database: Database, old: Member, new: Member, next_segment: in
     the old target was; and that the new one acknowledged nothing of segments made before."""
     database.set_setting(EXCHANGE_SETTING, old.id + new.id)
     database.set_setting(OLD_PATH_SETTING, os.fsencode(os.path.abspath(old.path)))
-    database.set_setting(BLANK_SETTING + new.id.hex(), next_segment)
+    note_blank(database, new.id, next_segment)
+
+
+def note_blank(database: Database, target_id: bytes, next_segment: int) -> None:
+    """Remember, unless it was noted before, of which segments a new target acknowledged nothing:
+    those with numbers below `next_segment`."""
+    if not blank_below(database, target_id):
+        database.set_setting(BLANK_SETTING + target_id.hex(), next_segment)
 
 
 def blank_below(database: Database, target_id: bytes) -> int:

@@ -22,7 +22,7 @@ from ecfs.formats import SegmentEntry, TargetEntry, claim_name, commits_name
 from ecfs.observe import Event, EventKind
 from ecfs.stripes import Member
 from ecfs.targets import Target
-from ecfs.volume.adopting import last_exchange, note_exchange
+from ecfs.volume.adopting import last_exchange, note_blank, note_exchange
 from ecfs.volume.appending import RecordWriter
 from ecfs.volume.mending import mend_records
 from ecfs.volume.volume import Volume
@@ -108,6 +108,9 @@ async def resume_exchange(volume: Volume) -> None:
     if writer is None or volume.committer is None:
         return
     new.behind = True
+    with volume.database.change():
+        # Programs before this one did not note it when the columns moved.
+        note_blank(volume.database, new.id, volume.store.next_segment)
     volume.fleet.mark_leaving(old)
     with trio.CancelScope(shield=True):
         await _join(volume, writer, old, new)

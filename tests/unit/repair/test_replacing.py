@@ -11,7 +11,7 @@ from ecfs.repair.mending import catch_up
 from ecfs.stripes import Member
 from ecfs.targets import MemoryTarget
 from ecfs.testing.pools import Opening
-from ecfs.volume import Volume
+from ecfs.volume import Volume, adopting
 from tests.unit.repair.sites import POOLS, Site, holds_everything
 
 FOUR = pytest.mark.parametrize("site", [POOLS[1]], indirect=True)
@@ -186,6 +186,21 @@ async def test_nor_by_a_later_mount(site: Site, monkeypatch: pytest.MonkeyPatch)
         new.filling = True
         await scrub(opening.volume)
         assert told_of(opening.volume, new) == []
+
+
+@pytest.mark.parametrize("site", [POOLS[0]], indirect=True)
+async def test_nor_where_an_older_program_began(
+        site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It did not note which segments the new target never had."""
+    await site.make()
+    with monkeypatch.context() as patch:
+        patch.setattr(adopting, "BLANK_SETTING", "nobody-reads-")
+        await site.give_up(monkeypatch, 0)
+    async with site.ground.open(paths=(*site.paths, site.new)) as opening:
+        new = next(member for member in opening.volume.fleet if member.path == site.new)
+        await scrub(opening.volume)
+        await catch_up(opening.volume, new)
+        assert not new.behind and told_of(opening.volume, new) == []
 
 
 @FOUR
