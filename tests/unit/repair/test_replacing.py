@@ -120,6 +120,10 @@ async def test_a_new_disk_in_the_old_place_is_seen_before_the_loss_is_noticed(
             return
         report = await replace_target(volume, old.name, site.old)
         assert report.complete and report.began
+        # It is told, and counts no more for records: nothing of it will be found again.
+        (told,) = [event for event in volume.journal.recent(1000)
+                   if event.kind is EventKind.TARGET_AWAY]
+        assert told.target == old.id and "lies in its place" in told.message
         assert {member.path for member in volume.fleet} == set(site.paths)
         assert volume.fleet.get(old.id) is None
         await holds_everything(opening)
