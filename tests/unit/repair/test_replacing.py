@@ -175,6 +175,9 @@ async def test_nothing_is_held_against_a_target_for_what_it_never_acknowledged(s
         # ... and so is everything once it is whole.
         new.filling = False
         await catch_up(volume, new)
+        assert not volume.files.tables.behind()
+        # Also where it has missed something else since.
+        new.behind = new.filling = True
         assert await lose_columns(opening, site, new, newest=False)
         await scrub(volume)
         assert len(told_of(volume, new)) > 1
