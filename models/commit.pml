@@ -36,7 +36,7 @@
  *   SECURE_UNSYNCED   SECURE takes a record that it can see for one that is durable
  *   PIPELINE          record n+1 is sent before n is acknowledged
  *   EARLY_MEMBER      a new member counts before it holds the records
- *   OLD_COUNTS        the old member goes on counting while it is exchanged
+ *   OLD_COUNTS        the old members alone decide while one of them is exchanged
  *   OLD_MEMBERS       a claimant counts the members that labels name, not those of the adopted root
  *   NEW_MEMBERS       SECURE asks only the members of an adopted root, not those before it
  *   EARLY_DELETE      what a checkpoint replaces is deleted before its root is acknowledged
@@ -102,8 +102,12 @@
 #endif
 #ifdef EXCHANGE
 #define MEMBERS_BY(chain) ((((chain) >> ROOT) & 1) -> NEW : OLD)
+/* While both sets decide, `members` is ALL. */
+#define ENOUGH(s) (COUNT((s) & members) >= W && (members != ALL || \
+                   (COUNT((s) & OLD) >= W && COUNT((s) & NEW) >= W)))
 #else
 #define MEMBERS_BY(chain) OLD
+#define ENOUGH(s) (COUNT((s) & members) >= W)
 #endif
 
 short has[M];        /* records that a member shows */
@@ -451,14 +455,14 @@ commit:
        if
        :: w == 0 && k == ROOT_K ->
           /* EXCHANGE, `exchange_member`: the new member gets the claim, then every record that
-           * is needed; the old one counts no more. The root names the new members, and is
-           * acknowledged by the old ones that stay. */
+           * is needed. The root names the new members, and is acknowledged by a quorum of the
+           * old members, that which leaves included, and by one of the new. */
           atomic { claims[N] = claims[N] | B(0) };
 #ifndef EARLY_MEMBER
           atomic { KEEP(N, B(ROOT) - 1) };
 #endif
 #ifndef OLD_COUNTS
-          members = members & ~B(N - 1)
+          members = ALL
 #endif
        :: else
        fi;
@@ -496,7 +500,7 @@ commit:
                    at = 0;
 #endif
                    m = 0 }
-       :: COUNT(ok & members) >= W -> acknowledge(RECORD_OF(w, k)); break
+       :: ENOUGH(ok) -> acknowledge(RECORD_OF(w, k)); break
 #ifdef PIPELINE
        :: written != 0 && k + 1 < (w == 0 -> K : LATER_K) -> break
 #endif

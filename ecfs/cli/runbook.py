@@ -189,8 +189,9 @@ REFUSALS = {
                           "key with `--recovery`. Without a key nobody can open a pool."),
     "E-NOT-A-POOL": Entry("There is no label of a pool where one was expected.",
                           "Is the disk mounted? An empty mount point looks like an empty target."),
-    "E-TOO-FEW-REACHABLE": Entry("Too few targets are there to know or to read the newest state.",
-                                 "Bring back the targets that the message names."),
+    "E-TOO-FEW-REACHABLE": Entry("Too few targets are there to know or to read the newest state, "
+                                 "or to do without the one that is to be replaced.",
+                                 "Bring back, or replace, the targets that the message names."),
     "E-FOREIGN": Entry("Only targets of another pool are there, or a known path holds another pool "
                        "than before.",
                        "Check the paths. If you replaced the pool yourself, remove the entries "

@@ -89,6 +89,8 @@ async def _replaced(
 def rebuild_lines(report: Json) -> list[str]:
     """`ecfs.rebuild/1` as text."""
     lines = [f"rebuilt {plural(report['shards'], 'shard')} in {printable(report['path'])}"]
+    if report["complete"] and not report["shards"] and not report.get("began", True):
+        lines = [f"the rebuild in {printable(report['path'])} was complete already"]
     if not report["complete"]:
         lines.append("not everything could be rebuilt; see ecfs status")
     return lines

@@ -20,7 +20,7 @@ from ecfs.observe import Event, EventKind
 from ecfs.repair.walking import segments_of, walk
 from ecfs.stripes import Member, ShardFault, StripeLost, StripeRef, StripeStore
 from ecfs.targets import Target
-from ecfs.volume import Volume
+from ecfs.volume import Volume, note_filled
 
 CATCH_UP_INTERVAL_S = 1.0
 CATCH_UP_INTERVAL_MAX_S = 60.0
@@ -290,7 +290,9 @@ async def catch_up(volume: Volume, member: Member,
         with volume.database.change():
             volume.files.tables.forget_missed_by(member.id)
             volume.files.tables.set_behind(member.id, behind=False)
+            note_filled(volume.database, member.id)
         member.behind = False
+        volume.fleet.let_go_source(member)
         volume.journal.record(Event(
             EventKind.RESILVERED, f"{member.name} ({member.path}) has caught up: {written} shards",
             target=member.id))
@@ -304,13 +306,29 @@ def _is_any_away(volume: Volume, entry: SegmentEntry) -> bool:
 
 
 GOOD, MENDED, FAILED = "good", "mended", "failed"
+LOOKS_AT_A_SHARD = 2
 
 
 async def mend_column(store: StripeStore, ref: StripeRef, member: Member) -> str:
-    """Check one target's shard of a stripe, reading only that; mend the stripe if it is bad."""
+    """Check one target's shard of a stripe, reading only that; mend the stripe if it is bad.
+
+    One that is bad at first and not when all are looked at was mended meanwhile by somebody else
+    who catches the target up: that is seen by reading it again, and by nothing less."""
     if member.target is None or member.lane is None:
         return FAILED
     column = ref.segment.columns.index(member.id)
+    for _ in range(LOOKS_AT_A_SHARD):
+        if await _is_good(store, ref, member, column):
+            return GOOD
+        done = await mend_stripe(store, ref)
+        if column in done.bad:
+            return MENDED if column in done.mended else FAILED
+    return FAILED
+
+
+async def _is_good(store: StripeStore, ref: StripeRef, member: Member, column: int) -> bool:
+    if member.target is None or member.lane is None:
+        return False
     name = column_name(ref.segment.epoch, ref.segment.id)
     opener = store.opener(ref)
     try:
@@ -318,10 +336,9 @@ async def mend_column(store: StripeStore, ref: StripeRef, member: Member) -> str
             partial(member.target.read, name, ref.offset, ref.record_len),
             deadline_s=TARGET_SYNC_DEADLINE_S)
         opener.checked_body(column, record, opener.checked_header(record))
-        return GOOD
     except (TargetError, Damage):
-        done = await mend_stripe(store, ref)
-        return MENDED if column in done.mended else FAILED
+        return False
+    return True
 
 
 async def _sync_column(entry: SegmentEntry, member: Member) -> bool:

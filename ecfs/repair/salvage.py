@@ -171,7 +171,8 @@ def _replay(located: Located, folder: Path, salvaged: Salvaged, meter: _Meter) -
     if salvaged.folders:
         folder = free_path(folder, b"lost+found", "log")
         folder.mkdir(mode=0o700)
-    places = [(sighting.target, sighting.lane) for sighting in located.sightings.values()
+    # What was replaced too: the target in its place may not have all of it.
+    places = [(sighting.target, sighting.lane) for sighting in located.kept()
               if sighting.target is not None and sighting.lane is not None]
     label = located.label
     records = RecordedWrites(places, box_keys(located.master, located.pool_id, "commit"))

@@ -140,8 +140,9 @@ class _Scrubber:
 
         name = column_name(entry.epoch, entry.id)
         for target_id in await self._on_columns(entry, check):
-            if read_only and self._volume.fleet[target_id].behind:
-                # It may never have got the header.
+            member = self._volume.fleet.get(target_id)
+            if member is None or member.behind:
+                # It may never have got the header; or it was replaced meanwhile.
                 continue
             self._report.bad_count += 1
             self._report.mended_count += not read_only

@@ -20,7 +20,7 @@ from ecfs.formats import (
 from ecfs.keys import MasterKey
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.sealing import keyed_hash
-from ecfs.stripes.fleet import FAULT_KINDS, Fleet, MemberState
+from ecfs.stripes.fleet import FAULT_KINDS, Fleet, Member, MemberState, Source
 from ecfs.stripes.layout import Layout, UnitRun
 from ecfs.stripes.reader import (
     Examination,
@@ -148,10 +148,11 @@ class StripeAccess:
             result = await self._drive(ref, self._read_steps(ref, units, usable))
         except StripeLost as lost:
             self.note(ref, lost.faults)
-            wider = self._with_away(ref)
-            if wider <= usable:
+            replaced = self._replaced(ref, lost)
+            wider = self._with_away(ref) | replaced
+            if wider <= usable and not replaced:
                 raise
-            data = (await self._drive(ref, self._read_steps(ref, units, wider))).data
+            data = (await self._drive(ref, self._read_steps(ref, units, wider), replaced)).data
             return Read(data, lost.faults)
         self.note(ref, result.faults)
         return result
@@ -168,6 +169,16 @@ class StripeAccess:
             if (member := self.fleet.get(target_id)) is not None
             and member.state is MemberState.AWAY and member.target is not None
             and member.lane is not None)
+
+    def _replaced(self, ref: StripeRef, lost: StripeLost) -> frozenset[int]:
+        """Columns to read from the target that was replaced, before a stripe is lost: those that
+        the one in its place does not have right (yet). What is read is verified like anything else,
+        and nothing is held against who is no part of the pool."""
+        failed = {fault.column for fault in lost.faults}
+        return frozenset(
+            column for column, target_id in enumerate(ref.segment.columns)
+            if (member := self.fleet.get(target_id)) is not None and member.source is not None
+            and (column in failed or not member.online))
 
     def read_now(self, ref: StripeRef, units: list[UnitRun]) -> Buffer | None:
         """What is in memory and authentic, without a trip through the lanes; else None.
@@ -235,9 +246,23 @@ class StripeAccess:
         except StripeLost as lost:
             if note:
                 self.note(ref, lost.faults)
-            raise
+            return await self._examine_replaced(ref, lost)
         if note:
             self.note(ref, result.faults)
+        return result
+
+    async def _examine_replaced(self, ref: StripeRef, lost: StripeLost) -> Examination:
+        """A stripe that would be lost, with the shards of targets that were replaced; its faults
+        are those of the members. StripeLost as before when that does not help."""
+        replaced = self._replaced(ref, lost)
+        if not replaced:
+            raise lost
+        steps = examine_steps(ref, self.opener(ref), self.usable(ref) | replaced)
+        try:
+            result = await self._drive(ref, steps, replaced)
+        except StripeLost:
+            raise lost from None
+        result.faults = list(lost.faults)
         return result
 
     async def read_directory(self, ref: StripeRef) -> tuple[StripeHead, bytes]:
@@ -258,51 +283,60 @@ class StripeAccess:
             result = self._drive_sync(ref, self._read_steps(ref, units, usable))
         except StripeLost as lost:
             self.note(ref, lost.faults)
-            wider = self._with_away(ref)
-            if wider <= usable:
+            replaced = self._replaced(ref, lost)
+            wider = self._with_away(ref) | replaced
+            if wider <= usable and not replaced:
                 raise
-            data = self._drive_sync(ref, self._read_steps(ref, units, wider)).data
+            data = self._drive_sync(ref, self._read_steps(ref, units, wider), replaced).data
             return Read(data, lost.faults)
         self.note(ref, result.faults)
         return result
 
-    def _drive_sync(self, ref: StripeRef, steps: Steps) -> Read:
+    def _drive_sync(self, ref: StripeRef, steps: Steps,
+                    replaced: frozenset[int] = frozenset()) -> Read:
         try:
             fetches = next(steps)
             while True:
-                fetches = steps.send([self._fetch_sync(ref, fetch) for fetch in fetches])
+                fetches = steps.send([self._fetch_sync(ref, fetch, replaced) for fetch in fetches])
         except StopIteration as stop:
             value: Read = stop.value
             return value
 
-    def _fetch_sync(self, ref: StripeRef, fetch: Fetch) -> Reply:
+    def _fetch_sync(self, ref: StripeRef, fetch: Fetch, replaced: frozenset[int]) -> Reply:
         segment = ref.segment
-        member = self.fleet[segment.columns[fetch.column]]
-        if member.target is None or member.lane is None:
-            return TargetError(Fault.AWAY, f"{member.path} is away")
-        job = partial(self._read_column, member.target, column_name(segment.epoch, segment.id),
+        place = self._place(ref, fetch.column, replaced)
+        if place.target is None or place.lane is None:
+            return TargetError(Fault.AWAY, f"{place.path} is away")
+        job = partial(self._read_column, place.target, column_name(segment.epoch, segment.id),
                       fetch)
         try:
-            return member.lane.run_sync(job, deadline_s=TARGET_DEADLINE_S)
+            return place.lane.run_sync(job, deadline_s=TARGET_DEADLINE_S)
         except TargetError as error:
             return error
 
-    async def _drive(self, ref: StripeRef, steps: Generator[list[Fetch], list[Reply], T]) -> T:
+    def _place(self, ref: StripeRef, column: int, replaced: frozenset[int]) -> Member | Source:
+        """Where a column is read: for one that is `replaced`, on the target that was there."""
+        member = self.fleet[ref.segment.columns[column]]
+        return member.source if column in replaced and member.source is not None else member
+
+    async def _drive(self, ref: StripeRef, steps: Generator[list[Fetch], list[Reply], T],
+                     replaced: frozenset[int] = frozenset()) -> T:
         name = column_name(ref.segment.epoch, ref.segment.id)
         try:
             fetches = next(steps)
             while True:
-                fetches = steps.send(await self._fetch(ref, name, fetches))
+                fetches = steps.send(await self._fetch(ref, name, fetches, replaced))
         except StopIteration as stop:
             value: T = stop.value
             return value
 
-    async def _fetch(self, ref: StripeRef, name: str, fetches: list[Fetch]) -> list[Reply]:
+    async def _fetch(self, ref: StripeRef, name: str, fetches: list[Fetch],
+                     replaced: frozenset[int]) -> list[Reply]:
         jobs: list[tuple[AnyLane, Callable[[], Reply]]] = []
         for fetch in fetches:
-            member = self.fleet[ref.segment.columns[fetch.column]]
-            assert member.target is not None and member.lane is not None
-            jobs.append((member.lane, partial(self._read_column, member.target, name, fetch)))
+            place = self._place(ref, fetch.column, replaced)
+            assert place.target is not None and place.lane is not None
+            jobs.append((place.lane, partial(self._read_column, place.target, name, fetch)))
         if len(jobs) == 1:
             try:
                 return [await jobs[0][0].run(jobs[0][1], deadline_s=TARGET_DEADLINE_S)]

@@ -24,15 +24,27 @@ class MemberState(StrEnum):
     CLONE = "clone"
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A target that was replaced and is still here. It takes nothing any more; what is not yet on
+    the one in its place, and would be lost otherwise, is read from its columns."""
+
+    path: str
+    target: Target
+    lane: AnyLane
+
+
 @dataclass(slots=True)
 class Member:
     """One target of the pool. `target` and `lane` are None while it is not there.
 
     `free_len`: bytes beyond the reserve, as last measured; `full`: none are, so it takes no new
     content; `packed`: it refused even what may use the reserve. `filling`: somebody is rebuilding
-    it now. `leaving`: another target takes its place, so it is not taken in again. `behind`: it may
-    lack shards that it never acknowledged, until it has caught up; `missed_count` grows with each.
-    `unnamed`: some are of stripes that no checkpoint names yet, so who catches up cannot find them.
+    it now. `leaving`: another target takes its place: it takes commit records until that is done,
+    no shards, and is not taken in again. `behind`: it may lack shards that it never acknowledged,
+    until it has caught up; `missed_count` grows with each. `unnamed`: some are of stripes that no
+    checkpoint names yet, so who catches up cannot find them. `source`: the target in whose place it
+    came, as long as that is here and needed.
     """
 
     id: bytes
@@ -51,11 +63,19 @@ class Member:
     unnamed: bool = False
     generation: tuple[int, int] = (0, 0)
     reason: str = ""
+    source: Source | None = None
 
     @property
     def online(self) -> bool:
         """Whether it may be read and written."""
         return self.state is MemberState.ONLINE and self.target is not None
+
+    def as_source(self) -> Source | None:
+        """What is left of it for the target that takes its place: also where it is away, for one
+        that refused a write may still show what it holds."""
+        if self.target is None or self.lane is None:
+            return None
+        return Source(self.path, self.target, self.lane)
 
 
 class Fleet:
@@ -101,13 +121,25 @@ class Fleet:
                          new if member.id == old_id else member
                          for member in self._members.values() if member is not new}
 
+    def mark_leaving(self, member: Member, *, leaving: bool = True) -> None:
+        """Another target takes the place of a member, or does not after all."""
+        member.leaving = leaving
+        self._tell(member)
+
+    def let_go_source(self, member: Member) -> None:
+        """Close what a member was filled from, unless that is a member (still) itself."""
+        source, member.source = member.source, None
+        if source is not None and self.id_of(source.target) is None:
+            source.lane.close(timeout=0.0)
+            source.target.close()
+
     def online(self) -> list[Member]:
         """Members that may be read and written."""
         return [member for member in self._members.values() if member.online]
 
     def placeable(self) -> list[Member]:
         """Members that may take new columns."""
-        return [member for member in self.online() if not member.full]
+        return [member for member in self.online() if not member.full and not member.leaving]
 
     def mark_away(self, target_id: bytes, reason: str) -> None:
         """Take a target out until it is seen again; says so loudly, once."""

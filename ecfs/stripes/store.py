@@ -128,6 +128,8 @@ class StripeStore(StripeAccess):
 
     def _takes(self, member: Member, *, reserve: bool) -> bool:
         """Whether a target takes shards now, those that may use the reserve or others."""
+        if member.leaving:
+            return False
         return member.online and not (member.packed if reserve else member.full)
 
     async def _write_records(self, sealed: SealedStripe, stream: _Stream) -> frozenset[bytes]:
@@ -330,15 +332,18 @@ class StripeStore(StripeAccess):
         geometry: Geometry | None = stream.geometry
         if len(placeable) < stream.geometry.shards:
             geometry = narrowed(stream.geometry, len(placeable))
-        if not self.fleet.online():
+        here_count = sum(not member.leaving for member in self.fleet.online())
+        if not here_count:
             raise AppendRefused("no target can be reached")
-        if geometry is None or len(placeable) <= stream.geometry.parity < len(self.fleet.online()):
+        if geometry is None or len(placeable) <= stream.geometry.parity < here_count:
             raise NoSpace("too few targets have room for another segment; delete something, or "
                           "add room")
         ordered = sorted(placeable, key=lambda member: (-(member.free_len >> 26), member.id))
         columns = [member.id for member in ordered[: geometry.shards]]
         if len(columns) < geometry.shards:
-            spare = [member.id for member in self.fleet if member.id not in columns]
+            # Nobody asks for a column of one that leaves once it has left.
+            spare = [member.id for member in sorted(self.fleet, key=lambda one: one.leaving)
+                     if member.id not in columns]
             columns += spare[: geometry.shards - len(columns)]
         turn = self.next_segment % len(columns)
         return geometry, tuple(columns[turn:] + columns[:turn])

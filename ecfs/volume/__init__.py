@@ -3,6 +3,7 @@
 Owns who may write and what is durable. Repair is handed to it as an argument; it knows no FUSE.
 """
 
+from ecfs.volume.adopting import last_exchange, note_filled
 from ecfs.volume.anchor import PathMemory
 from ecfs.volume.claiming import HostLock, box_keys
 from ecfs.volume.creating import PoolMade
@@ -15,11 +16,13 @@ from ecfs.volume.locate import (
     Located,
     Sighting,
     label_mac,
+    look_at,
     look_everywhere,
     pool_of,
+    shows,
     unlock,
 )
-from ecfs.volume.membership import exchange_member
+from ecfs.volume.membership import exchange_member, finish_exchange
 from ecfs.volume.mending import find_bad, mend_labels, mend_records
 from ecfs.volume.opening import claimer_of
 from ecfs.volume.recordscan import scan_member
@@ -32,7 +35,7 @@ __all__ = [
     "Environment", "Freshness", "Host", "HostLock", "Located", "Mender", "OpenOptions",
     "PathMemory", "PoolMade", "PoolOrder", "PoolStatus", "Secret", "Sighting", "TargetStatus",
     "Tender", "Volume", "VolumeSpace", "box_keys", "claimer_of", "clear_leftovers", "create_pool",
-    "exchange_member", "find_bad", "label_mac", "look_everywhere", "mend_labels", "mend_records",
-    "on_online", "open_volume", "peek_pool", "pool_of", "scan_member",
-    "unlock",
+    "exchange_member", "find_bad", "finish_exchange", "label_mac", "last_exchange", "look_at",
+    "look_everywhere", "mend_labels", "mend_records", "note_filled", "on_online", "open_volume",
+    "peek_pool", "pool_of", "scan_member", "shows", "unlock",
 ]

@@ -4,6 +4,7 @@ While a target is exchanged, labels name the new one beside the old one. Where t
 the database tells how far it came: see `membership`.
 """
 
+import os
 from dataclasses import dataclass, replace
 
 from ecfs.base.errors import TooFewReachable, UnknownFormat
@@ -11,8 +12,11 @@ from ecfs.base.ids import ID_LEN
 from ecfs.erasure import Quorum, quorum_for
 from ecfs.formats import Label, Root, TargetEntry
 from ecfs.metadata import Database
+from ecfs.stripes import Member
 
 EXCHANGE_SETTING = "exchange"
+OLD_PATH_SETTING = "exchange-path"
+BLANK_SETTING = "blank-below-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +48,50 @@ def adopted(label: Label, root: Root) -> Label:
                    targets=tuple(entries[target_id] for target_id in root.targets))
 
 
-def note_exchange(database: Database, old: bytes, new: bytes) -> None:
-    """Remember, in the same change that moves the columns, that members and labels follow."""
-    database.set_setting(EXCHANGE_SETTING, old + new)
+def note_exchange(database: Database, old: Member, new: Member, next_segment: int) -> None:
+    """Remember, in the same change that moves the columns, that members and labels follow; where
+    the old target was; and that the new one acknowledged nothing of segments made before."""
+    database.set_setting(EXCHANGE_SETTING, old.id + new.id)
+    database.set_setting(OLD_PATH_SETTING, os.fsencode(os.path.abspath(old.path)))
+    note_blank(database, new.id, next_segment)
+
+
+def note_blank(database: Database, target_id: bytes, next_segment: int) -> None:
+    """Remember, unless it was noted before, of which segments a new target acknowledged nothing:
+    those with numbers below `next_segment`."""
+    if not blank_below(database, target_id):
+        database.set_setting(BLANK_SETTING + target_id.hex(), next_segment)
+
+
+def blank_below(database: Database, target_id: bytes) -> int:
+    """Of segments with lower numbers a target that is being filled acknowledged nothing."""
+    value = database.setting(BLANK_SETTING + target_id.hex())
+    return value if isinstance(value, int) else 0
+
+
+def note_filled(database: Database, target_id: bytes) -> None:
+    """From now on a target is held to everything that it should have."""
+    if blank_below(database, target_id):
+        database.set_setting(BLANK_SETTING + target_id.hex(), None)
+
+
+def last_exchange(database: Database) -> tuple[bytes, bytes, str] | None:
+    """Of the newest exchange: id of the old target, id of the new one, and where the old one was,
+    "" where that is not known."""
+    value, path = database.setting(EXCHANGE_SETTING), database.setting(OLD_PATH_SETTING)
+    if not isinstance(value, bytes) or len(value) != 2 * ID_LEN:
+        return None
+    return value[:ID_LEN], value[ID_LEN:], os.fsdecode(path) if isinstance(path, bytes) else ""
 
 
 def exchange_left(database: Database, label: Label,
                   found: tuple[TargetEntry, ...]) -> Exchange | None:
     """The exchange that was cut short after its columns moved. `label`: what the root says;
     `found`: all targets that labels name."""
-    value = database.setting(EXCHANGE_SETTING)
-    if not isinstance(value, bytes) or len(value) != 2 * ID_LEN:
+    last = last_exchange(database)
+    if last is None:
         return None
-    old, new = value[:ID_LEN], value[ID_LEN:]
+    old, new, _ = last
     targets = {entry.id for entry in label.targets}
     entry = next((entry for entry in found if entry.id == new), None)
     if entry is None or old not in targets or new in targets:

@@ -1,9 +1,10 @@
 """Targets that may lack what was written without them: who they are, and what they are held to."""
 
 from ecfs.formats import KIND_CONTENT
-from ecfs.metadata import ContentTables
+from ecfs.metadata import ContentTables, Database
 from ecfs.observe import Event, EventKind
 from ecfs.stripes import StripeAccess, StripeRef
+from ecfs.volume.adopting import blank_below
 
 
 def find_behind(store: StripeAccess, tables: ContentTables, newest: tuple[int, int]) -> None:
@@ -17,12 +18,16 @@ def find_behind(store: StripeAccess, tables: ContentTables, newest: tuple[int, i
             store.journal.record(Event(
                 EventKind.TARGET_STALE, f"target {member.name} ({member.path}) may lack what "
                 "was written without it and is compared in full", target=member.id))
+        if member.online and not member.behind:
+            # It has what the target that it came for had.
+            store.fleet.let_go_source(member)
     store.tell_held()
 
 
-def may_lack(tables: ContentTables, target_id: bytes, ref: StripeRef) -> bool:
-    """What a target missed of content is in a table; of metadata nobody keeps account."""
-    if ref.kind != KIND_CONTENT:
+def may_lack(tables: ContentTables, database: Database, target_id: bytes, ref: StripeRef) -> bool:
+    """What a target missed of content is in a table, and what one that is being filled never got
+    lies in the segments made before it came; of metadata nobody keeps account."""
+    if ref.kind != KIND_CONTENT or ref.segment.id < blank_below(database, target_id):
         return True
     row = tables.stripe_at(ref.segment.id, ref.offset)
     return row is None or tables.was_missed(target_id, row.id)

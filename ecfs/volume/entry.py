@@ -48,13 +48,13 @@ async def open_volume(paths: Iterable[str], secret: Secret, environment: Environ
 async def begin(volume: Volume) -> None:
     """From an opened pool to one in use: its epoch, what a crash cut short, its background."""
     await volume.start()
-    if volume.committer is None:
-        return
     try:
         await resume_exchange(volume)
     except ReadOnly as error:
         # No root may be made meanwhile: its columns are the new target's, its members the old ones.
         volume.opened.read_only = str(error)
+        return
+    if volume.committer is None:
         return
     tender = Tender(volume)
     volume.background = tender

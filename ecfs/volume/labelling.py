@@ -48,6 +48,9 @@ class Labeller:
         jobs = []
         asked = []
         for member in self._fleet.online():
+            if member.leaving:
+                # Its labels stay those of a member: nothing that it shows later may say more.
+                continue
             assert member.target is not None and member.lane is not None
             data = encode_label(replace(self.label, target_id=member.id), self._mac)
             jobs.append((member.lane, partial(self._write_one, member.target, data)))

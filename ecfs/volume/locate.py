@@ -30,6 +30,7 @@ from ecfs.formats import (
 from ecfs.keys import KeySlot, MasterKey, open_slots
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.sealing import keyed_hash
+from ecfs.stripes import Source
 from ecfs.targets import AnyLane, Target, run_all
 from ecfs.volume.environment import Environment, Secret
 
@@ -71,7 +72,8 @@ class Sighting:
 
 @dataclass(slots=True)
 class Located:
-    """The authentic part of what was found. `sightings` by target id."""
+    """The authentic part of what was found. `sightings` by target id; `replaced`: targets that are
+    no part of the pool any more, by the name that those in their places have taken over."""
 
     pool_id: bytes
     master: MasterKey
@@ -80,6 +82,18 @@ class Located:
     labels: dict[bytes, Label]
     absent: dict[bytes, str]
     messages: list[str]
+    replaced: dict[str, Sighting] = field(default_factory=dict)
+
+    def kept(self) -> list[Sighting]:
+        """What is not closed."""
+        return [*self.sightings.values(), *self.replaced.values()]
+
+    def take_source(self, name: str) -> Source | None:
+        """The target that was replaced by that of this name, once."""
+        sighting = self.replaced.pop(name, None)
+        if sighting is None or sighting.target is None or sighting.lane is None:
+            return None
+        return Source(os.path.abspath(sighting.path), sighting.target, sighting.lane)
 
 
 def label_mac(master: MasterKey) -> "LabelMac":
@@ -314,13 +328,32 @@ def _located(pool_id: bytes, master: MasterKey, best: Label,
                             if entry.path in (sighting.place, os.path.abspath(sighting.path))),
                            None)
             absent[entry.id] = at_path.reason if at_path and at_path.reason else "not found"
-    for target_id, (_, sighting) in single.items():
-        if target_id not in names:
-            messages.append(f"{sighting.path}: was replaced and is no longer part of the pool")
+    replaced: dict[str, Sighting] = {}
+    others = [(label, sighting) for target_id, (label, sighting) in single.items()
+              if target_id not in names]
+    for label, sighting in sorted(others, key=lambda one: (one[0].epoch, one[0].generation)):
+        messages.append(f"{sighting.path}: was replaced and is no longer part of the pool")
+        name = next((entry.name for entry in label.targets if entry.id == label.target_id), None)
+        if any(entry.name == name for entry in best.targets) and name is not None:
+            # The one that left last has most of what the one in its place is to have.
+            replaced[name] = sighting
     sealing = master.for_content(hashes_first=hashes_first(best), unit_len=unit_len(best))
     return Located(pool_id, sealing, best,
                    {target_id: sighting for target_id, (_, sighting) in kept.items()},
-                   {target_id: label for target_id, (label, _) in kept.items()}, absent, messages)
+                   {target_id: label for target_id, (label, _) in kept.items()}, absent, messages,
+                   replaced)
+
+
+def shows(sighting: Sighting, master: MasterKey, pool_id: bytes, target_id: bytes) -> bool:
+    """Whether an authentic label of this target of this pool was seen."""
+    mac = label_mac(master)
+    for signed in sighting.labels:
+        try:
+            label = check_label(signed, mac)
+        except Damage:
+            continue
+        return label.pool_id == pool_id and label.target_id == target_id
+    return False
 
 
 def require(count: int, needed: int, located: Located) -> None:

@@ -5,6 +5,10 @@ records that are still needed, and from then on each record needs a quorum of th
 one of the new; one commit moves every column to it; the checkpoint that follows names the new
 members; then labels. After a crash between these steps the root decides who the members are, and
 every target that a column names is known by a label.
+
+The old target, where it is there, takes records as before until that checkpoint: without it the old
+members may be too few to acknowledge anything, and an exchange that cannot end cannot be undone.
+From the moment at which its columns are the new one's it is the new one's `source`.
 """
 
 from dataclasses import replace
@@ -18,7 +22,7 @@ from ecfs.formats import SegmentEntry, TargetEntry, claim_name, commits_name
 from ecfs.observe import Event, EventKind
 from ecfs.stripes import Member
 from ecfs.targets import Target
-from ecfs.volume.adopting import note_exchange
+from ecfs.volume.adopting import last_exchange, note_blank, note_exchange
 from ecfs.volume.appending import RecordWriter
 from ecfs.volume.mending import mend_records
 from ecfs.volume.volume import Volume
@@ -33,6 +37,7 @@ async def exchange_member(volume: Volume, old: Member, new: Member) -> None:
     if volume.checkpointer is None or writer is None:
         raise ReadOnly(volume.read_only)
     with trio.CancelScope(shield=True):
+        await finish_exchange(volume)
         await volume.checkpoint()
         await _prepare(volume, new)
         async with volume.checkpointer.lock:
@@ -44,8 +49,7 @@ async def exchange_member(volume: Volume, old: Member, new: Member) -> None:
 async def _move_columns(volume: Volume, writer: RecordWriter, old: Member, new: Member) -> None:
     """Up to the commit by which every column of the old target is the new one's."""
     label = volume.labeller.label
-    old.leaving = True
-    volume.fleet.mark_away(old.id, "it is being replaced")
+    volume.fleet.mark_leaving(old)
     volume.fleet.add(new)
     entry = TargetEntry(new.id, new.name, new.path)
     volume.labeller.change(replace(label, targets=(*label.targets, entry)))
@@ -58,12 +62,13 @@ async def _move_columns(volume: Volume, writer: RecordWriter, old: Member, new: 
             with volume.database.change():
                 volume.files.tables.replace_target(old.id, new.id)
                 volume.files.tables.set_behind(new.id, behind=True)
-                note_exchange(volume.database, old.id, new.id)
+                note_exchange(volume.database, old, new, volume.store.next_segment)
             volume.files.index.replace_target(old.id, new.id)
             _replace_in_metadata(volume, old.id, new.id)
+            new.source = old.as_source()
     except BaseException:
         writer.change_members(label.members)
-        old.leaving = False
+        volume.fleet.mark_leaving(old, leaving=False)
         volume.labeller.change(replace(volume.labeller.label, targets=label.targets))
         volume.fleet.drop(new.id)
         raise
@@ -95,16 +100,34 @@ def _exchanged(members: tuple[bytes, ...], old: Member, new: Member) -> tuple[by
 async def resume_exchange(volume: Volume) -> None:
     """Finish an exchange whose columns had moved when the pool was last let go of."""
     exchange, writer = volume.opened.exchange, volume.writer
-    if exchange is None or writer is None:
+    if exchange is None:
         return
     old, new = volume.fleet[exchange.old], volume.fleet[exchange.new.id]
+    volume.fleet.let_go_source(new)
+    new.source = old.as_source()
+    if writer is None or volume.committer is None:
+        return
     new.behind = True
-    old.leaving = True
-    volume.fleet.mark_away(old.id, "it is being replaced")
+    with volume.database.change():
+        # Programs before this one did not note it when the columns moved.
+        note_blank(volume.database, new.id, volume.store.next_segment)
+    volume.fleet.mark_leaving(old)
     with trio.CancelScope(shield=True):
         await _join(volume, writer, old, new)
         _replace_in_metadata(volume, old.id, new.id)
         await _settle(volume, writer, old, new)
+
+
+async def finish_exchange(volume: Volume) -> None:
+    """Finish an exchange of this mount, if there is one, that failed after its columns had moved:
+    for lack of targets that are back now."""
+    last, writer = last_exchange(volume.database), volume.writer
+    if last is None or writer is None:
+        return
+    old, new = volume.fleet.get(last[0]), volume.fleet.get(last[1])
+    if old is not None and new is not None and old.leaving:
+        with trio.CancelScope(shield=True):
+            await _settle(volume, writer, old, new)
 
 
 async def _settle(volume: Volume, writer: RecordWriter, old: Member, new: Member) -> None:
@@ -112,16 +135,15 @@ async def _settle(volume: Volume, writer: RecordWriter, old: Member, new: Member
     label = volume.labeller.label
     entry = TargetEntry(new.id, new.name, new.path)
     members = _exchanged(label.members, old, new)
-    targets = tuple(entry if one.id == old.id else one for one in label.targets
-                    if one.id != new.id)
-    volume.labeller.change(replace(label, members=members, targets=targets))
+    if any(one.id == old.id for one in label.targets):
+        # Else it was tried before.
+        targets = tuple(entry if one.id == old.id else one for one in label.targets
+                        if one.id != new.id)
+        volume.labeller.change(replace(label, members=members, targets=targets))
     await volume.checkpoint()
     writer.change_members(members)
     volume.fleet.exchange(old.id, new)
-    if old.lane is not None:
-        old.lane.close(timeout=0.0)
-    if old.target is not None:
-        old.target.close()
+    volume.fleet.let_go_source(old)
     await mend_records(volume)
     await volume.checkpoint()
     volume.journal.record(Event(

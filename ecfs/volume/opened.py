@@ -100,6 +100,7 @@ class Opened:
         if self.database is not None:
             self.database.close()
         for member in self.fleet:
+            self.fleet.let_go_source(member)
             if member.lane is not None:
                 member.lane.close(timeout=1.0)
             if member.target is not None:

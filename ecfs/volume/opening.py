@@ -15,8 +15,8 @@ from ecfs.base.errors import (
     UnknownFormat,
     Unreadable,
 )
-from ecfs.base.limits import LOG_READ_EPOCHS_MAX, LOG_READ_LEN_MAX, ORDER_EPOCH_SHIFT
-from ecfs.base.units import BLOCK_LEN, MIB, NS_PER_S
+from ecfs.base.limits import ORDER_EPOCH_SHIFT
+from ecfs.base.units import BLOCK_LEN, NS_PER_S
 from ecfs.erasure import Geometry, metadata_geometry
 from ecfs.formats import CheckpointPointer, TargetEntry, check_known
 from ecfs.metadata import MAIN_NAME, ContentTables, Database, PageStore, PageVfs
@@ -79,7 +79,7 @@ async def _open_pool(paths: Iterable[str], secret: Secret, environment: Environm
             sighting.close()
         raise
     for sighting in sightings:
-        if all(sighting is not kept for kept in located.sightings.values()):
+        if all(sighting is not kept for kept in located.kept()):
             sighting.close()
     fleet = _fleet(located, environment, journal)
     opened = Opened(environment, journal, located, fleet, quorum,
@@ -112,6 +112,7 @@ def _fleet(located: Located, environment: Environment, journal: Journal) -> Flee
             member.behind = member.generation < (located.label.epoch, located.label.generation)
         else:
             member.reason = located.absent.get(entry.id, "")
+        member.source = located.take_source(entry.name)
         members.append(member)
     return Fleet(members, journal, environment.open_together())
 
@@ -196,6 +197,7 @@ def _leave_out(opened: Opened, named: tuple[TargetEntry, ...]) -> None:
     if opened.exchange is not None:
         keep.add(opened.exchange.new.id)
     for member in [member for member in opened.fleet if member.id not in keep]:
+        opened.fleet.let_go_source(member)
         opened.fleet.drop(member.id)
         if member.lane is not None:
             member.lane.close(timeout=0.0)
@@ -260,11 +262,7 @@ async def _read(opened: Opened, options: OpenOptions) -> None:
     claim. A member without our claim may take, and count, a record of the writer before once we
     have read it; so it does not count here (the model in models/ has the counterexample)."""
     view = await _read_view(opened)
-    if not view.read and view.cut:
-        raise TooFewReachable(
-            f"{len(view.cut)} targets hold more commit records than are read at a mount "
-            f"({LOG_READ_LEN_MAX // MIB} MiB, of {LOG_READ_EPOCHS_MAX} mounts), and the newest are "
-            "not known; `ecfs salvage` gets files out of the log")
+    view.check_known()
     if not view.read:
         require(0, opened.quorum.recover, opened.located)
     try:

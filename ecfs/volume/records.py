@@ -13,12 +13,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from ecfs.base.errors import Damage, Fault, TargetError
+from ecfs.base.errors import Damage, Fault, TargetError, TooFewReachable
 from ecfs.base.limits import (
+    LOG_READ_EPOCHS_MAX,
+    LOG_READ_LEN_MAX,
     TARGET_DEADLINE_S,
     TARGET_SYNC_DEADLINE_S,
 )
-from ecfs.base.units import BLOCK_LEN
+from ecfs.base.units import BLOCK_LEN, MIB
 from ecfs.formats import (
     BoxKeys,
     Commit,
@@ -57,6 +59,14 @@ class LogView:
     ends: dict[int, int] = field(default_factory=dict)
     bad: list[tuple[bytes, int, int]] = field(default_factory=list)
     read: set[bytes] = field(default_factory=set)
+
+    def check_known(self) -> None:
+        """TooFewReachable where nothing is known, since all members hold more than is read."""
+        if not self.read and self.cut:
+            raise TooFewReachable(
+                f"{len(self.cut)} targets hold more commit records than are read at a mount "
+                f"({LOG_READ_LEN_MAX // MIB} MiB, of {LOG_READ_EPOCHS_MAX} mounts), and the newest "
+                "are not known; `ecfs salvage` gets files out of the log")
 
 
 async def read_log(fleet: Fleet, members: Iterable[bytes], keys: BoxKeys, *, epoch: int,

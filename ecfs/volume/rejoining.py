@@ -12,17 +12,17 @@ claim may have died, or be about to get its quorum. Nobody can tell, so it is ne
 from dataclasses import dataclass, field
 from functools import partial
 
-from ecfs.base.errors import Damage, Fault, TargetError
+from ecfs.base.errors import Fault, TargetError
 from ecfs.base.limits import TARGET_DEADLINE_S, TARGET_SYNC_DEADLINE_S
 from ecfs.base.units import BLOCK_LEN
-from ecfs.formats import check_label, claim_name, commits_name
+from ecfs.formats import claim_name, commits_name
 from ecfs.keys import MasterKey
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member, MemberState, run_jobs
 from ecfs.targets import AnyLane, Target
 from ecfs.volume.appending import RecordWriter
 from ecfs.volume.environment import Environment
-from ecfs.volume.locate import Sighting, label_mac, look_at
+from ecfs.volume.locate import Sighting, look_at, shows
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ class Rejoiner:
 
     async def _take_in(self, member: Member, sighting: Sighting) -> bool:
         target = sighting.target
-        if target is None or not self._is_member(member, sighting):
+        if target is None or not shows(sighting, self.master, self.pool_id, member.id):
             if target is not None:
                 target.close()
             return False
@@ -96,16 +96,6 @@ class Rejoiner:
                                   f"target {member.name} ({member.path}) is back{note}",
                                   target=member.id))
         return True
-
-    def _is_member(self, member: Member, sighting: Sighting) -> bool:
-        mac = label_mac(self.master)
-        for signed in sighting.labels:
-            try:
-                label = check_label(signed, mac)
-            except Damage:
-                continue
-            return label.pool_id == self.pool_id and label.target_id == member.id
-        return False
 
     def _prepare(self, target: Target) -> None:
         """REJOIN: the claim and the record file of this epoch. Runs in the target's lane. Another's

@@ -104,7 +104,7 @@ class Volume:
         self.rejoiner: Rejoiner | None = None
         self._strays_removed = False
         self.files.on_damage = self.damaged.note
-        self.store.may_lack = partial(may_lack, self.files.tables)
+        self.store.may_lack = partial(may_lack, self.files.tables, self.database)
         if mender is not None:
             self.files.set_mender(mender.report)
             self.store.on_fault = mender.report

@@ -26,7 +26,7 @@ class Exchange:
 
     def __init__(self, base: Path, *, is_old_there: bool) -> None:
         self._base = base
-        self._is_old_there = is_old_there
+        self.is_old_there = is_old_there
         self._origin = MemoryDisks()
         self.disks = self._origin
         self.ground = self._ground()
@@ -50,7 +50,7 @@ class Exchange:
         self.ground.load(self._base / "saved")
         self.disks = self._origin.copy()
         self.ground = self._ground()
-        if not self._is_old_there:
+        if not self.is_old_there:
             self.disks.targets.pop(self.ground.paths[1])
         try:
             with power.scope:
@@ -103,6 +103,11 @@ async def settled(exchange: Exchange) -> bool:
         went_on = exchange.new_path in paths
         assert len(paths) == 3
         if not went_on:
+            with trio.fail_after(600):
+                # Before the others are whole the old one, where it is there, cannot be spared.
+                while exchange.is_old_there and any(
+                        member.behind for member in opening.volume.fleet):
+                    await trio.sleep(1)
             again = exchange.new_path + "2"
             report = await replace_target(opening.volume, exchange.ground.paths[1], again)
             assert report.complete

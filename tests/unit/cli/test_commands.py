@@ -124,6 +124,40 @@ def test_mkfs_takes_empty_directories_alone(shell: Shell) -> None:
     assert (Path(shell.targets[0]) / "lost+found").is_dir()
 
 
+def test_a_new_disk_in_the_old_place_is_taken_at_once_and_given_again_it_is_complete(
+        mounted: Shell) -> None:
+    """Nobody waits until the loss is noticed; and the second command changes nothing."""
+    content = os.urandom(3 << 20)
+    (mounted.root / "file").write_bytes(content)
+    place = mounted.targets[1]
+    assert_done(mounted.ecfs("sync", mounted.pool))
+    shutil.rmtree(place)
+    os.mkdir(place)
+    assert_done(mounted.ecfs("target", "replace", mounted.pool, place, place))
+    assert status(mounted, str(mounted.root))["state"] == "healthy"
+    again = mounted.ecfs("target", "replace", mounted.pool, place, place)
+    assert_done(again)
+    assert again.stdout == f"the rebuild in {place} was complete already\n"
+    assert (mounted.root / "file").read_bytes() == content
+
+
+def test_a_target_that_cannot_be_spared_is_kept(mounted: Shell) -> None:
+    (mounted.root / "file").write_bytes(b"precious" * 100_000)
+    assert_done(mounted.unmount())
+    os.rename(mounted.targets[3], f"{mounted.targets[3]}.away")
+    assert_done(mounted.mount())
+    new = str(mounted.top / "new")
+    refused = mounted.ecfs("target", "replace", mounted.pool, mounted.targets[0], new)
+    assert (refused.returncode, refused.stdout) == (12, "")
+    assert "cannot spare it" in refused.stderr and "[E-TOO-FEW-REACHABLE]" in refused.stderr
+    assert not os.path.exists(new)
+    (mounted.root / "more").write_bytes(b"more")
+    assert_done(mounted.ecfs("sync", mounted.pool))
+    assert (mounted.root / "file").read_bytes() == b"precious" * 100_000
+    assert_done(mounted.unmount())
+    os.rename(f"{mounted.targets[3]}.away", mounted.targets[3])
+
+
 def test_salvage_and_fsck(mounted: Shell) -> None:
     (mounted.root / "dir").mkdir()
     (mounted.root / "dir" / "file").write_bytes(b"precious" * 100_000)

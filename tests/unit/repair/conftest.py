@@ -11,13 +11,14 @@ import trio
 
 from ecfs.base.errors import Fault, TargetError
 from ecfs.base.ids import ROOT_INODE, InodeId
-from ecfs.base.units import MIB
+from ecfs.base.units import KIB, MIB
 from ecfs.base.world import SystemClock, SystemEntropy
 from ecfs.erasure import Geometry
 from ecfs.formats import column_name
 from ecfs.keys import KdfParameters
 from ecfs.repair import FsckMode, FsckReport, check_pool
 from ecfs.targets import InlineLane, MemoryTarget, Target
+from ecfs.testing.quick import remember_keys
 from ecfs.volume import (
     Environment,
     Host,
@@ -28,6 +29,7 @@ from ecfs.volume import (
     create_pool,
     open_volume,
 )
+from tests.unit.repair.sites import Site
 
 PASSPHRASE = Secret("passphrase", b"x")
 TARGETS_COUNT = 6
@@ -169,3 +171,12 @@ async def metadata_columns(pool: Pool) -> list[str]:
 def scramble(column: bytearray) -> None:
     """Nothing of it is left."""
     column[:] = random.Random(7).randbytes(len(column))
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Site:
+    """A pool one of whose targets is replaced: by (k, m), targets, and how many may be lost."""
+    remember_keys(monkeypatch)
+    monkeypatch.setattr("ecfs.volume.appending.COMMIT_PREALLOCATE_LEN", 64 * KIB)
+    geometry, targets_count, _ = request.param
+    return Site(tmp_path / "pool", geometry, targets_count)

@@ -10,8 +10,8 @@ from ecfs.formats import KIND_CONTENT, KIND_METADATA, column_name, encode_direct
 from ecfs.observe import EventKind
 from ecfs.repair import MendingQueue
 from ecfs.repair import mending as mending_module
-from ecfs.repair.mending import catch_up, mend_column, mend_stripe
-from ecfs.stripes import Member, Written
+from ecfs.repair.mending import Mended, catch_up, mend_column, mend_stripe
+from ecfs.stripes import Member, StripeRef, StripeStore, Written
 from ecfs.targets import Buffer, FaultyTarget, Outcome, Target
 from tests.unit.repair.conftest import Pool
 from tests.unit.stripes.simulated import World
@@ -153,6 +153,25 @@ async def test_a_column_is_mended_only_where_it_is_bad() -> None:
     assert await mend_column(world.store, stripe.ref, member) == "mended"
     member.lane = None
     assert await mend_column(world.store, stripe.ref, member) == "failed"
+
+
+@pytest.mark.parametrize(("is_done", "outcome"), [(True, "good"), (False, "failed")])
+async def test_a_column_that_somebody_else_mends_meanwhile_is_good_when_it_reads_so(
+        monkeypatch: pytest.MonkeyPatch, is_done: bool, outcome: str) -> None:
+    """Nothing is bad any more when all shards are looked at: or was it not there to be looked at?
+    """
+    world = World(GEOMETRY, 6)
+    stripe = await durable(world)
+    rot(world, stripe, 2)
+    real = mend_stripe
+
+    async def mended_before(store: StripeStore, ref: StripeRef) -> Mended:
+        if is_done:
+            await real(store, ref)
+        return Mended((), ())
+
+    monkeypatch.setattr(mending_module, "mend_stripe", mended_before)
+    assert await mend_column(world.store, stripe.ref, member_of(world, stripe, 2)) == outcome
 
 
 async def test_the_queue_is_bounded_and_holds_each_stripe_once(

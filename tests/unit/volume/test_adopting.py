@@ -7,7 +7,16 @@ import pytest
 from ecfs.base.errors import TooFewReachable
 from ecfs.formats import NO_PARENT, Root, SegmentEntry, TargetEntry
 from ecfs.metadata import Database
-from ecfs.volume.adopting import Exchange, adopted, exchange_left, note_exchange
+from ecfs.stripes import Member
+from ecfs.volume.adopting import (
+    Exchange,
+    adopted,
+    blank_below,
+    exchange_left,
+    last_exchange,
+    note_exchange,
+    note_filled,
+)
 from ecfs.volume.membership import replaced
 from tests.unit.volume.test_downgrades import LABEL
 
@@ -37,7 +46,9 @@ def test_an_exchange_that_was_cut_short_is_found() -> None:
     database = Database.in_memory()
     assert exchange_left(database, SIX, ENTRIES[:7]) is None
     with database.change():
-        note_exchange(database, IDS[2], IDS[6])
+        note_exchange(database, Member(IDS[2], "old", "/old"), Member(IDS[6], "new", "/new"), 9)
+    assert last_exchange(database) == (IDS[2], IDS[6], "/old")
+    assert (blank_below(database, IDS[6]), blank_below(database, IDS[2])) == (9, 0)
     assert exchange_left(database, SIX, ENTRIES[:7]) == Exchange(IDS[2], ENTRIES[6])
     # No label names the new one; it is a member already; the old one is none any more.
     assert exchange_left(database, SIX, ENTRIES[:6]) is None
@@ -53,6 +64,23 @@ def test_a_note_that_is_none_is_no_exchange(value: int | str | bytes | None) -> 
     with database.change():
         database.set_setting("exchange", value)
     assert exchange_left(database, SIX, ENTRIES[:7]) is None
+    assert last_exchange(database) is None
+
+
+def test_an_exchange_of_an_older_program_tells_no_path() -> None:
+    database = Database.in_memory()
+    with database.change():
+        database.set_setting("exchange", IDS[2] + IDS[6])
+    assert last_exchange(database) == (IDS[2], IDS[6], "")
+    assert blank_below(database, IDS[6]) == 0
+
+
+def test_what_was_filled_is_held_to_everything() -> None:
+    database = Database.in_memory()
+    with database.change():
+        note_exchange(database, Member(IDS[2], "old", "/old"), Member(IDS[6], "new", "/new"), 9)
+        note_filled(database, IDS[6])
+    assert blank_below(database, IDS[6]) == 0
 
 
 def test_columns_of_one_target_become_anothers() -> None:

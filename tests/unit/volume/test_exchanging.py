@@ -8,6 +8,7 @@ from ecfs.base.errors import ReadOnly, Refusal
 from ecfs.base.units import KIB
 from ecfs.metadata import Database
 from ecfs.repair import replace_target
+from ecfs.stripes import Member
 from ecfs.testing.quick import remember_keys
 from ecfs.volume import OpenOptions, adopting, exchange_member, membership
 from ecfs.volume.appending import RecordWriter
@@ -40,9 +41,9 @@ async def test_old_and_new_members_both_count_until_the_checkpoint_says_who(
         assert isinstance(writer, RecordWriter)
         real = adopting.note_exchange
 
-        def spy(database: Database, old: bytes, new: bytes) -> None:
+        def spy(database: Database, old: Member, new: Member, next_segment: int) -> None:
             groups.append(len(writer._groups))
-            real(database, old, new)
+            real(database, old, new, next_segment)
 
         monkeypatch.setattr(membership, "note_exchange", spy)
         await replace_target(opening.volume, ground.paths[2], str(ground.base / "t9"))
