@@ -25,7 +25,8 @@ from ecfs.stripes import Fleet, Member, MemberState, ShardFault, StripeRef, Stri
 from ecfs.volume.anchor import Anchor
 from ecfs.volume.appending import RecordWriter
 from ecfs.volume.auditing import evidence_now, note_unwritable
-from ecfs.volume.behind import find_behind, may_lack
+from ecfs.volume.background import Background, Idle
+from ecfs.volume.behind import find_behind, is_dead, may_lack
 from ecfs.volume.checkpointing import Checkpointer
 from ecfs.volume.claiming import box_keys
 from ecfs.volume.committing import Committer, Tip
@@ -56,18 +57,6 @@ class Mender(Protocol):
 
     async def run(self, volume: "Volume") -> None:
         """Mend until cancelled."""
-        ...
-
-
-class Background(Protocol):
-    """What goes on while a volume is open; `tending` has the real one."""
-
-    async def tend(self) -> None:
-        """One round."""
-        ...
-
-    async def reclaim(self) -> None:
-        """Delete segments in which nothing lives."""
         ...
 
 
@@ -109,11 +98,12 @@ class Volume:
         self.checkpoint_ns = self.environment.clock.monotonic_ns()
         self._anchored: Tip | None = None
         self._start = opened.start
-        self.background: Background | None = None
+        self.background: Background = Idle()
         self.rejoiner: Rejoiner | None = None
         self._strays_removed = False
         self.files.on_damage = self.damaged.note
         self.store.may_lack = partial(may_lack, self.files.tables)
+        self.store.is_dead = partial(is_dead, self.files.tables)
         if mender is not None:
             self.files.set_mender(mender.report)
             self.store.on_fault = mender.report
@@ -143,10 +133,13 @@ class Volume:
     async def room(self) -> None:
         """Wait while the open transaction is past its bound."""
         committer = self.committer
-        if committer is None:
-            return
-        if self.database.change_count - committer.changes_at_commit > CHANGES_PER_COMMIT_MAX:
+        if committer is not None and (
+                self.database.change_count - committer.changes_at_commit > CHANGES_PER_COMMIT_MAX):
             await self.commit()
+
+    async def make_room(self) -> None:
+        """For who may not grow: what is dead gives its room back first, in bounded time."""
+        await self.background.make_room()
 
     async def fsync(self, inode: InodeId | None) -> None:
         """Durable on return: the content of one inode (None: of all), and all metadata. Raises if
@@ -154,14 +147,23 @@ class Volume:
         lost: EcfsError | None = None
         try:
             if self.committer is not None:
-                await self.files.flush(inode, inline=inode is not None)
+                await self._flush(inode)
         except Damage as damage:
             # Of one file, or of some: all others are not to suffer for it.
             lost = damage
         await self.commit()
+        if inode is None:
+            await self.background.give_back()
         lost = lost or self._lost or self.files.flusher.stuck_error(inode)
         if lost is not None:
             raise lost
+
+    async def _flush(self, inode: InodeId | None) -> None:
+        try:
+            await self.files.flush(inode, inline=inode is not None)
+        except NoSpace:
+            await self.make_room()
+            await self.files.flush(inode, inline=inode is not None)
 
     async def commit(self) -> None:
         """Everything in the open transaction is durable on return."""
@@ -253,14 +255,13 @@ class Volume:
                 await self.fsync(None)
             if self.committer is not None and not self.read_only:
                 try:
-                    await self.files.flush(None)
+                    await self._flush(None)
                 except Damage as damage:
                     _log.error("some of what was written is lost with the metadata: %s", damage)
                     lost = damage
                 while self.files.reap():
                     await trio.lowlevel.checkpoint()
-                if self.background is not None:
-                    await self.background.reclaim()
+                await self.background.reclaim()
                 await self.checkpoint(clean=True)
                 self.save_anchor(durable=True)
                 if self.writer is not None:
@@ -352,8 +353,7 @@ class Volume:
 
     async def tend(self) -> None:
         """One round of what the background does every few seconds."""
-        if self.background is not None:
-            await self.background.tend()
+        await self.background.tend()
 
     @property
     def replay_start(self) -> CheckpointPointer | None:
