@@ -23,6 +23,10 @@ class Background(Protocol):
         """Give back what is dead, where room is low."""
         ...
 
+    async def tidy(self) -> None:
+        """Give back all that is dead, as if room were low."""
+        ...
+
 
 class Idle:
     """Nothing goes on: of a volume that is only read, or not begun yet."""
@@ -37,4 +41,7 @@ class Idle:
         """Nothing."""
 
     async def give_back(self) -> None:
+        """Nothing."""
+
+    async def tidy(self) -> None:
         """Nothing."""

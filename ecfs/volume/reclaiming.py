@@ -70,17 +70,17 @@ class Reclaimer:
         async with self._lock:
             await self._reclaim()
 
-    async def tidy(self) -> bool:
-        """All that is dead goes, and what is sparse moves, where room is low or much is dead, and
-        in bounded time; whether there is more to be done."""
+    async def tidy(self, *, always: bool = False) -> bool:
+        """All that is dead goes, and what is sparse moves, where room is low or much is dead (or
+        `always`), and in bounded time; whether there is more to be done."""
         volume = self._volume
         async with self._lock:
-            if volume.read_only or self._barren == self._state():
+            if volume.read_only or (not always and self._barren == self._state()):
                 return False
-            if not volume.meter.is_low() and not self._is_much_dead():
+            if not (always or volume.meter.is_low() or self._is_much_dead()):
                 return False
             await self._punch_dead()
-            return await self._move_sparse()
+            return await self._move_sparse(always=always)
 
     async def make_room(self) -> None:
         """For somebody who may not grow: what is dead gives its room back, until something may grow
@@ -247,7 +247,7 @@ class Reclaimer:
 
     # -- stripes of which a little lives -----------------------------------------------------
 
-    async def _move_sparse(self, *, until_room: bool = False) -> bool:
+    async def _move_sparse(self, *, until_room: bool = False, always: bool = False) -> bool:
         """Move what lives in sparse stripes, the sparsest first, in slices that fit, while that
         gains anything, or only until something may grow; whether there is more to gain."""
         volume = self._volume
@@ -260,7 +260,7 @@ class Reclaimer:
                 return True
             if volume.read_only or clock.monotonic_ns() > until_ns:
                 return not volume.read_only
-            plan = self._plan() if plan is None else plan
+            plan = self._plan(always=always) if plan is None else plan
             room_len = self._room_len()
             chosen = _slice(plan, min(room_len, SLICE_LEN)) or self._tail()
             if not chosen or room_len < SLICE_LEN_MIN:
@@ -270,12 +270,12 @@ class Reclaimer:
         self._barren = self._state()
         return False
 
-    def _plan(self) -> list[Sparse]:
+    def _plan(self, *, always: bool) -> list[Sparse]:
         """Stripes to be moved, the sparsest last. Where there is much room beside what is dead,
         only those that are more dead than alive."""
         volume = self._volume
         segments = volume.files.index.segments
-        pressed = volume.meter.is_low() or (
+        pressed = always or volume.meter.is_low() or (
             volume.meter.available_len(0) < PRESSED_SHARE * self._sparse_len())
         if len(self._kept) > KEPT_COUNT_MAX:
             self._kept.clear()

@@ -131,6 +131,10 @@ class Tender:
         """As `Reclaimer.give_back`."""
         await self._reclaimer.give_back()
 
+    async def tidy(self) -> None:
+        """As `Reclaimer.tidy`, in any case."""
+        await self._reclaimer.tidy(always=True)
+
     async def _tidy(self) -> None:
         """Where room is low each time; else now and then, for all that lives is looked at."""
         volume = self._volume

@@ -165,7 +165,8 @@ def with_checkpoints(words: tuple[str, ...]) -> Script:
 
 
 def with_compaction(words: tuple[str, ...]) -> Script:
-    """What lives in closed segments is moved, and what is empty then is reclaimed."""
+    """What is dead is given back, what lives in closed segments is moved, and what is empty then is
+    reclaimed."""
     async def script(opening: Opening, actor: Actor, recorder: Recorder) -> None:
         volume = opening.volume
         recorder.phase = "operations"
@@ -173,6 +174,8 @@ def with_compaction(words: tuple[str, ...]) -> Script:
             await actor.act(word)
         await volume.fsync(None)
         actor.tell("sync")
+        recorder.phase = "giving back"
+        await volume.background.tidy()
         recorder.phase = "compaction"
         volume.store.close_segments()
         for segment_id in sorted(volume.files.index.segments):
