@@ -333,7 +333,10 @@ class Files:
         how many bytes moved. Damage where unreadable."""
         moved_len = 0
         for stripe in self.tables.stripes_of(segment_id):
-            moved_len += (await self.mover.move_out([stripe.id], reserve=reserve)).moved_len
+            done = await self.mover.move_out([stripe.id], reserve=reserve)
+            for damage in done.unreadable.values():
+                raise damage
+            moved_len += done.moved_len
         return moved_len
 
     async def rescue(self, stripe_id: int, *, move: bool) -> set[int]:

@@ -28,11 +28,12 @@ NOTE_LEN = 96
 
 @dataclass(slots=True)
 class MovedOut:
-    """What came of moving stripes: bytes that were written anew, and stripes that are left as they
-    are, since next to nothing is gained by them."""
+    """What came of moving stripes: bytes that were written anew; stripes that are left as they are,
+    since next to nothing is gained by them; those that cannot be read, and why."""
 
     moved_len: int = 0
     kept: list[int] = field(default_factory=list)
+    unreadable: dict[int, Damage] = field(default_factory=dict)
 
 
 class Mover:
@@ -67,18 +68,20 @@ class Mover:
 
         With `gain_percent_min` those are left alone, each or all together, that would take nearly
         as much room again. At most `length_max` bytes are moved: extents that come after stay.
-        Damage where unreadable.
+        Those that cannot be read are left.
         """
         done = MovedOut()
         moves: list[Move] = []
         tried = []
         freed_len = 0
         for stripe_id in stripe_ids:
-            found = await self._moves_of(stripe_id)
+            try:
+                room_len, found = await self._moves_of(stripe_id)
+            except Damage as damage:
+                done.unreadable[stripe_id] = damage
+                continue
             if not found:
                 continue
-            ref = self._index.ref(stripe_id)
-            room_len = ref.body_len * ref.segment.data
             if gain_percent_min is not None and (
                     _room_of(found) * 100 > room_len * (100 - gain_percent_min)):
                 done.kept.append(stripe_id)
@@ -122,10 +125,11 @@ class Mover:
             await self._flusher.move(moves)
         return lost - {0}
 
-    async def _moves_of(self, stripe_id: int) -> list[Move]:
+    async def _moves_of(self, stripe_id: int) -> tuple[int, list[Move]]:
+        """What a stripe takes of content's room, and what is to be written of it."""
         extents = self._tables.extents_of(stripe_id)
         if not extents:
-            return []
+            return 0, []
         ref = self._index.ref(stripe_id)
         layout = self._store.layout(ref)
         head, directory = await self._store.read_directory(ref)
@@ -138,7 +142,7 @@ class Mover:
             note = notes.get(extent.start, self._flusher.note(0, 0))
             note = note._replace(order=note.order or head.order)
             moves += self._cut(extent, result.data, note)
-        return moves
+        return ref.body_len * ref.segment.data, moves
 
     def _cut(self, extent: ExtentRow, data: Buffer, note: ExtentNote) -> list[Move]:
         """What is to be written of an extent: the runs of it that the file shows for which it was

@@ -15,7 +15,7 @@ from functools import partial
 
 import trio
 
-from ecfs.base.errors import AppendRefused, Damage, EcfsError, NoSpace, TargetError
+from ecfs.base.errors import AppendRefused, EcfsError, NoSpace, TargetError
 from ecfs.base.limits import COLUMN_HEADER_LEN, RESERVE_LEN_MIN, TARGET_SYNC_DEADLINE_S
 from ecfs.base.units import KIB, MIB, NS_PER_S
 from ecfs.formats import SegmentEntry, column_name
@@ -50,8 +50,8 @@ class Reclaimer:
     """Gives back room of one volume. `_lock`: one at a time; it is taken before any other lock.
 
     `_given`: how much of each column was dead when it was last punched. `_cannot`: targets that do
-    not punch. `_kept`, `_unmovable`: stripes that gain nothing, segments that cannot be read.
-    `_barren`: how things were when there was nothing more to gain.
+    not punch. `_kept`: stripes that gain nothing, or cannot be read; `_unmovable`: segments that
+    end in one. `_barren`: how things were when there was nothing more to gain.
     """
 
     def __init__(self, volume: Volume) -> None:
@@ -282,8 +282,7 @@ class Reclaimer:
         found = volume.files.tables.sparse_stripes(
             LIVE_PERCENT_PRESSED if pressed else LIVE_PERCENT_MAX, PLAN_COUNT + len(self._kept))
         return [one for one in reversed(found)
-                if one[0] not in self._kept and one[1] not in self._unmovable
-                and self._cannot.isdisjoint(segments[one[1]].columns)]
+                if one[0] not in self._kept and self._cannot.isdisjoint(segments[one[1]].columns)]
 
     def _sparse_len(self) -> int:
         """Dead bytes in stripes that are partly alive."""
@@ -327,11 +326,13 @@ class Reclaimer:
         except (AppendRefused, NoSpace) as error:
             _log.warning("compaction is put off: %s", error)
             return False
-        except Damage as error:
-            self._unmovable |= segment_ids
-            _log.error("segments %s cannot be compacted: %s", sorted(segment_ids), error)
-            return True
         self._kept.update(done.kept)
+        for stripe_id, damage in done.unreadable.items():
+            self._kept.add(stripe_id)
+            _log.error("stripe %d cannot be compacted: %s", stripe_id, damage)
+        if at_end and done.unreadable:
+            self._unmovable |= segment_ids
+            return True
         if not done.moved_len:
             return not at_end
         await self._reclaim()
