@@ -172,10 +172,12 @@ def with_compaction(words: tuple[str, ...]) -> Script:
         recorder.phase = "operations"
         for word in words:
             await actor.act(word)
+        recorder.phase = "giving back"
+        # What died is in no commit yet.
+        await volume.files.flush(None)
+        await volume.background.tidy()
         await volume.fsync(None)
         actor.tell("sync")
-        recorder.phase = "giving back"
-        await volume.background.tidy()
         recorder.phase = "compaction"
         volume.store.close_segments()
         for segment_id in sorted(volume.files.index.segments):

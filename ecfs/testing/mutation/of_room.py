@@ -39,8 +39,6 @@ ROOM_MUTANTS = (
            "        self.reduced_count += 1\n", "", _BACK),
     Mutant("a-sync-gives-nothing-back", "ecfs/volume/volume.py",
            "            await self.background.give_back()\n", "            pass\n", _BACK),
-    Mutant("dead-stripes-walked-where-given-back", "ecfs/repair/walking.py",
-           "if ref is None and store.keeps_dead(segment, kind):", "if ref is None:", _BACK),
     Mutant("catching-up-waits-for-what-was-given-back", "ecfs/repair/mending.py",
            " and volume.store.keeps_dead(entry, kind)\n", "\n", _BACK),
     Mutant("given-back-forgotten-by-the-next-mount", "ecfs/volume/behind.py",
