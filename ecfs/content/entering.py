@@ -1,15 +1,40 @@
 """Rows of what is durable: extents, maps and sizes, entered into the open transaction."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
 from ecfs.base.errors import Damage, FsError
 from ecfs.base.ids import InodeId
 from ecfs.content.index import StripeIndex
 from ecfs.content.lateness import note_behind
 from ecfs.content.state import FileState, InodeTable, Piece
-from ecfs.formats import SegmentEntry
-from ecfs.metadata import ContentTables, Database, ExtentRow, Hidden, NewPiece, StripeRow
+from ecfs.formats import ExtentNote, SegmentEntry
+from ecfs.metadata import (
+    ContentTables,
+    Database,
+    ExtentRow,
+    Hidden,
+    LiveRun,
+    NewPiece,
+    StripeRow,
+)
 from ecfs.stripes import StripeStore, Written
+from ecfs.targets import Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """An extent that is written anew elsewhere; `note` as the stripe's directory will have it.
+
+    `low`: only a run of it, which begins so far in; all live runs of an extent follow one another
+    in one stripe, and each is an extent of its own afterwards. None: all of it, as it is.
+    """
+
+    extent: int
+    data: Buffer
+    note: ExtentNote
+    low: int | None = None
 
 
 class RowEntry:
@@ -62,15 +87,39 @@ class RowEntry:
                 if piece.limit:
                     self._apart(piece, self._enter_inline, piece)
 
-    def enter_moved(self, extents: Iterable[int], stripe: Written) -> None:
+    def enter_moved(self, moves: Sequence[Move], stripe: Written) -> None:
         """These extents lie in a durable stripe now."""
         self._enter_segments([stripe])
         with self._database.change():
             stripe_id = self._add_stripe(stripe, 0)
-            moved = [self._tables.move_extent(extent, stripe=stripe_id, start=start)
-                     for extent, start in zip(extents, stripe.starts, strict=True)]
-            if not any(moved):
+            any_moved = False
+            for extent, group in groupby(zip(moves, stripe.starts, strict=True),
+                                         lambda pair: pair[0].extent):
+                pairs = list(group)
+                if pairs[0][0].low is None:
+                    moved = self._tables.move_extent(extent, stripe=stripe_id, start=pairs[0][1])
+                else:
+                    moved = self._enter_runs(extent, pairs, stripe_id)
+                any_moved = any_moved or moved
+            if not any_moved:
                 self._tables.drop_stripe(stripe_id)
+
+    def _enter_runs(self, extent: int, pairs: list[tuple[Move, int]], stripe_id: int) -> bool:
+        """What lives of an extent, cut into extents of their own; False when it stays where it is:
+        it is gone, or was copied meanwhile."""
+        runs = []
+        for move, start in pairs:
+            runs.append(LiveRun(move.low or 0, len(move.data), self._next_extent, start))
+            self._next_extent += 1
+        first = pairs[0][0]
+        left = self._tables.split_extent(
+            extent, inode=first.note.inode, offset=first.note.offset - (first.low or 0),
+            stripe=stripe_id, runs=runs)
+        if left is None:
+            return False
+        self._tables.forget_mapped_len(first.note.inode)
+        self._tables.give_up(*left)
+        return True
 
     def _enter_segments(self, stripes: Iterable[Written]) -> None:
         """By themselves: what comes after may be rolled back, and memory knows segments too.

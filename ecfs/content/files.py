@@ -16,28 +16,25 @@ from ecfs.base.errors import Damage, FsError
 from ecfs.base.ids import InodeId
 from ecfs.base.limits import (
     BLOCK_CACHE_LEN_MAX,
-    EXTENTS_PER_STRIPE_MAX,
     FILE_LEN_MAX,
-    STRIPE_PAYLOAD_MAX,
     WRITE_BACK_LEN_MAX,
 )
 from ecfs.base.world import Clock
 from ecfs.content.blocks import ExtentReader, Mender
-from ecfs.content.flusher import LOGGED, Flusher, Move
+from ecfs.content.flusher import LOGGED, Flusher
 from ecfs.content.index import StripeIndex
+from ecfs.content.moving import Mover
 from ecfs.content.ranges import RangeEditor
 from ecfs.content.restoring import restore
 from ecfs.content.state import FileState, InodeTable
-from ecfs.formats import LoggedWrite, decode_directory
+from ecfs.formats import LoggedWrite
 from ecfs.metadata import ContentTables, Database, MapPiece
 from ecfs.stripes import StripeStore
 from ecfs.targets import Buffer
 
 UNMAP_AT_ONCE = 1024
-MOVES_AT_ONCE = 256
 READ_TRIES_MAX = 3
 COPY_LEN = 1 << 20
-SHOWN_ROWS_MAX = 16 * EXTENTS_PER_STRIPE_MAX
 
 
 class Files:
@@ -59,6 +56,8 @@ class Files:
         self.flusher.log.carries = carries
         self._ranges = RangeEditor(database, self.tables, self.flusher, inodes, clock)
         self._reader = ExtentReader(self.tables, self.index, store, nursery, cache_len=cache_len)
+        self.mover = Mover(self.tables, self.index, store, self.flusher,
+                           lambda ref, faults: self._reader.mend(ref, faults))
         self.on_damage: Callable[[int], None] = lambda inode: None
 
     def set_mender(self, mend: Mender) -> None:
@@ -326,67 +325,23 @@ class Files:
     # -- moving extents ----------------------------------------------------------------------
 
     async def move_inline(self) -> None:
-        """Content that a commit carried in the database goes into stripes."""
-        while rows := self.tables.inline_extents(limit=MOVES_AT_ONCE):
-            moves: list[Move] = []
-            length = 0
-            for extent, inode, offset, order, data in rows:
-                if moves and length + len(data) > STRIPE_PAYLOAD_MAX:
-                    break
-                length += len(data)
-                moves.append(Move(extent, data, self.flusher.note(inode, offset, order=order)))
-            await self.flusher.move(moves)
+        """As `Mover.move_inline`."""
+        await self.mover.move_inline()
 
     async def compact(self, segment_id: int, *, reserve: bool = False) -> int:
         """Move what lives in a segment elsewhere, with `reserve` also into the room that is kept;
         how many bytes moved. Damage where unreadable."""
-        moved = 0
+        moved_len = 0
         for stripe in self.tables.stripes_of(segment_id):
-            moves = await self._moves_of(stripe.id)
-            if moves:
-                await self.flusher.move(moves, reserve=reserve)
-                moved += sum(len(move.data) for move in moves)
-        return moved
+            done = await self.mover.move_out([stripe.id], reserve=reserve)
+            for damage in done.unreadable.values():
+                raise damage
+            moved_len += done.moved_len
+        return moved_len
 
     async def rescue(self, stripe_id: int, *, move: bool) -> set[int]:
-        """What still reads of a stripe that lost more than its parity: with `move` it is written
-        anew elsewhere. Inodes of the files of which bytes are lost."""
-        shown: dict[int, list[tuple[int, int]]] = {}
-        for number, inode, offset in self.tables.shown_of_stripe(stripe_id, SHOWN_ROWS_MAX):
-            shown.setdefault(number, []).append((inode, offset))
-        ref = self.index.ref(stripe_id)
-        lost: set[int] = set()
-        moves = []
-        for extent in self.tables.extents_of(stripe_id):
-            places = shown.get(extent.id, [(0, 0)])
-            try:
-                units = self.store.layout(ref).units_of(extent.start, extent.length)
-                data = (await self.store.read(ref, units)).data
-            except Damage:
-                lost |= {inode for inode, _ in places}
-            else:
-                moves.append(Move(extent.id, data, self.flusher.note(*places[0])))
-        if moves and move:
-            await self.flusher.move(moves)
-        return lost - {0}
-
-    async def _moves_of(self, stripe_id: int) -> list[Move]:
-        extents = self.tables.extents_of(stripe_id)
-        if not extents:
-            return []
-        ref = self.index.ref(stripe_id)
-        layout = self.store.layout(ref)
-        head, directory = await self.store.read_directory(ref)
-        notes = {note.start: note for note in decode_directory(directory)}
-        moves = []
-        for extent in extents:
-            result = await self.store.read(ref, layout.units_of(extent.start, extent.length))
-            if result.faults:
-                self._reader.mend(ref, result.faults)
-            note = notes.get(extent.start, self.flusher.note(0, 0))
-            moves.append(Move(extent.id, result.data,
-                              note._replace(order=note.order or head.order)))
-        return moves
+        """As `Mover.rescue`."""
+        return await self.mover.rescue(stripe_id, move=move)
 
 
 def _is_all(pieces: Sequence[MapPiece], low: int, high: int) -> bool:

@@ -25,7 +25,7 @@ from ecfs.base.locks import Held
 from ecfs.base.promises import Promises
 from ecfs.base.units import NS_PER_S
 from ecfs.base.world import Clock
-from ecfs.content.entering import RowEntry
+from ecfs.content.entering import Move, RowEntry
 from ecfs.content.grouping import pack
 from ecfs.content.index import StripeIndex
 from ecfs.content.logged import WriteLog
@@ -39,7 +39,6 @@ from ecfs.formats import (
 )
 from ecfs.metadata import ContentTables, Database
 from ecfs.stripes import StripeStore, Written
-from ecfs.targets import Buffer
 
 APPENDS_AT_ONCE = 3
 TRIES_PER_ROUND = 4
@@ -49,15 +48,6 @@ LOGGED = 0
 
 
 _log = logging.getLogger("ecfs.content")
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """An extent that is written anew elsewhere; `note` as the stripe's directory will have it."""
-
-    extent: int
-    data: Buffer
-    note: ExtentNote
 
 
 @dataclass(slots=True)
@@ -348,7 +338,7 @@ class Flusher:
                     break
             if isinstance(final, AppendRefused):
                 raise final
-            self.rows.enter_moved([move.extent for move in moves], final)
+            self.rows.enter_moved(moves, final)
 
     def note(self, inode: int, offset: int, *, size: int = 0, order: int = 0) -> ExtentNote:
         """A directory entry of a file, its place in the stripe left open."""

@@ -8,6 +8,7 @@ from ecfs.base.errors import FsError, NoSpace
 from ecfs.base.ids import InodeId
 from ecfs.base.limits import FILE_LEN_MAX
 from ecfs.driver.access_times import AccessTimes
+from ecfs.driver.admitting import admitted
 from ecfs.driver.attributes import Change, Stat
 from ecfs.driver.volume_protocol import Mounted
 
@@ -18,16 +19,17 @@ SECTOR_LEN = 512
 
 
 class RangeRequests:
-    """These requests of one mount; `stat`, `change` and `stale` are those of `Requests`, which is
-    to hear (`changed`) of whose attributes the kernel does not learn."""
+    """These requests of one mount; `stat`, `change`, `stale` and `tidy` are those of `Requests`,
+    which is to hear (`changed`) of whose attributes the kernel does not learn."""
 
     def __init__(self, mounted: Mounted, access: AccessTimes | None,
                  stat: Callable[[InodeId], Stat],
                  change: Callable[[InodeId, Change], Awaitable[Stat]],
                  changed: Callable[[InodeId], None],
-                 stale: Callable[[InodeId], None]) -> None:
+                 stale: Callable[[InodeId], None], tidy: Callable[[], Awaitable[None]]) -> None:
         self._mounted = mounted
         self._access = access
+        self._tidy = tidy
         self._stat = stat
         self._change = change
         self._changed = changed
@@ -45,8 +47,7 @@ class RangeRequests:
             raise FsError(errno.EOPNOTSUPP)
         if offset + length > FILE_LEN_MAX:
             raise FsError(errno.EFBIG)
-        await self._mounted.room()
-        self._mounted.admit(grows=not mode & PUNCH_HOLE)
+        await self._admitted(grows=not mode & PUNCH_HOLE)
         found = self._stat(inode)
         found.attributes.check_regular()
         size = found.attributes.size
@@ -65,6 +66,9 @@ class RangeRequests:
             await self._change(inode, Change(mtime_now=True))
         if kill_privileges:
             self._drop_privileges(inode)
+
+    async def _admitted(self, *, grows: bool) -> None:
+        await admitted(self._mounted, self._tidy, grows=grows)
 
     async def seek(self, inode: InodeId, offset: int, whence: int) -> int:
         """lseek(2) with SEEK_DATA or SEEK_HOLE. ENXIO past the end and where no data follows."""
@@ -85,8 +89,7 @@ class RangeRequests:
         `source_flags` are those of the source's descriptor, as in open(2)."""
         if to + length > FILE_LEN_MAX:
             raise FsError(errno.EFBIG)
-        await self._mounted.room()
-        self._mounted.admit(grows=True)
+        await self._admitted(grows=True)
         for inode in (source, target):
             self._stat(inode).attributes.check_regular()
         if self._access is not None and self._access.note(source, source_flags):

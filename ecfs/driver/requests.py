@@ -7,12 +7,13 @@ from typing import Any, NoReturn
 
 import trio
 
-from ecfs.base.errors import FsError
+from ecfs.base.errors import FsError, NoSpace
 from ecfs.base.ids import ROOT_INODE, InodeId
 from ecfs.base.limits import FILE_LEN_MAX
 from ecfs.base.promises import keep_all
 from ecfs.base.units import NS_PER_S
 from ecfs.driver.access_times import AccessTimes
+from ecfs.driver.admitting import admitted
 from ecfs.driver.attributes import Change, Stat
 from ecfs.driver.capabilities import CAPABILITY, FileCapabilities
 from ecfs.driver.directories import DirectoryRequests
@@ -55,7 +56,7 @@ class Requests:
         self._access = AccessTimes(mounted) if relatime else None
         self.directories = DirectoryRequests(mounted, self._lookups, self._access, self._seen)
         self.ranges = RangeRequests(mounted, self._access, self.stat, self.change, self._changed,
-                                    stale)
+                                    stale, self.tidy)
 
     # --- looking ---
 
@@ -277,13 +278,26 @@ class Requests:
         self._tree.attributes(inode).check_regular()
         if offset + len(data) > FILE_LEN_MAX:
             raise FsError(errno.EFBIG)
-        self._mounted.admit(grows=True)
+        try:
+            self._mounted.admit(grows=True)
+        except NoSpace:
+            return self._write_admitted(inode, offset, data, kill_privileges)
         self._changed(inode)
         waiting = self._files.begin_write(inode, offset, data)
         if waiting is not None:
             return self._write_waiting(waiting, inode, kill_privileges)
         self._wrote(inode, kill_privileges)
         return None
+
+    async def _write_admitted(self, inode: InodeId, offset: int, data: Buffer,
+                              kill_privileges: bool) -> None:
+        await self._admitted(grows=True)
+        self._tree.attributes(inode).check_regular()
+        waiting = self._files.begin_write(inode, offset, data)
+        self._changed(inode)
+        if waiting is not None:
+            await waiting
+        self._wrote(inode, kill_privileges)
 
     async def _write_waiting(self, waiting: Coroutine[Any, Any, None], inode: InodeId,
                              kill_privileges: bool) -> None:
@@ -323,8 +337,7 @@ class Requests:
             self._lookups.changed(inode)
 
     async def _admitted(self, *, grows: bool) -> None:
-        await self._mounted.room()
-        self._mounted.admit(grows=grows)
+        await admitted(self._mounted, self.tidy, grows=grows)
 
     def _seen(self, attributes: Attributes) -> Stat:
         if not attributes.is_regular:

@@ -130,6 +130,11 @@ class Mounted(Protocol):
         """Wait while the open transaction is past its bound."""
         ...
 
+    async def make_room(self) -> None:
+        """For who was refused by `admit` for lack of room: what is dead gives its room back, in
+        bounded time. Then it is to be asked again. Does not raise."""
+        ...
+
     async def fsync(self, inode: InodeId | None) -> None:
         """Make durable: the content of one inode (None: of all) and all metadata."""
         ...

@@ -16,6 +16,7 @@ from ecfs.metadata.checking import (
 )
 from ecfs.metadata.content import ContentTables, ExtentRow, StripeRow
 from ecfs.metadata.database import Database
+from ecfs.metadata.dead import LiveRun, Stored
 from ecfs.metadata.deltas import decode_delta, encode_delta
 from ecfs.metadata.mapping import Hidden, NewPiece
 from ecfs.metadata.pages import (
@@ -33,7 +34,7 @@ from ecfs.metadata.whole_maps import MapPiece
 __all__ = [
     "ATTRIBUTE_CHECKS", "CHUNK_LEN", "CHUNK_PLACES", "CONTENT_CHECKS", "EXTENT_CHECKS", "MAIN_NAME",
     "MAP_CHECKS", "ROOT_CHECKS", "SEGMENT_CHECKS", "TREE_CHECKS", "Batch", "CheckQueries",
-    "ContentTables", "Database", "ExtentRow", "Hidden", "MapPiece", "NewPiece", "PageMap",
-    "PageStore", "PageVfs", "RowCheck", "SharingTables", "StripeRow", "TreeTables", "decode_delta",
-    "encode_delta",
+    "ContentTables", "Database", "ExtentRow", "Hidden", "LiveRun", "MapPiece", "NewPiece",
+    "PageMap", "PageStore", "PageVfs", "RowCheck", "SharingTables", "Stored", "StripeRow",
+    "TreeTables", "decode_delta", "encode_delta",
 ]

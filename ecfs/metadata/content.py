@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ecfs.base.errors import Bug, Damage
 from ecfs.formats import SegmentEntry
 from ecfs.metadata.database import Database, Row
+from ecfs.metadata.dead import DeadSpace
 from ecfs.metadata.dying import DyingFiles
 from ecfs.metadata.inline import InlineExtents
 from ecfs.metadata.mapped import MappedLens
@@ -48,13 +49,16 @@ class ExtentRow:
     live: int
 
 
-class ContentTables(MissedShards, DyingFiles, InlineExtents):
-    """Statements over the content tables. Writers call them inside `database.change()`."""
+class ContentTables(MissedShards, DyingFiles, InlineExtents, DeadSpace):
+    """Statements over the content tables. Writers call them inside `database.change()`.
+
+    `reduced_count` grows whenever bytes of a stripe die."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self.mapped_lens = MappedLens(database)
         self._whole_maps = WholeMaps(database)
+        self.reduced_count = 0
 
     def history_hash(self, seq: int) -> bytes | None:
         """The hash of an acknowledged commit, None for one that the history does not hold."""
@@ -355,6 +359,7 @@ class ContentTables(MissedShards, DyingFiles, InlineExtents):
             self._reduce_stripe(stripe, length)
 
     def _reduce_stripe(self, stripe: int, length: int) -> None:
+        self.reduced_count += 1
         left = self._database.rows("UPDATE stripes SET live=live-? WHERE id=? RETURNING live",
                                    (length, stripe))
         if left and left[0][0] <= 0:

@@ -44,14 +44,14 @@ async def mend_stripe(store: StripeStore, ref: StripeRef, *,
 
     Each fault is recorded, but those of columns that are `known`, for who found them has done so.
     Unreadable when too few are good. A target that does not take its shard is not an error here.
-    Of a segment that was given back meanwhile nothing is bad.
+    Of what was given back meanwhile nothing is bad.
     """
     try:
         examination = await store.examine(ref, note=False)
     except StripeLost as lost:
         store.note(ref, [fault for fault in lost.faults if fault.column not in known])
         raise
-    if store.is_given_back(ref.segment):
+    if store.is_gone(ref):
         return Mended((), ())
     store.note(ref, [fault for fault in examination.faults if fault.column not in known])
     bad = tuple(sorted({fault.column for fault in examination.faults}))
@@ -258,7 +258,8 @@ async def catch_up(volume: Volume, member: Member,
     The count of shards that were written. The target is no longer behind afterwards, unless
     something could not be read or written, or it missed more meanwhile or of a checkpoint that is
     under way. A dead stripe that cannot be read counts only while a target is away that may have
-    more of it. `note` is told of each record's length and outcome.
+    more of it, and not where dead ones may have been given back. `note` is told of each record's
+    length and outcome.
     """
     written = 0
     complete = True
@@ -283,7 +284,8 @@ async def catch_up(volume: Volume, member: Member,
                 written += done == MENDED
                 complete = complete and done != FAILED
         complete = await _sync_column(entry, member) and complete
-        if (unknown or seen_to < entry.length) and _is_any_away(volume, entry):
+        if ((unknown or seen_to < entry.length) and volume.store.keeps_dead(entry, kind)
+                and _is_any_away(volume, entry)):
             complete = False
     if (complete and member.online and member.missed_count == missed_count
             and not member.unnamed):

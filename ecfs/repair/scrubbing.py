@@ -105,7 +105,7 @@ class _Scrubber:
         try:
             done = await mend_stripe(volume.store, ref)
         except Unreadable as error:
-            if is_live and not volume.store.is_given_back(ref.segment):
+            if is_live and not volume.store.is_gone(ref):
                 await self._rescue(ref, error)
             return
         except Damage:

@@ -1,7 +1,8 @@
 """All stripes of a segment in the order in which they lie: live ones, and dead ones between them.
 
 A dead stripe has no row any more, but its bytes are part of the column until the segment goes; it
-is known by its own record header, believed because its sealed head opens.
+is known by its own record header, believed because its sealed head opens. Where dead stripes of
+content may have been given back, they are passed over: what is left of one is nobody's business.
 """
 
 from collections.abc import AsyncGenerator, Mapping
@@ -96,7 +97,7 @@ async def walk(store: StripeStore, segment: SegmentEntry, kind: int,
     while at < segment.length:
         ref = live.get(at)
         known = ref is not None
-        if ref is None:
+        if ref is None and store.keeps_dead(segment, kind):
             ref = await discover(store, segment, at, kind)
         following = next((start for start in starts if start > at), segment.length)
         if ref is None or at + ref.record_len > following:

@@ -11,6 +11,7 @@ from ecfs.base.limits import TARGET_DEADLINE_S
 from ecfs.base.memory import unwritten
 from ecfs.erasure import Code, Geometry
 from ecfs.formats import (
+    KIND_CONTENT,
     ColumnHeader,
     SegmentEntry,
     StripeHead,
@@ -40,6 +41,8 @@ from ecfs.targets import AnyLane, Buffer, Target, run_all
 OPENERS_MAX = 1024
 GIVEN_BACK_COUNT_MAX = 4096
 HELD_COUNT_MAX = 1024
+ZEROS_LEN = 64
+"""Neither a record nor anything sealed in it begins with so many zeros."""
 T = TypeVar("T")
 
 
@@ -62,7 +65,9 @@ class Identity:
 class StripeAccess:
     """Reads the stripes of one pool. `on_fault` is for those who read and cannot mend; `is_fenced`
     tells, in a target's lane, whether another writer has claimed it; `may_lack` whether a target
-    that is behind may lack a shard of a stripe because it never acknowledged it."""
+    that is behind may lack a shard of a stripe because it never acknowledged it; `is_dead` whether
+    nothing names a stripe of content any more. Up to the segment `given_back_to` dead stripes may
+    have been given back."""
 
     def __init__(self, identity: Identity, fleet: Fleet, journal: Journal) -> None:
         self.identity = identity
@@ -75,6 +80,8 @@ class StripeAccess:
             lambda ref, faults: None)
         self.is_fenced: Callable[[Target], bool] = lambda target: False
         self.may_lack: Callable[[bytes, StripeRef], bool] = lambda target_id, ref: True
+        self.is_dead: Callable[[StripeRef], bool] = lambda ref: False
+        self.given_back_to = 0
         self._given_back: OrderedDict[int, None] = OrderedDict()
         self._held: dict[tuple[int, int, int], tuple[StripeRef, ShardFault]] | None = None
 
@@ -100,6 +107,16 @@ class StripeAccess:
     def is_given_back(self, segment: SegmentEntry) -> bool:
         """Whether the columns of a segment were removed a while ago, or are being removed."""
         return segment.id in self._given_back
+
+    def keeps_dead(self, segment: SegmentEntry, kind: int) -> bool:
+        """Whether dead stripes of a segment are still where they were written."""
+        return kind != KIND_CONTENT or segment.id > self.given_back_to
+
+    def is_gone(self, ref: StripeRef) -> bool:
+        """Whether a stripe was given back, or may be at any moment: with its segment, or because
+        it is dead."""
+        return self.is_given_back(ref.segment) or (
+            not self.keeps_dead(ref.segment, ref.kind) and self.is_dead(ref))
 
     def column_header(self, segment: SegmentEntry, column: int) -> bytes:
         """The 4 KiB that a column file of this segment begins with."""
@@ -345,10 +362,14 @@ class StripeAccess:
         return await run_jobs(jobs, deadline_s=TARGET_DEADLINE_S)
 
     def _read_column(self, target: Target, name: str, fetch: Fetch) -> bytes:
-        """Runs in the target's lane. A column that is gone is held against nobody where another
-        writer has taken over: it may have given the segment back."""
+        """Runs in the target's lane. A column that is gone, or zeros, is held against nobody where
+        another writer has taken over: it may have given the segment, or the stripe, back."""
         try:
-            return target.read(name, fetch.offset, fetch.length)
+            data = target.read(name, fetch.offset, fetch.length)
+            if not data or any(data[:ZEROS_LEN]) or not self.is_fenced(target):
+                return data
+            raise TargetError(Fault.FENCED, f"{target.path}: another writer has claimed the pool "
+                              "and may have given this stripe back")
         except TargetError as error:
             if error.fault is Fault.MISSING and self.is_fenced(target):
                 raise TargetError(Fault.FENCED, f"{target.path}: another writer has claimed the "
@@ -357,9 +378,10 @@ class StripeAccess:
 
     def note(self, ref: StripeRef, faults: Iterable[ShardFault]) -> None:
         """Record the evidence of each fault against its target."""
-        if self.is_given_back(ref.segment):
+        found = list(faults)
+        if not found or self.is_gone(ref):
             return
-        for fault in faults:
+        for fault in found:
             member = self.fleet.get(ref.segment.columns[fault.column])
             if fault.fenced or (fault.missing and member is not None and member.behind
                                 and self.may_lack(member.id, ref)):

@@ -6,10 +6,14 @@ from enum import StrEnum
 
 from ecfs.base.errors import Fault, TargetError
 from ecfs.base.limits import RESERVE_LEN_MIN
+from ecfs.base.units import MIB
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.targets import AnyLane, Target, Together
 
 PACKED_LEN = RESERVE_LEN_MIN // 4
+FULL_SLACK_LEN = 1 * MIB
+"""Beyond the reserve: who was full takes content again once so much is free, so that one that says
+it has next to nothing does not end a segment each second."""
 FAULT_KINDS = {Fault.UNSAFE: EventKind.TARGET_UNSAFE_FILE, Fault.TIMEOUT: EventKind.TARGET_SLOW}
 """What some faults of a target are told as, whether it was read or written."""
 
@@ -193,10 +197,19 @@ class Fleet:
     def note_space(self, member: Member, free_len: int) -> None:
         """What a target has free was measured: `free_len` counts everything, the reserve too."""
         member.free_len = max(0, free_len - RESERVE_LEN_MIN)
-        full, packed = member.free_len == 0, member.packed and free_len < PACKED_LEN
+        full = member.free_len < (FULL_SLACK_LEN if member.full else 1)
+        packed = member.packed and free_len < PACKED_LEN
         if (full, packed) != (member.full, member.packed):
             member.full, member.packed = full, packed
             self._tell(member)
+
+    def note_used(self, member: Member, length: int) -> None:
+        """So much content was written since its room was measured: it is full once that is used up.
+        Else what is kept for commits would go until the next measuring."""
+        if 0 < member.free_len <= length and not member.full:
+            member.full = True
+            self._tell(member)
+        member.free_len = max(0, member.free_len - length)
 
     def _tell(self, member: Member) -> None:
         for callback in self.on_change:

@@ -160,6 +160,8 @@ class StripeStore(StripeAccess):
             else:
                 # After the write: a sync that began before it does not cover it.
                 self._unsynced.add((target_id, name))
+                if not stream.reserve and (member := self.fleet.get(target_id)) is not None:
+                    self.fleet.note_used(member, sealed.ref.record_len)
         return frozenset(missed)
 
     def _check_enough(self, ref: StripeRef, missed: frozenset[bytes]) -> None:

@@ -16,10 +16,22 @@ from ecfs.targets.protocol import Buffer, Space
 
 @dataclass(slots=True, eq=False)
 class _File:
-    """What a program sees and what the medium holds."""
+    """What a program sees and what the medium holds; `holes`: numbers of blocks without room."""
 
     live: bytearray = field(default_factory=bytearray)
     durable: bytearray = field(default_factory=bytearray)
+    holes: set[int] = field(default_factory=set)
+
+    @property
+    def used_len(self) -> int:
+        """Room that it takes up."""
+        return len(self.live) - BLOCK_LEN * len(self.holes)
+
+    def holes_within(self, offset: int, end: int) -> set[int]:
+        """Holes that bytes [offset, end) lie in."""
+        if not self.holes or offset >= end:
+            return set()
+        return self.holes.intersection(range(offset // BLOCK_LEN, -(-end // BLOCK_LEN)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +86,11 @@ class MemoryTarget:
     whose name was not synced is gone after a crash. Folders are made with their files and stay."""
 
     def __init__(self, path: str = "memory:0", *, total_len: int = 1024 * GIB,
-                 listing_max: int = TARGET_LISTING_MAX) -> None:
+                 listing_max: int = TARGET_LISTING_MAX, punches: bool = True) -> None:
         self.path = path
         self._total_len = total_len
         self._listing_max = listing_max
+        self._punches = punches
         self._lock = threading.RLock()
         self._closed = False
         self._names: dict[str, _File] = {}
@@ -126,6 +139,7 @@ class MemoryTarget:
             self._names = dict(self._durable_names)
             for file in self._names.values():
                 file.live = bytearray(file.durable)
+                file.holes.clear()
             self._used_len = sum(len(file.live) for file in self._names.values())
             self._closed = False
 
@@ -180,7 +194,7 @@ class MemoryTarget:
             old = self._names.get(name)
             self._make(name, data)
             if old is not None:
-                self._used_len -= len(old.live)
+                self._used_len -= old.used_len
             self.sync(name)
             self.sync_folder(split_name(name)[0])
 
@@ -202,7 +216,9 @@ class MemoryTarget:
             data = b"".join(buffers)
             if not data:
                 return
-            self._reserve(max(0, offset + len(data) - len(file.live)))
+            filled = file.holes_within(offset, offset + len(data))
+            self._reserve(max(0, offset + len(data) - len(file.live)) + BLOCK_LEN * len(filled))
+            file.holes -= filled
             _put(file.live, offset, data)
             self._changes.append(_Write(file, offset, data))
 
@@ -233,9 +249,17 @@ class MemoryTarget:
         check_offset(offset, length)
         with self._open():
             file = self._file(name)
-            zeros = bytes(max(0, min(length, len(file.live) - offset)))
-            self.write(name, offset, [zeros])
-            return length > 0
+            if not self._punches or length <= 0:
+                return False
+            end = min(offset + length, len(file.live))
+            zeros = bytes(max(0, end - offset))
+            if zeros:
+                _put(file.live, offset, zeros)
+                self._changes.append(_Write(file, offset, zeros))
+                holes = set(range(-(-offset // BLOCK_LEN), end // BLOCK_LEN)) - file.holes
+                file.holes |= holes
+                self._used_len -= BLOCK_LEN * len(holes)
+            return True
 
     def remove(self, name: str) -> None:
         """Remove a file; a missing one is fine."""
@@ -244,7 +268,7 @@ class MemoryTarget:
             self._check_not_folder(name)
             file = self._names.pop(name, None)
             if file is not None:
-                self._used_len -= len(file.live)
+                self._used_len -= file.used_len
                 self._changes.append(_Naming(name, None))
 
     def sync_folder(self, folder: str) -> None:
@@ -318,10 +342,13 @@ class MemoryTarget:
         with self._open():
             file = self._file(name)
             change = _Resize(file, length, grow)
-            before_len = len(file.live)
-            self._reserve(max(0, length - before_len))
+            before_len = file.used_len
+            added_len = max(0, length - len(file.live))
+            self._reserve(added_len)
             change.apply(file.live)
-            self._used_len -= max(0, before_len - len(file.live))
+            whole_count = len(file.live) // BLOCK_LEN
+            file.holes = {number for number in file.holes if number < whole_count}
+            self._used_len += file.used_len - before_len - added_len
             self._changes.append(change)
 
     def _reserve(self, length: int) -> None:

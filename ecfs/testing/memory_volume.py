@@ -223,6 +223,7 @@ class MemoryVolume:
         self.files = MemoryFiles(self.tree, clock, keep=keep)
         self.read_only = False
         self.full = False
+        self.may_make_room = False
         self.syncs_fail = False
         self.fsync_count = 0
         self._total_len = total_len
@@ -238,6 +239,10 @@ class MemoryVolume:
         """Commit when the transaction grows long."""
         if self.database.change_count % 4096 == 0:
             self.database.commit()
+
+    async def make_room(self) -> None:
+        """`full` ends where `may_make_room` says so."""
+        self.full = self.full and not self.may_make_room
 
     async def fsync(self, inode: InodeId | None) -> None:
         """Flush one file or all, then commit."""

@@ -1,5 +1,6 @@
 """Targets that may lack what was written without them: who they are, and what they are held to."""
 
+from ecfs.base.errors import Damage
 from ecfs.formats import KIND_CONTENT
 from ecfs.metadata import ContentTables, Database
 from ecfs.observe import Event, EventKind
@@ -10,6 +11,7 @@ from ecfs.volume.adopting import blank_below
 def find_behind(store: StripeAccess, tables: ContentTables, newest: tuple[int, int]) -> None:
     """Mark those whose labels are older than the `newest` (epoch, generation), or noted before;
     what is missing from anybody else is told now, also what was met while the pool was loaded."""
+    store.given_back_to = tables.given_back_to()
     noted = tables.behind() | tables.missing_targets()
     for member in store.fleet:
         if member.online and (
@@ -31,3 +33,12 @@ def may_lack(tables: ContentTables, database: Database, target_id: bytes, ref: S
         return True
     row = tables.stripe_at(ref.segment.id, ref.offset)
     return row is None or tables.was_missed(target_id, row.id)
+
+
+def is_dead(tables: ContentTables, ref: StripeRef) -> bool:
+    """Whether no row names a stripe of content; not so where that cannot be read."""
+    try:
+        row = tables.stripe_at(ref.segment.id, ref.offset)
+    except Damage:
+        return False
+    return row is None or row.salt != ref.salt

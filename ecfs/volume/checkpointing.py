@@ -88,9 +88,9 @@ class Checkpointer:
     def due(self) -> bool:
         """Whether so much changed since the last checkpoint that one is due."""
         return (len(self._pages.overlay) > CHECKPOINT_OVERLAY_PAGES_MAX
-                or self._log_len() > CHECKPOINT_DELTA_LEN_MAX)
+                or self.log_len() > CHECKPOINT_DELTA_LEN_MAX)
 
-    def _log_len(self) -> int:
+    def log_len(self) -> int:
         """Bytes of records, padding included, since the newest checkpoint of this epoch."""
         tip, root = self._committer.tip, self.root_tip
         return tip.offset + tip.length - (0 if root is None else root.offset + root.length)

@@ -1,12 +1,14 @@
 """An opened pool before its tasks run."""
 
+import logging
 from dataclasses import dataclass, field
 
+from ecfs.base.units import NS_PER_S
 from ecfs.erasure import Quorum
 from ecfs.formats import NO_PARENT, CheckpointPointer, ChunkPlace, Label, LoggedWrite
 from ecfs.keys import MasterKey
 from ecfs.metadata import Database, PageStore, PageVfs
-from ecfs.observe import Journal
+from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, StripeStore
 from ecfs.targets import NameWatch
 from ecfs.volume.adopting import Exchange
@@ -21,6 +23,8 @@ from ecfs.volume.records import LogView
 from ecfs.volume.recovery import Chain, MetadataTable
 
 MOUNTED_READ_ONLY = "mounted read-only"
+
+_log = logging.getLogger("ecfs.volume")
 
 
 @dataclass(slots=True)
@@ -86,6 +90,15 @@ class Opened:
         to write."""
         if self.read_only in ("", MOUNTED_READ_ONLY):
             self.read_only = reason
+
+    def note_mounted(self, read_only: str) -> None:
+        """Tell how it went, and what was met on the way."""
+        elapsed_s = (self.environment.clock.monotonic_ns() - self.started_ns) / NS_PER_S
+        for message in self.located.messages:
+            _log.warning("%s", message)
+        self.journal.record(Event(
+            EventKind.MOUNTED, f"mounted in {elapsed_s:.3f} s (key derivation {self.kdf_s:.3f} s), "
+            f"epoch {self.epoch}, {read_only or 'writable'}"))
 
     def close(self) -> None:
         """Let go of everything."""

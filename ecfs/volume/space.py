@@ -1,6 +1,5 @@
 """How much can still be placed: what statfs tells, and when growing stops."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import trio
@@ -8,7 +7,7 @@ import trio
 from ecfs.base.errors import TargetError
 from ecfs.base.limits import INODES_SHOWN_MAX, RESERVE_LEN_MIN
 from ecfs.erasure import Geometry
-from ecfs.stripes import Fleet, Member, StripeStore
+from ecfs.stripes import Fleet, StripeStore
 from ecfs.targets import Space, Target
 from ecfs.volume.everywhere import on_online
 
@@ -27,15 +26,29 @@ class VolumeSpace:
 
 
 def placeable_len(free: list[int], geometry: Geometry) -> int:
-    """Content that fits on targets with these free bytes, each stripe on k + m different ones.
+    """Content that fits on targets with these free bytes, each stripe on k + m different ones; and
+    once too few of them have room, narrower: k shrinks to 1, while more than m have.
 
-    The largest T for which sum(min(free_i, T)) >= (k + m) T is the length of all columns together;
-    k of k + m columns are content.
+    A target that is full, or says so, ends nothing: the others go on. Where no more than m targets
+    are there at all, what stripes lack counts as missed.
     """
-    shards = geometry.shards
-    if len(free) < shards:
-        # Narrowed: k shrinks, but never below 1.
-        return min(free, default=0) * max(1, len(free) - geometry.parity)
+    left = sorted((one for one in free if one > 0), reverse=True)
+    length = 0
+    if len(left) >= geometry.shards:
+        wide = _stripes_len(left, geometry.shards)
+        length += wide * geometry.data
+        left = [one - wide for one in left if one > wide]
+    least = geometry.parity if len(free) > geometry.parity else 0
+    while len(left) > least:
+        some = min(left[: geometry.shards])
+        length += some * max(1, min(geometry.data, len(left) - geometry.parity))
+        left = [one - some for one in left if one > some]
+    return length
+
+
+def _stripes_len(free: list[int], shards: int) -> int:
+    """The length of all columns together, each stripe on as many targets: the largest T for which
+    sum(min(free_i, T)) >= shards * T."""
     low, high = 0, sum(free) // shards
     while low < high:
         middle = (low + high + 1) // 2
@@ -43,7 +56,7 @@ def placeable_len(free: list[int], geometry: Geometry) -> int:
             low = middle
         else:
             high = middle - 1
-    return low * geometry.data
+    return low
 
 
 class SpaceMeter:
@@ -71,14 +84,15 @@ class SpaceMeter:
                 continue
             self.spaces[target_id] = result
             self._fleet.note_space(member, result.free_len)
+        self._appended_len = self._store.appended_len
         self._recompute()
 
     def _recompute(self) -> None:
-        self._appended_len = self._store.appended_len
-        self._available_len = self._placeable(RESERVE_LEN_MIN, self._fleet.placeable())
+        self._available_len = self._placeable(RESERVE_LEN_MIN)
 
-    def _placeable(self, reserve_len: int, members: Iterable[Member]) -> int:
-        free = [max(0, space.free_len - reserve_len) for member in members
+    def _placeable(self, reserve_len: int, *, also_full: bool = False) -> int:
+        free = [0 if member.full and not also_full else max(0, space.free_len - reserve_len)
+                for member in self._fleet.online()
                 if (space := self.spaces.get(member.id)) is not None]
         return placeable_len(free, self._store.content_geometry)
 
@@ -87,15 +101,18 @@ class SpaceMeter:
         appended_len = self._store.appended_len - self._appended_len
         return self._available_len - appended_len - dirty_len
 
-    def room_for_moves(self) -> int:
-        """Content that may move to where half of the reserve is left on each target."""
-        return self._placeable(RESERVE_LEN_MIN // 2, self._fleet.online())
+    def room_for_moves(self, left_len: int = RESERVE_LEN_MIN // 2) -> int:
+        """Content that may move to where so much of the reserve is left on each target: half."""
+        return self._placeable(left_len, also_full=True)
 
     def is_low(self) -> bool:
         """Whether less than a tenth of the room is left."""
-        total = placeable_len([space.total_len for space in self.spaces.values()],
-                              self._store.content_geometry)
-        return self._available_len * 10 < total
+        return self._available_len * 10 < self.total_len()
+
+    def total_len(self) -> int:
+        """Content that would fit on empty targets."""
+        return placeable_len([space.total_len for space in self.spaces.values()],
+                             self._store.content_geometry)
 
     def space(self, inodes_count: int, dirty_len: int) -> VolumeSpace:
         """For statfs. Total: as if the targets' other users did not exist."""
@@ -104,7 +121,7 @@ class SpaceMeter:
         total = placeable_len([space.total_len for space in online], self._store.content_geometry)
         available = self.available_len(dirty_len)
         # The targets were asked a while ago: less what was taken since.
-        free = self._placeable(0, self._fleet.placeable()) - (self._available_len - available)
+        free = self._placeable(0) - (self._available_len - available)
         return VolumeSpace(total, max(0, min(free, total)), max(0, min(available, total)),
                            inodes_count, max(0, INODES_SHOWN_MAX - inodes_count))
 

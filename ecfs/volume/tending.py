@@ -25,14 +25,14 @@ from ecfs.base.limits import (
 )
 from ecfs.base.units import MIB, NS_PER_S
 from ecfs.content import note_behind
-from ecfs.formats import column_name
 from ecfs.volume.claiming import Heart, box_keys
-from ecfs.volume.housekeeping import remove_columns
+from ecfs.volume.reclaiming import Reclaimer
 from ecfs.volume.volume import Volume
 
 ANCHOR_INTERVAL_S = 1.0
 SPARSE_INTERVAL_S = 30.0
 SPARSE_RATIO = 2
+NEARLY_DEAD_RATIO = 16
 SPARSE_SLACK_LEN = 16 * MIB
 SMALL_SEGMENTS_MAX = 16
 REAPS_PER_ROUND = 64
@@ -46,7 +46,10 @@ class Tender:
     def __init__(self, volume: Volume) -> None:
         self._volume = volume
         self._sparse_ns = 0
-        self._sparse_changes = -1
+        self._sparse_state: tuple[int, int] | None = None
+        self._tidied_ns = 0
+        self._more = False
+        self._reclaimer = Reclaimer(volume)
         self._unmovable: set[int] = set()
 
     async def run(self) -> None:
@@ -86,6 +89,8 @@ class Tender:
                 break
             await trio.lowlevel.checkpoint()
         await self.reclaim()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        await self._tidy()
         await trio.lowlevel.checkpoint_if_cancelled()
         await self._compact()
         age_s = (volume.environment.clock.monotonic_ns() - volume.checkpoint_ns) / NS_PER_S
@@ -128,52 +133,56 @@ class Tender:
         back = await volume.rejoiner.probe()
         for member in back:
             member.behind = True
+            self._reclaimer.forget_given(member.id)
         if back:
             await volume.checkpoint()
 
     # -- space -------------------------------------------------------------------------------
 
     async def reclaim(self) -> None:
-        """Delete segments without live stripes, after the commit that no longer names them."""
-        volume = self._volume
-        if volume.read_only:
-            return
-        files = volume.files
-        async with files.flusher.round_lock:
-            # No append is under way, so an open segment in which nothing lives may go too.
-            empty = files.tables.empty_segments()
-            if not empty:
-                return
-            for segment_id in empty:
-                volume.store.close_segment(segment_id)
-            entries = [files.index.segments[segment_id] for segment_id in empty]
-            with volume.database.change():
-                for segment_id in empty:
-                    files.tables.drop_segment(segment_id)
-            for segment_id in empty:
-                files.index.drop_segment(segment_id)
-        await volume.commit()
-        volume.store.give_back(entries)
-        await remove_columns(volume.fleet,
-                             [column_name(entry.epoch, entry.id) for entry in entries])
+        """As `Reclaimer.reclaim`."""
+        await self._reclaimer.reclaim()
 
-    async def _compact(self) -> None:
-        """Move what lives in the sparsest segment, now and then; `reclaim` then finds it empty."""
+    async def make_room(self) -> None:
+        """As `Reclaimer.make_room`."""
+        await self._reclaimer.make_room()
+
+    async def give_back(self) -> None:
+        """As `Reclaimer.give_back`."""
+        await self._reclaimer.give_back()
+
+    async def tidy(self) -> None:
+        """As `Reclaimer.tidy`, in any case."""
+        await self._reclaimer.tidy(always=True)
+
+    async def _tidy(self) -> None:
+        """Where room is low each time; else now and then, for all that lives is looked at."""
         volume = self._volume
         now_ns = volume.environment.clock.monotonic_ns()
-        low = volume.meter.is_low()
-        due = low or now_ns - self._sparse_ns > SPARSE_INTERVAL_S * NS_PER_S
-        if volume.read_only or not due or self._sparse_changes == volume.database.change_count:
+        if (volume.meter.is_low() or self._more
+                or now_ns - self._tidied_ns > SPARSE_INTERVAL_S * NS_PER_S):
+            self._tidied_ns = now_ns
+            self._more = await self._reclaimer.tidy()
+        await self._reclaimer.checkpoint_if_low()
+
+    async def _compact(self) -> None:
+        """Move what lives in the sparsest segment, now and then; `reclaim` then finds it empty.
+        Where room is low, stripes move (`_tidy`)."""
+        volume = self._volume
+        now_ns = volume.environment.clock.monotonic_ns()
+        if volume.read_only or volume.meter.is_low() or (
+                now_ns - self._sparse_ns <= SPARSE_INTERVAL_S * NS_PER_S):
             return
-        segment_id = self._sparsest(low=low)
+        state = volume.database.change_count, volume.meter.room_for_moves() // MIB
+        if self._sparse_state == state:
+            return
+        segment_id = self._sparsest()
         if segment_id is None:
             self._sparse_ns = now_ns
-            self._sparse_changes = volume.database.change_count
+            self._sparse_state = state
             return
-        if low:
-            volume.store.close_segment(segment_id)
         try:
-            await volume.files.compact(segment_id, reserve=low)
+            await volume.files.compact(segment_id)
         except (AppendRefused, NoSpace) as error:
             self._sparse_ns = now_ns
             _log.warning("compaction of segment %x is put off: %s", segment_id, error)
@@ -181,15 +190,13 @@ class Tender:
             self._unmovable.add(segment_id)
             _log.error("segment %x cannot be compacted: %s", segment_id, error)
 
-    def _sparsest(self, *, low: bool) -> int | None:
-        """A closed segment of which more than half is dead, if there is room for what lives in it,
-        or one of too many small ones. Where room is `low` an open one too: a file that is deleted
-        may leave all of its segment to a little of another one."""
+    def _sparsest(self) -> int | None:
+        """A closed segment of which more than half is dead and not given back, or nearly all is
+        dead, if there is room for what lives in it; or one of too many small ones."""
         volume = self._volume
         live = volume.files.tables.live_by_segment()
         room_len = volume.meter.room_for_moves()
-        slack_len = SPARSE_SLACK_LEN // 8 if low else SPARSE_SLACK_LEN
-        left_alone = self._unmovable | (set() if low else volume.store.open_segment_ids())
+        left_alone = self._unmovable | volume.store.open_segment_ids()
         best: tuple[float, int] | None = None
         small = []
         for segment_id, entry in volume.files.index.segments.items():
@@ -197,10 +204,11 @@ class Tender:
             if segment_id in left_alone or not living:
                 continue
             stored = entry.length * entry.data
+            kept = stored - self._reclaimer.given_len(segment_id) * entry.data
             if stored < STRIPE_PAYLOAD_MAX:
                 small.append(segment_id)
-            if living * SPARSE_RATIO < stored and stored - living > slack_len and (
-                    living <= room_len):
+            if (living * SPARSE_RATIO < kept or living * NEARLY_DEAD_RATIO < stored) and (
+                    stored - living > SPARSE_SLACK_LEN and living <= room_len):
                 found = (living / stored, segment_id)
                 best = found if best is None else min(best, found)
         if best is not None:

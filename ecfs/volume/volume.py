@@ -16,7 +16,6 @@ import trio
 from ecfs.base.errors import Bug, Damage, EcfsError, Fenced, NoSpace, ReadOnly
 from ecfs.base.ids import InodeId
 from ecfs.base.limits import INLINE_RECORD_LEN_MAX, TRANSACTION_PAGES_MAX
-from ecfs.base.units import NS_PER_S
 from ecfs.content import Files, note_behind
 from ecfs.formats import CheckpointPointer, SegmentEntry, column_name, logs_writes
 from ecfs.namespace import Tree
@@ -25,8 +24,8 @@ from ecfs.stripes import Fleet, Member, ShardFault, StripeRef, StripeStore
 from ecfs.volume.anchor import Anchor
 from ecfs.volume.appending import RecordWriter
 from ecfs.volume.auditing import audit_advice, evidence_now, note_unwritable
-from ecfs.volume.background import Background
-from ecfs.volume.behind import find_behind, may_lack
+from ecfs.volume.background import Background, Idle
+from ecfs.volume.behind import find_behind, is_dead, may_lack
 from ecfs.volume.checkpointing import Checkpointer
 from ecfs.volume.claiming import box_keys
 from ecfs.volume.committing import Committer, Tip
@@ -100,11 +99,12 @@ class Volume:
         self.checkpoint_ns = self.environment.clock.monotonic_ns()
         self._anchored: Tip | None = None
         self._start = opened.start
-        self.background: Background | None = None
+        self.background: Background = Idle()
         self.rejoiner: Rejoiner | None = None
         self._strays_removed = False
         self.files.on_damage = self.damaged.note
         self.store.may_lack = partial(may_lack, self.files.tables, self.database)
+        self.store.is_dead = partial(is_dead, self.files.tables)
         if mender is not None:
             self.files.set_mender(mender.report)
             self.store.on_fault = mender.report
@@ -134,10 +134,13 @@ class Volume:
     async def room(self) -> None:
         """Wait while the open transaction is past its bound."""
         committer = self.committer
-        if committer is None:
-            return
-        if self.database.change_count - committer.changes_at_commit > CHANGES_PER_COMMIT_MAX:
+        if committer is not None and (
+                self.database.change_count - committer.changes_at_commit > CHANGES_PER_COMMIT_MAX):
             await self.commit()
+
+    async def make_room(self) -> None:
+        """For who may not grow: what is dead gives its room back first, in bounded time."""
+        await self.background.make_room()
 
     async def fsync(self, inode: InodeId | None) -> None:
         """Durable on return: the content of one inode (None: of all), and all metadata. Raises if
@@ -145,14 +148,23 @@ class Volume:
         lost: EcfsError | None = None
         try:
             if self.committer is not None:
-                await self.files.flush(inode, inline=inode is not None)
+                await self._flush(inode)
         except Damage as damage:
             # Of one file, or of some: all others are not to suffer for it.
             lost = damage
         await self.commit()
+        if inode is None:
+            await self.background.give_back()
         lost = lost or self._lost or self.files.flusher.stuck_error(inode)
         if lost is not None:
             raise lost
+
+    async def _flush(self, inode: InodeId | None) -> None:
+        try:
+            await self.files.flush(inode, inline=inode is not None)
+        except NoSpace:
+            await self.make_room()
+            await self.files.flush(inode, inline=inode is not None)
 
     async def commit(self) -> None:
         """Everything in the open transaction is durable on return."""
@@ -194,7 +206,7 @@ class Volume:
             self.nursery.start_soon(self.files.run)
             if self.mender is not None:
                 self.nursery.start_soon(self.mender.run, self)
-        self._say_mounted()
+        opened.note_mounted(self.read_only)
 
     async def _begin_epoch(self) -> None:
         opened = self.opened
@@ -232,15 +244,6 @@ class Volume:
         self.store.is_fenced = lambda target: writer.check_claims(target) is not None
         await self.log_length.shorten()
 
-    def _say_mounted(self) -> None:
-        opened = self.opened
-        elapsed = (self.environment.clock.monotonic_ns() - opened.started_ns) / NS_PER_S
-        for message in opened.located.messages:
-            _log.warning("%s", message)
-        self.journal.record(Event(
-            EventKind.MOUNTED, f"mounted in {elapsed:.3f} s (key derivation {opened.kdf_s:.3f} s), "
-            f"epoch {opened.epoch}, {self.read_only or 'writable'}"))
-
     async def close(self) -> None:
         """Make everything durable, write a clean checkpoint, let go. Raises what went wrong."""
         lost: Damage | None = None
@@ -250,14 +253,13 @@ class Volume:
                 await self.fsync(None)
             if self.committer is not None and not self.read_only:
                 try:
-                    await self.files.flush(None)
+                    await self._flush(None)
                 except Damage as damage:
                     _log.error("some of what was written is lost with the metadata: %s", damage)
                     lost = damage
                 while self.files.reap():
                     await trio.lowlevel.checkpoint()
-                if self.background is not None:
-                    await self.background.reclaim()
+                await self.background.reclaim()
                 await self.checkpoint(clean=True)
                 self.save_anchor(durable=True)
                 if self.writer is not None:
@@ -350,8 +352,7 @@ class Volume:
 
     async def tend(self) -> None:
         """One round of what the background does every few seconds."""
-        if self.background is not None:
-            await self.background.tend()
+        await self.background.tend()
 
     @property
     def replay_start(self) -> CheckpointPointer | None:

@@ -21,6 +21,7 @@ def in_memory() -> Iterator[None]:
 @pytest.mark.parametrize("name", [
     "p3|plain|write n large,rename n b|",
     "p4|checkpoint|write a small,fsync a|",
+    "p3|compaction|write a large,fsync a,write b large,write a large|",
     "p3|killed|write n small,fsync n|p3;plain;write n small,fsync n;@4@1.2.0",
     "p4|recovery|write n small,fsync n|p4;plain;write n small,fsync n;@4@1.0.0.0",
 ])

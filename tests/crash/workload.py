@@ -89,4 +89,5 @@ class Workload:
         for segment_id in sorted(set(volume.files.index.segments) - open_ids)[:2]:
             await volume.files.compact(segment_id)
         await volume.tend()
+        await volume.background.tidy()
         self._oracle.committed()

@@ -13,6 +13,7 @@ from ecfs.testing.shell import Shell
 from ecfs.volume.appending import RecordWriter
 from ecfs.volume.housekeeping import remove_columns
 from ecfs.volume.logmending import LogMender
+from ecfs.volume.reclaiming import Reclaimer
 from ecfs.volume.tending import Tender
 from ecfs.volume.volume import Volume
 
@@ -98,6 +99,21 @@ def columns_before_commit(patch: Patch) -> None:
     patch.setattr(Tender, "reclaim", reclaim)
 
 
+def holes_before_commit(patch: Patch) -> None:
+    """What was moved away is given back before the commit that says where it is now."""
+    plain = Reclaimer._punch_once
+
+    async def punch_once(self: Any) -> None:
+        async def none() -> None:
+            pass
+
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(self._volume, "commit", none)
+            await plain(self)
+
+    patch.setattr(Reclaimer, "_punch_once", punch_once)
+
+
 def no_flush_at_rename(patch: Patch) -> None:
     """A rename over an existing name leaves the bytes of the file behind."""
     async def rename(self: Any, old: bytes, new: bytes) -> None:
@@ -162,6 +178,8 @@ MUTANTS: dict[str, tuple[Callable[[Patch], None], str, str]] = {
          ""),
         (columns_before_commit, "p3|compaction|write a large,write b large|",
          "reclaiming"),
+        (holes_before_commit, "p3|compaction|write a large,fsync a,write b large,write a large|",
+         "giving back"),
         (no_flush_at_rename, "p3|plain|write n large,rename n a|", ""),
         (fsync_of_names_only, "p3|plain|write n small,fsync n|", ""),
         (acknowledged_by_one, "p3|plain|write n small,fsync n|", ""),

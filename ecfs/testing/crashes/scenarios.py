@@ -165,12 +165,17 @@ def with_checkpoints(words: tuple[str, ...]) -> Script:
 
 
 def with_compaction(words: tuple[str, ...]) -> Script:
-    """What lives in closed segments is moved, and what is empty then is reclaimed."""
+    """What is dead is given back, what lives in closed segments is moved, and what is empty then is
+    reclaimed."""
     async def script(opening: Opening, actor: Actor, recorder: Recorder) -> None:
         volume = opening.volume
         recorder.phase = "operations"
         for word in words:
             await actor.act(word)
+        recorder.phase = "giving back"
+        # What died is in no commit yet.
+        await volume.files.flush(None)
+        await volume.background.tidy()
         await volume.fsync(None)
         actor.tell("sync")
         recorder.phase = "compaction"

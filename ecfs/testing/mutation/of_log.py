@@ -245,7 +245,7 @@ LOG_MUTANTS = (
     Mutant("only-the-newest-checkpoint-kept", "ecfs/volume/volume.py",
            "pointer = replace(self._start, hash=done.tip.hash) if self._start else start",
            "pointer = start", _CHECKPOINTS),
-    Mutant("segment-deleted-before-its-commit", "ecfs/volume/tending.py",
+    Mutant("segment-deleted-before-its-commit", "ecfs/volume/reclaiming.py",
            "        await volume.commit()\n        volume.store.give_back(entries)",
            "        volume.store.give_back(entries)", _CHECKPOINTS),
     Mutant("returning-target-not-behind", "ecfs/volume/tending.py",

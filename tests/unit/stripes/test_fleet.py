@@ -6,6 +6,7 @@ from ecfs.base.errors import Fault, TargetError
 from ecfs.base.limits import RESERVE_LEN_MIN
 from ecfs.observe import EventKind, Journal
 from ecfs.stripes import Fleet, Member, MemberState
+from ecfs.stripes.fleet import FULL_SLACK_LEN
 from ecfs.targets import InlineLane, MemoryTarget
 from tests.unit.stripes.simulated import StillClock
 
@@ -80,9 +81,24 @@ def test_room_that_comes_back_is_noticed() -> None:
     assert (member.free_len, member.full, member.packed, told) == (0, True, True, [])
     fleet.note_space(member, RESERVE_LEN_MIN)
     assert (member.free_len, member.full, member.packed) == (0, True, False)
-    fleet.note_space(member, RESERVE_LEN_MIN + 5)
-    assert (member.free_len, member.full) == (5, False)
+    fleet.note_space(member, RESERVE_LEN_MIN + FULL_SLACK_LEN - 1)
+    assert (member.full, len(told)) == (True, 1)
+    fleet.note_space(member, RESERVE_LEN_MIN + FULL_SLACK_LEN)
+    assert (member.free_len, member.full) == (FULL_SLACK_LEN, False)
     fleet.note_space(member, RESERVE_LEN_MIN + 6)
-    assert member.free_len == 6 and len(told) == 2
+    assert (member.free_len, member.full, len(told)) == (6, False, 2)
     fleet.note_space(member, RESERVE_LEN_MIN // 8)
     assert member.full and not member.packed
+
+
+def test_what_is_written_counts_before_the_next_measuring() -> None:
+    fleet, _, told = fleet_of(1)
+    member = fleet[bytes(16)]
+    fleet.note_used(member, 5)
+    assert (member.free_len, member.full) == (0, False), "nothing was measured yet"
+    fleet.note_space(member, RESERVE_LEN_MIN + 10)
+    fleet.note_used(member, 4)
+    assert (member.free_len, member.full, len(told)) == (6, False, 0)
+    for _ in range(2):
+        fleet.note_used(member, 6)
+        assert (member.free_len, member.full, len(told)) == (0, True, 1)

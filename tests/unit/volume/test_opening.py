@@ -24,6 +24,7 @@ from ecfs.targets import FaultyTarget, Outcome, Target
 from ecfs.testing.quick import remember_keys
 from ecfs.volume import OpenOptions, PoolOrder, Volume, membership, opening
 from ecfs.volume.appending import RecordWriter
+from ecfs.volume.background import Idle
 from ecfs.volume.creating import lay_out
 from ecfs.volume.opened import Opened
 from ecfs.volume.records import LogView
@@ -265,7 +266,7 @@ async def test_an_exchange_that_cannot_go_on_leaves_the_pool_to_be_read(
     bench.refused, bench.pulled = {(6, "write", "commits")}, set(bench.places[:2])
     async with bench.ground.open(paths=bench.places) as opened:
         assert "the commit records are on too few targets" in opened.volume.read_only
-        assert opened.volume.background is None
+        assert isinstance(opened.volume.background, Idle)
     bench.refused, bench.pulled = set(), set()
     async with bench.ground.open(paths=bench.places) as opened:
         assert not opened.volume.read_only

@@ -9,26 +9,30 @@ from ecfs.volume.space import placeable_len
 from tests.unit.volume.simulated import Pool, put
 
 
-def placed(free: list[int], shards: int) -> int:
-    """Stripes of one byte a shard that fit when the emptiest targets are filled first."""
-    left, count = sorted(free, reverse=True), 0
-    while len(left) >= shards and left[shards - 1] > 0:
-        for index in range(shards):
+def placed(free: list[int], geometry: Geometry) -> tuple[int, int]:
+    """Content of stripes of one byte a shard when the emptiest targets are filled first: of those
+    on k + m of them, and of all, narrower where too few have room."""
+    left, wide, narrow = sorted(free, reverse=True), 0, 0
+    while (width := min(geometry.shards, sum(one > 0 for one in left))) > geometry.parity:
+        for index in range(width):
             left[index] -= 1
         left.sort(reverse=True)
-        count += 1
-    return count
+        if width == geometry.shards:
+            wide += geometry.data
+        else:
+            narrow += width - geometry.parity
+    return wide, wide + narrow
 
 
 @settings(max_examples=300)
 @given(st.lists(st.integers(0, 25), max_size=9), st.integers(1, 4), st.integers(0, 3))
 def test_placeable_is_what_can_be_placed(free: list[int], data: int, parity: int) -> None:
     geometry = Geometry(data, parity)
-    if len(free) >= geometry.shards:
-        assert placeable_len(free, geometry) == data * placed(free, geometry.shards)
-    else:
-        narrow = max(0, len(free) - parity)
-        assert placeable_len(free, geometry) >= narrow * min(free, default=0)
+    if len(free) <= parity:
+        assert placeable_len(free, geometry) == max(free, default=0)
+        return
+    wide, whole = placed(free, geometry)
+    assert max(wide, whole - geometry.shards * data) <= placeable_len(free, geometry) <= whole
 
 
 def test_narrower_stripes() -> None:
@@ -49,3 +53,15 @@ async def test_what_was_written_since_the_targets_were_asked_is_not_free(pool: P
             assert before.free_len - told.free_len == before.available_len - told.available_len
             await volume.fsync(None)
         assert volume.files.flusher.dirty_len == 0
+
+
+def test_one_that_has_next_to_nothing_ends_nothing() -> None:
+    """Nor does one that only says so: the others go on without it, as past one that is full."""
+    assert placeable_len([1, *[100] * 5], Geometry(4, 2)) == 4 + 99 * 3
+    assert placeable_len([0, *[100] * 5], Geometry(4, 2)) == 300
+    assert placeable_len([0, 100, 100], Geometry(2, 1)) == 100
+
+
+def test_no_more_targets_with_room_than_parity_are_no_room() -> None:
+    """As the store sees it: what is written would start out without protection."""
+    assert placeable_len([0, 0, 0, 0, 100, 100], Geometry(4, 2)) == 0
