@@ -1,32 +1,29 @@
 """Reading stripes: headers, units, whole examinations; awaiting or, for SQLite, blocking."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
 from ecfs.base.errors import Damage, Fault, TargetError
-from ecfs.base.limits import TARGET_DEADLINE_S
 from ecfs.base.memory import unwritten
 from ecfs.erasure import Code, Geometry
 from ecfs.formats import (
     ColumnHeader,
     SegmentEntry,
     StripeHead,
-    column_name,
     encode_column_header,
 )
 from ecfs.keys import MasterKey
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.sealing import keyed_hash
+from ecfs.stripes.asking import Asking
 from ecfs.stripes.fleet import FAULT_KINDS, Fleet, MemberState
 from ecfs.stripes.layout import Layout, UnitRun
 from ecfs.stripes.reader import (
     Examination,
     Fetch,
     Read,
-    Reply,
     ShardFault,
     Steps,
     StripeLost,
@@ -145,19 +142,17 @@ class StripeAccess:
             return Read(found)
         usable = self.usable(ref)
         try:
-            result = await self._drive(ref, self._read_steps(ref, units, usable))
+            asking, steps = self._begin_read(ref, units, usable)
+            result = await asking.drive(steps)
         except StripeLost as lost:
             self.note(ref, lost.faults)
             wider = self._with_away(ref)
             if wider <= usable:
                 raise
-            data = (await self._drive(ref, self._read_steps(ref, units, wider))).data
-            return Read(data, lost.faults)
+            asking, steps = self._begin_read(ref, units, wider)
+            return Read((await asking.drive(steps)).data, lost.faults)
         self.note(ref, result.faults)
         return result
-
-    def _read_steps(self, ref: StripeRef, units: list[UnitRun], columns: frozenset[int]) -> Steps:
-        return read_steps(ref, self.opener(ref), self.code(ref.geometry), units, columns)
 
     def _with_away(self, ref: StripeRef) -> frozenset[int]:
         """Columns to ask before a stripe is lost: also those whose target is away, but has not
@@ -231,7 +226,8 @@ class StripeAccess:
     async def examine(self, ref: StripeRef, *, note: bool = True) -> Examination:
         """Read and check all shards of a stripe in full. StripeLost, which is noted likewise."""
         try:
-            result = await self._drive(ref, examine_steps(ref, self.opener(ref), self.usable(ref)))
+            result = await self._asking(ref).drive(
+                examine_steps(ref, self.opener(ref), self.usable(ref)))
         except StripeLost as lost:
             if note:
                 self.note(ref, lost.faults)
@@ -249,66 +245,42 @@ class StripeAccess:
         return head, bytes((await self.read(ref, units)).data) if units else b""
 
     def read_sync(self, ref: StripeRef, units: list[UnitRun]) -> Read:
-        """As `read`, blocking: for a database page that SQLite wants now. Bounded by deadlines."""
+        """As `read`, blocking: for a database page that SQLite wants now."""
         found = self.read_now(ref, units)
         if found is not None:
             return Read(found)
         usable = self.usable(ref)
         try:
-            result = self._drive_sync(ref, self._read_steps(ref, units, usable))
+            asking, steps = self._begin_read(ref, units, usable)
+            result = asking.drive_sync(steps)
         except StripeLost as lost:
             self.note(ref, lost.faults)
             wider = self._with_away(ref)
             if wider <= usable:
                 raise
-            data = self._drive_sync(ref, self._read_steps(ref, units, wider)).data
-            return Read(data, lost.faults)
+            asking, steps = self._begin_read(ref, units, wider)
+            return Read(asking.drive_sync(steps).data, lost.faults)
         self.note(ref, result.faults)
         return result
 
-    def _drive_sync(self, ref: StripeRef, steps: Steps) -> Read:
-        try:
-            fetches = next(steps)
-            while True:
-                fetches = steps.send([self._fetch_sync(ref, fetch) for fetch in fetches])
-        except StopIteration as stop:
-            value: Read = stop.value
-            return value
+    def _asking(self, ref: StripeRef) -> Asking:
+        return Asking(ref, self.fleet, self._read_column)
 
-    def _fetch_sync(self, ref: StripeRef, fetch: Fetch) -> Reply:
-        segment = ref.segment
-        member = self.fleet[segment.columns[fetch.column]]
-        if member.target is None or member.lane is None:
-            return TargetError(Fault.AWAY, f"{member.path} is away")
-        job = partial(self._read_column, member.target, column_name(segment.epoch, segment.id),
-                      fetch)
-        try:
-            return member.lane.run_sync(job, deadline_s=TARGET_DEADLINE_S)
-        except TargetError as error:
-            return error
-
-    async def _drive(self, ref: StripeRef, steps: Generator[list[Fetch], list[Reply], T]) -> T:
-        name = column_name(ref.segment.epoch, ref.segment.id)
-        try:
-            fetches = next(steps)
-            while True:
-                fetches = steps.send(await self._fetch(ref, name, fetches))
-        except StopIteration as stop:
-            value: T = stop.value
-            return value
-
-    async def _fetch(self, ref: StripeRef, name: str, fetches: list[Fetch]) -> list[Reply]:
-        jobs: list[tuple[AnyLane, Callable[[], Reply]]] = []
-        for fetch in fetches:
-            member = self.fleet[ref.segment.columns[fetch.column]]
-            assert member.target is not None and member.lane is not None
-            jobs.append((member.lane, partial(self._read_column, member.target, name, fetch)))
-        if len(jobs) == 1:
-            try:
-                return [await jobs[0][0].run(jobs[0][1], deadline_s=TARGET_DEADLINE_S)]
-            except TargetError as error:
-                return [error]
-        return await run_jobs(jobs, deadline_s=TARGET_DEADLINE_S)
+    def _begin_read(self, ref: StripeRef, units: list[UnitRun],
+                    columns: frozenset[int]) -> tuple[Asking, Steps]:
+        """A read from these columns, the late ones last, and what asks them."""
+        asking = self._asking(ref)
+        late = self.fleet.late(ref.segment.columns, ref.segment.data) & columns
+        if late and len(columns - late) < ref.segment.data:
+            # Some of them are needed anyhow.
+            late = frozenset()
+        elif late:
+            begin = self.opener(ref).body_offset
+            for shard, (low, high) in ranges_of(units).items():
+                if shard in late:
+                    asking.try_late(Fetch(shard, begin + low, high - low))
+        steps = read_steps(ref, self.opener(ref), self.code(ref.geometry), units, columns, late)
+        return asking, steps
 
     def _read_column(self, target: Target, name: str, fetch: Fetch) -> bytes:
         """Runs in the target's lane. A column that is gone is held against nobody where another

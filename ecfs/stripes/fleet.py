@@ -1,12 +1,14 @@
 """The targets of a pool as the client sees them now: which are there, on which thread, how full."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 from ecfs.base.errors import Fault, TargetError
 from ecfs.base.limits import RESERVE_LEN_MIN
 from ecfs.observe import Event, EventKind, Journal
+from ecfs.stripes.pace import Pace
 from ecfs.targets import AnyLane, Target, Together
 
 PACKED_LEN = RESERVE_LEN_MIN // 4
@@ -51,6 +53,7 @@ class Member:
     unnamed: bool = False
     generation: tuple[int, int] = (0, 0)
     reason: str = ""
+    pace: Pace = field(default_factory=Pace)
 
     @property
     def online(self) -> bool:
@@ -66,6 +69,7 @@ class Fleet:
                  together: Together | None = None) -> None:
         self._members = {member.id: member for member in members}
         self._journal = journal
+        self.clock = journal.clock
         self.together = together
         self.on_change: list[Callable[[Member], None]] = []
 
@@ -120,6 +124,39 @@ class Fleet:
             EventKind.TARGET_AWAY, f"target {member.name} ({member.path}) is away: {reason}",
             target=target_id))
         self._tell(member)
+
+    def usual_ns(self, columns: Sequence[bytes], count: int) -> int:
+        """How long a read takes at most on the quickest `count` of the targets of these columns; 0
+        where that is not known. So many are enough to read a stripe: the others may say what they
+        like."""
+        usual = sorted(member.pace.usual_ns for target_id in columns
+                       if (member := self._members.get(target_id)) is not None
+                       and member.pace.usual_ns)
+        return usual[count - 1] if len(usual) >= count else 0
+
+    def late(self, columns: Sequence[bytes], count: int) -> frozenset[int]:
+        """Columns to ask last, since their targets were late; `count` as for `usual_ns`."""
+        now_ns, usual_ns = self.clock.monotonic_ns(), partial(self.usual_ns, columns, count)
+        late = []
+        for column, target_id in enumerate(columns):
+            member = self._members.get(target_id)
+            if member is not None and member.pace.is_late(now_ns, usual_ns):
+                late.append(column)
+                self._tell_late(member)
+        return frozenset(late)
+
+    def note_late(self, target_id: bytes) -> None:
+        """A target has not answered in time, though it may within its deadline."""
+        member = self._members.get(target_id)
+        if member is not None:
+            member.pace.note_late(self.clock.monotonic_ns())
+            self._tell_late(member)
+
+    def _tell_late(self, member: Member) -> None:
+        if member.pace.take_telling():
+            self._journal.record(Event(
+                EventKind.TARGET_SLOW, f"target {member.name} ({member.path}) answers late again "
+                "and again: others are read in its place", target=member.id))
 
     def note_missed(self, target_ids: Iterable[bytes], *, named: bool = True) -> None:
         """These lack a shard from now on: of a stripe that was written, or whose row was entered,

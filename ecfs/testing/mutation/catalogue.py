@@ -8,7 +8,8 @@ from ecfs.testing.mutation.of_log import LOG_MUTANTS
 from ecfs.testing.mutation.of_logged import LOGGED_MUTANTS
 from ecfs.testing.mutation.of_opening import OPENING_MUTANTS
 from ecfs.testing.mutation.of_promises import PROMISE_MUTANTS
+from ecfs.testing.mutation.of_slow import SLOW_MUTANTS
 from ecfs.testing.mutation.of_stripes import STRIPE_MUTANTS
 
 MUTANTS = (*KEY_MUTANTS, *FORMAT_MUTANTS, *STRIPE_MUTANTS, *LOG_MUTANTS, *OPENING_MUTANTS,
-           *CONTENT_MUTANTS, *DRIVER_MUTANTS, *PROMISE_MUTANTS, *LOGGED_MUTANTS)
+           *CONTENT_MUTANTS, *DRIVER_MUTANTS, *PROMISE_MUTANTS, *LOGGED_MUTANTS, *SLOW_MUTANTS)

@@ -1,0 +1,50 @@
+"""Mutants of what is done about targets that answer late, or hang and come back."""
+
+from ecfs.testing.mutation.mutant import Mutant
+
+_SLOW = ("tests/unit/stripes/test_slow.py",)
+_GATHERING = ("tests/unit/targets/test_gathering.py",)
+
+SLOW_MUTANTS = (
+    Mutant("late-column-waited-for", "ecfs/stripes/reader.py",
+           "        replies = yield Wish(tuple(asked.values()), _all_of(asked.values()))",
+           "        replies = yield Wish(tuple(asked.values()), _all_of(asked.values()), True)",
+           _SLOW),
+    Mutant("late-column-asked-first", "ecfs/stripes/reader.py",
+           "for column in ranges if column in usable - late}",
+           "for column in ranges if column in usable}", _SLOW),
+    Mutant("late-sources-asked-first", "ecfs/stripes/reader.py",
+           "    sources.sort(key=lambda column: column in late or column in pending)\n", "", _SLOW),
+    Mutant("late-answer-counts-no-more", "ecfs/stripes/reader.py",
+           "if len(pending) == len(lacking) else []", "if not pending else []", _SLOW),
+    Mutant("whole-shards-of-all-waited-for", "ecfs/stripes/reader.py",
+           "for patient in (False, True) if hurried", "for patient in (True,) if hurried", _SLOW),
+    Mutant("all-sources-waited-for", "ecfs/stripes/reader.py",
+           "        if good_count >= count or _are_whole(awaited, replies):\n",
+           "        if _are_whole(awaited, replies):\n", _SLOW),
+    Mutant("lateness-forgotten-at-once", "ecfs/stripes/pace.py",
+           "return self._needed_count > 0", "return False", _SLOW),
+    Mutant("lateness-never-forgiven", "ecfs/stripes/pace.py",
+           "                self._needed_count -= 1\n", "                pass\n", _SLOW),
+    Mutant("well-after-few-answers-always", "ecfs/stripes/pace.py",
+           "min(ANSWERS_NEEDED_MIN << doublings, ANSWERS_NEEDED_MAX)", "ANSWERS_NEEDED_MIN", _SLOW),
+    Mutant("trials-on-top-of-each-other", "ecfs/stripes/pace.py",
+           "        self._trial_ns = now_ns + int(TARGET_DEADLINE_S * NS_PER_S)\n", "", _SLOW),
+    Mutant("no-trial-of-a-late-target", "ecfs/stripes/pace.py",
+           "        if now_ns < self._trial_ns:\n", "        if now_ns >= 0:\n", _SLOW),
+    Mutant("late-again-and-again-and-untold", "ecfs/stripes/pace.py",
+           "self._to_tell or self._late_count == LATE_TOLD_COUNT", "False", _SLOW),
+    Mutant("liars-say-what-reads-usually-take", "ecfs/stripes/fleet.py",
+           "return usual[count - 1] if", "return usual[-1] if", _SLOW),
+    Mutant("late-though-needed-anyhow", "ecfs/stripes/access.py",
+           "        if late and len(columns - late) < ref.segment.data:",
+           "        if late and len(columns - late) < 0:", _SLOW),
+    Mutant("read-without-a-bound", "ecfs/stripes/asking.py",
+           "int(READ_DEADLINE_S * NS_PER_S)", "int(1e6 * NS_PER_S)", _SLOW),
+    Mutant("given-up-jobs-come-back", "ecfs/targets/gathering.py",
+           "            if key in self._answers:\n", "            if key in ():\n", _GATHERING),
+    Mutant("room-not-passed-on", "ecfs/targets/gathering.py",
+           "        lane.pass_on_room()\n", "        pass\n", _GATHERING),
+    Mutant("read-bytes-left-in-a-circle", "ecfs/targets/gathering.py",
+           "        self._jobs, self._answers = {}, {}\n", "", _GATHERING),
+)
