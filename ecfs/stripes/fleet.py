@@ -8,6 +8,7 @@ from functools import partial
 from ecfs.base.errors import Fault, TargetError
 from ecfs.base.limits import RESERVE_LEN_MIN
 from ecfs.observe import Event, EventKind, Journal
+from ecfs.stripes.departures import Departures
 from ecfs.stripes.pace import Pace
 from ecfs.targets import AnyLane, Target, Together
 
@@ -54,6 +55,7 @@ class Member:
     generation: tuple[int, int] = (0, 0)
     reason: str = ""
     pace: Pace = field(default_factory=Pace)
+    departures: Departures = field(default_factory=Departures)
 
     @property
     def online(self) -> bool:
@@ -113,11 +115,16 @@ class Fleet:
         """Members that may take new columns."""
         return [member for member in self.online() if not member.full]
 
-    def mark_away(self, target_id: bytes, reason: str) -> None:
-        """Take a target out until it is seen again; says so loudly, once."""
+    def mark_away(self, target_id: bytes, reason: str, fault: Fault | None = None) -> None:
+        """Take a target out until it is seen again; says so loudly, once. `fault`: how it failed,
+        for one that does not answer is not taken in again at once each time."""
         member = self._members.get(target_id)
         if member is None or member.state is not MemberState.ONLINE:
             return
+        pause_s = (member.departures.note(self.clock.monotonic_ns())
+                   if fault is Fault.TIMEOUT else 0.0)
+        if pause_s:
+            reason += f"; as it was so before, it is not taken in again for {pause_s:g} s"
         member.state = MemberState.AWAY
         member.reason = reason
         self._journal.record(Event(
@@ -193,7 +200,7 @@ class Fleet:
             return
         kind = FAULT_KINDS.get(error.fault, EventKind.WRITE_FAILED)
         self._journal.record(Event(kind, str(error), target=target_id))
-        self.mark_away(target_id, str(error))
+        self.mark_away(target_id, str(error), error.fault)
 
     def note_space(self, member: Member, free_len: int) -> None:
         """What a target has free was measured: `free_len` counts everything, the reserve too."""

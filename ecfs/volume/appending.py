@@ -58,6 +58,10 @@ class RecordWriter:
     def _has_quorum(self, members: set[bytes]) -> bool:
         return all(len(members.intersection(group)) >= self._quorum for group in self._groups)
 
+    def may_write(self) -> bool:
+        """Whether those that are there now are a quorum."""
+        return self._has_quorum({member.id for member in self._online()})
+
     async def create_files(self) -> None:
         """Create `commits.<epoch>` on all members. ReadOnly when too few took it."""
         name = commits_name(self._epoch)
