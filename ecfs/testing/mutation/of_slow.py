@@ -3,6 +3,8 @@
 from ecfs.testing.mutation.mutant import Mutant
 
 _SLOW = ("tests/unit/stripes/test_slow.py",)
+_MEMBERS = ("tests/unit/volume/test_slow_members.py",)
+_REJOINING = ("tests/unit/volume/test_rejoining.py",)
 _GATHERING = ("tests/unit/targets/test_gathering.py",)
 
 SLOW_MUTANTS = (
@@ -47,4 +49,42 @@ SLOW_MUTANTS = (
            "        lane.pass_on_room()\n", "        pass\n", _GATHERING),
     Mutant("read-bytes-left-in-a-circle", "ecfs/targets/gathering.py",
            "        self._jobs, self._answers = {}, {}\n", "", _GATHERING),
+    Mutant("second-reads-without-a-bound", "ecfs/volume/records.py",
+           "            self._left_ns -= self._clock.monotonic_ns() - began_ns\n",
+           "            self._left_ns -= 0\n", _MEMBERS),
+    Mutant("second-reads-have-one-deadline-each-way", "ecfs/volume/records.py",
+           "deadline_s=min(TARGET_DEADLINE_S, self._left_ns / NS_PER_S))",
+           "deadline_s=0.01)", _MEMBERS),
+    Mutant("second-reads-share-a-deadline", "ecfs/volume/records.py",
+           "        rereading = _Rereading(member, fleet.clock)\n", "", _MEMBERS,
+           (("    for member, result in zip(asked, await run_jobs(jobs",
+             "    rereading = _Rereading(asked[0], fleet.clock)\n"
+             "    for member, result in zip(asked, await run_jobs(jobs"),)),
+    Mutant("late-holder-forgotten", "ecfs/volume/recordsource.py",
+           "                self._fleet.note_late(target_id)\n",
+           "                pass\n", _MEMBERS),
+    Mutant("late-holder-asked-first", "ecfs/volume/recordsource.py",
+           "key=lambda one: one in late)", "key=lambda one: one not in late)", _MEMBERS),
+    Mutant("holders-waited-for-without-end", "ecfs/volume/recordsource.py",
+           "            self._left_ns -= self._fleet.clock.monotonic_ns() - began_ns\n", "",
+           _MEMBERS),
+    Mutant("late-holders-not-waited-for", "ecfs/volume/recordsource.py",
+           "        return await self._wait(gathering, found, open_count)\n",
+           "        return None\n", _MEMBERS),
+    Mutant("bytes-of-another-record-spread", "ecfs/volume/recordsource.py",
+           " and record_hash(data) == found.hash), None)", "), None)", _MEMBERS),
+    Mutant("back-at-once-each-time", "ecfs/volume/rejoining.py",
+           "                  and self._may_return(member)]", "                  ]", _REJOINING),
+    Mutant("held-back-below-the-quorum", "ecfs/volume/rejoining.py",
+           "                or not self.writer.may_write())", "                )", _REJOINING),
+    Mutant("held-back-for-any-fault", "ecfs/stripes/fleet.py",
+           "if fault is Fault.TIMEOUT else 0.0)", "if fault is not None else 0.0)", _REJOINING),
+    Mutant("held-back-for-ever", "ecfs/stripes/departures.py",
+           "        if now_ns - self._due_ns > WELL_S * NS_PER_S:\n            self._count = 0\n",
+           "", _REJOINING),
+    Mutant("held-back-no-longer-each-time", "ecfs/stripes/departures.py",
+           "(1 << min(self._count - 2, 16))", "1", _REJOINING),
+    Mutant("held-back-after-one-hang", "ecfs/stripes/departures.py",
+           "0.0 if self._count == 1 else min(", "min(", _REJOINING,
+           (("self._count - 2", "self._count - 1"),)),
 )
