@@ -68,6 +68,8 @@ READ_DEADLINE_S = 12.0
 """For all that one read asks of targets that are there, and once more for those that are away."""
 TRIAL_PAUSE_S_MAX = 60.0
 REJOIN_PAUSE_S_MAX = 3600.0
+STRAGGLER_PATIENCE_S = 5.0
+"""For a record that a quorum has: how long to wait for members that hung before."""
 HEARTBEAT_INTERVAL_S = 5.0
 TAKEOVER_QUIET_S = 30.0
 TARGET_PROBE_INTERVAL_S = 5.0

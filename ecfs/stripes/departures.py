@@ -35,3 +35,7 @@ class Departures:
     def may_return(self, now_ns: int) -> bool:
         """Whether the pause is over."""
         return now_ns >= self._due_ns
+
+    def hung_before(self, now_ns: int) -> bool:
+        """Whether it did so of late: nobody need wait for it as long as for others."""
+        return self._count > 0 and now_ns - self._due_ns <= WELL_S * NS_PER_S

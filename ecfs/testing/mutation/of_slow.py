@@ -87,4 +87,13 @@ SLOW_MUTANTS = (
     Mutant("held-back-after-one-hang", "ecfs/stripes/departures.py",
            "0.0 if self._count == 1 else min(", "min(", _REJOINING,
            (("self._count - 2", "self._count - 1"),)),
+    Mutant("waited-for-though-it-hung-before", "ecfs/volume/appending.py",
+           "left_s, STRAGGLER_PATIENCE_S if self._has_quorum(free) else left_s)))", "left_s)))",
+           _MEMBERS),
+    Mutant("not-waited-for-below-the-quorum", "ecfs/volume/appending.py",
+           "STRAGGLER_PATIENCE_S if self._has_quorum(free) else left_s)))",
+           "STRAGGLER_PATIENCE_S)))", _MEMBERS),
+    Mutant("others-not-waited-for-either", "ecfs/volume/appending.py",
+           "            await _wait_for(gathering, others, TARGET_SYNC_DEADLINE_S)\n",
+           "", _MEMBERS),
 )

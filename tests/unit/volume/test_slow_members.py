@@ -5,16 +5,18 @@ from collections.abc import Callable
 import pytest
 import trio
 
-from ecfs.base.limits import TARGET_DEADLINE_S, TARGET_SYNC_DEADLINE_S
+from ecfs.base.errors import ReadOnly
+from ecfs.base.limits import STRAGGLER_PATIENCE_S, TARGET_DEADLINE_S, TARGET_SYNC_DEADLINE_S
 from ecfs.base.units import BLOCK_LEN
 from ecfs.formats import commits_name
 from ecfs.observe import EventKind
 from ecfs.stripes import MemberState
 from ecfs.testing.simulation.lanes import SimulatedLane, Traffic
 from ecfs.volume import records as records_module
+from ecfs.volume.appending import RecordWriter
 from ecfs.volume.recordsource import RecordSource
 from tests.unit.stripes.simulated import TrioClock
-from tests.unit.volume.test_logmending import EPOCH, START, Members
+from tests.unit.volume.test_logmending import CLAIM, EPOCH, QUORUM, START, Members
 
 NAME = commits_name(EPOCH)
 
@@ -121,3 +123,60 @@ async def test_a_holder_that_shows_other_bytes_is_passed_over_at_once() -> None:
     assert members.world.memories[5].read(NAME, 0, 1 << 20) == b"".join(members.records)
     assert not members.world.fleet.late([first], 1)
     assert not members.world.journal.count(EventKind.TARGET_SLOW)
+
+
+async def appended(members: Members, delays: list[float], hung: list[int]) -> RecordWriter:
+    """A writer that has appended its first record; these members have hung before."""
+    world = members.world
+    with_delays(members, delays)
+    writer = RecordWriter(world.fleet, tuple(world.ids), QUORUM, EPOCH + 1, CLAIM, members.keys,
+                          world.journal, keys=members.keys)
+    quick = list(delays)
+    delays[:] = [0.001] * 6
+    await writer.create_files()
+    delays[:] = quick
+    for number in hung:
+        world.fleet[world.ids[number]].departures.note(TrioClock().monotonic_ns())
+    await writer.append(members.records[0])
+    return writer
+
+
+async def test_who_has_hung_before_is_not_waited_for_as_others_are() -> None:
+    """It has missed the record then, and is away: a quorum has it."""
+    members = Members()
+    delays = [0.001] * 6
+    delays[1] = TARGET_SYNC_DEADLINE_S - 1
+    began = trio.current_time()
+    writer = await appended(members, delays, [1])
+    assert STRAGGLER_PATIENCE_S <= trio.current_time() - began < STRAGGLER_PATIENCE_S + 0.1
+    assert writer.missed == (members.world.ids[1],)
+    assert not members.world.fleet[members.world.ids[1]].online
+
+
+async def test_who_has_hung_before_and_is_slow_only_is_waited_for() -> None:
+    members = Members()
+    delays = [0.001] * 6
+    delays[1] = STRAGGLER_PATIENCE_S - 1
+    assert (await appended(members, delays, [1])).missed == ()
+
+
+async def test_who_never_hung_is_waited_for_to_the_deadline() -> None:
+    members = Members()
+    delays = [0.001] * 6
+    delays[1] = delays[2] = TARGET_SYNC_DEADLINE_S - 1
+    assert (await appended(members, delays, [])).missed == ()
+    members = Members()
+    assert (await appended(members, delays, [1])).missed == ()
+
+
+async def test_where_there_is_no_quorum_those_that_hung_are_waited_for() -> None:
+    members = Members()
+    delays = [0.001] * 6
+    delays[:3] = [TARGET_SYNC_DEADLINE_S - 1] * 3
+    assert (await appended(members, delays, [0, 1, 2])).missed == ()
+    members = Members()
+    delays[:3] = [TARGET_SYNC_DEADLINE_S + 1] * 3
+    began = trio.current_time()
+    with pytest.raises(ReadOnly):
+        await appended(members, delays, [0, 1, 2])
+    assert trio.current_time() - began < TARGET_SYNC_DEADLINE_S + 1
