@@ -75,6 +75,14 @@ EPOCH_MAX = (1 << 63 - ORDER_EPOCH_SHIFT) - 2
 # Time. Deadlines in seconds.
 TARGET_DEADLINE_S = 10.0
 TARGET_SYNC_DEADLINE_S = 30.0
+READ_PATIENCE_S_MIN = 0.05
+READ_PATIENCE_S_MAX = 1.0
+READ_DEADLINE_S = 12.0
+"""For all that one read asks of targets that are there, and once more for those that are away."""
+TRIAL_PAUSE_S_MAX = 60.0
+REJOIN_PAUSE_S_MAX = 3600.0
+STRAGGLER_PATIENCE_S = 5.0
+"""For a record that a quorum has: how long to wait for members that hung before."""
 HEARTBEAT_INTERVAL_S = 5.0
 TAKEOVER_QUIET_S = 30.0
 TARGET_PROBE_INTERVAL_S = 5.0
@@ -140,5 +148,8 @@ assert 2 * LOG_EPOCHS_MAX < LOG_READ_EPOCHS_MAX
 assert KEY_SLOTS_MAX <= KDF_RUNS_PER_UNLOCK_MAX
 assert COMMIT_INTERVAL_S <= HEARTBEAT_INTERVAL_S < TAKEOVER_QUIET_S
 assert TARGET_DEADLINE_S < TARGET_SYNC_DEADLINE_S <= TAKEOVER_QUIET_S
+assert READ_PATIENCE_S_MAX < TARGET_DEADLINE_S < READ_DEADLINE_S
+# A page that SQLite waits for blocks the loop, and so the heartbeats.
+assert 2 * READ_DEADLINE_S + HEARTBEAT_INTERVAL_S < TAKEOVER_QUIET_S
 assert AUDIT_LINE_LEN_MAX > 3 * 12 * AUDIT_TEXT_LEN_MAX + KIB
 INODES_SHOWN_MAX = 1 << 32

@@ -57,7 +57,7 @@ class Journal:
 
     def __init__(self, clock: Clock, *, audit: AuditLog | None = None,
                  logger: logging.Logger | None = None) -> None:
-        self._clock = clock
+        self.clock = clock
         self._audit = audit
         self._logger = logger
         self._lock = threading.Lock()
@@ -147,7 +147,7 @@ class Journal:
         """How many were left out before this one, or None if it is to be left out itself."""
         if kind in UNTHINNED_KINDS:
             return 0
-        now_ns = self._clock.monotonic_ns()
+        now_ns = self.clock.monotonic_ns()
         thinning = self._thinnings.setdefault(kind, _Thinning(now_ns))
         if now_ns - thinning.began_ns >= LOG_WINDOW_S * NS_PER_S:
             thinning.began_ns, thinning.told_count = now_ns, 0

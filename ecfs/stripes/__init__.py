@@ -6,6 +6,7 @@ Owns the bytes of columns. Knows nothing of files, of the database or of who may
 from ecfs.stripes.access import Identity, StripeAccess, run_jobs
 from ecfs.stripes.fleet import Fleet, Member, MemberState, Source
 from ecfs.stripes.layout import Layout, UnitRun
+from ecfs.stripes.pace import patience_ns
 from ecfs.stripes.reader import Examination, Read, ShardFault, StripeLost
 from ecfs.stripes.sealed import (
     SealedStripe,
@@ -22,6 +23,7 @@ from ecfs.stripes.store import StripeStore, Written
 __all__ = [
     "Examination", "Fleet", "Identity", "Layout", "Member", "MemberState", "Read",
     "SealedStripe", "ShardFault", "Source", "StripeAccess", "StripeLost", "StripeOpener",
-    "StripeRef", "StripeStore", "UnitRun", "Written", "binding_of", "check_body", "plan_stripe",
+    "StripeRef", "StripeStore", "UnitRun", "Written", "binding_of", "check_body", "patience_ns",
+    "plan_stripe",
     "rebuild_bodies", "run_jobs", "seal_stripe",
 ]

@@ -1,13 +1,11 @@
 """Reading stripes: headers, units, whole examinations; awaiting or, for SQLite, blocking."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
 from ecfs.base.errors import Damage, Fault, TargetError
-from ecfs.base.limits import TARGET_DEADLINE_S
 from ecfs.base.memory import unwritten
 from ecfs.erasure import Code, Geometry
 from ecfs.formats import (
@@ -15,19 +13,18 @@ from ecfs.formats import (
     ColumnHeader,
     SegmentEntry,
     StripeHead,
-    column_name,
     encode_column_header,
 )
 from ecfs.keys import MasterKey
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.sealing import keyed_hash
-from ecfs.stripes.fleet import FAULT_KINDS, Fleet, Member, MemberState, Source
+from ecfs.stripes.asking import Asking
+from ecfs.stripes.fleet import FAULT_KINDS, Fleet, MemberState
 from ecfs.stripes.layout import Layout, UnitRun
 from ecfs.stripes.reader import (
     Examination,
     Fetch,
     Read,
-    Reply,
     ShardFault,
     Steps,
     StripeLost,
@@ -162,20 +159,18 @@ class StripeAccess:
             return Read(found)
         usable = self.usable(ref)
         try:
-            result = await self._drive(ref, self._read_steps(ref, units, usable))
+            asking, steps = self._begin_read(ref, units, usable)
+            result = await asking.drive(steps)
         except StripeLost as lost:
             self.note(ref, lost.faults)
             replaced = self._replaced(ref, lost)
             wider = self._with_away(ref) | replaced
             if wider <= usable and not replaced:
                 raise
-            data = (await self._drive(ref, self._read_steps(ref, units, wider), replaced)).data
-            return Read(data, lost.faults)
+            asking, steps = self._begin_read(ref, units, wider, replaced)
+            return Read((await asking.drive(steps)).data, lost.faults)
         self.note(ref, result.faults)
         return result
-
-    def _read_steps(self, ref: StripeRef, units: list[UnitRun], columns: frozenset[int]) -> Steps:
-        return read_steps(ref, self.opener(ref), self.code(ref.geometry), units, columns)
 
     def _with_away(self, ref: StripeRef) -> frozenset[int]:
         """Columns to ask before a stripe is lost: also those whose target is away, but has not
@@ -259,7 +254,8 @@ class StripeAccess:
     async def examine(self, ref: StripeRef, *, note: bool = True) -> Examination:
         """Read and check all shards of a stripe in full. StripeLost, which is noted likewise."""
         try:
-            result = await self._drive(ref, examine_steps(ref, self.opener(ref), self.usable(ref)))
+            result = await self._asking(ref).drive(
+                examine_steps(ref, self.opener(ref), self.usable(ref)))
         except StripeLost as lost:
             if note:
                 self.note(ref, lost.faults)
@@ -276,7 +272,7 @@ class StripeAccess:
             raise lost
         steps = examine_steps(ref, self.opener(ref), self.usable(ref) | replaced)
         try:
-            result = await self._drive(ref, steps, replaced)
+            result = await self._asking(ref, replaced).drive(steps)
         except StripeLost:
             raise lost from None
         result.faults = list(lost.faults)
@@ -291,75 +287,44 @@ class StripeAccess:
         return head, bytes((await self.read(ref, units)).data) if units else b""
 
     def read_sync(self, ref: StripeRef, units: list[UnitRun]) -> Read:
-        """As `read`, blocking: for a database page that SQLite wants now. Bounded by deadlines."""
+        """As `read`, blocking: for a database page that SQLite wants now."""
         found = self.read_now(ref, units)
         if found is not None:
             return Read(found)
         usable = self.usable(ref)
         try:
-            result = self._drive_sync(ref, self._read_steps(ref, units, usable))
+            asking, steps = self._begin_read(ref, units, usable)
+            result = asking.drive_sync(steps)
         except StripeLost as lost:
             self.note(ref, lost.faults)
             replaced = self._replaced(ref, lost)
             wider = self._with_away(ref) | replaced
             if wider <= usable and not replaced:
                 raise
-            data = self._drive_sync(ref, self._read_steps(ref, units, wider), replaced).data
-            return Read(data, lost.faults)
+            asking, steps = self._begin_read(ref, units, wider, replaced)
+            return Read(asking.drive_sync(steps).data, lost.faults)
         self.note(ref, result.faults)
         return result
 
-    def _drive_sync(self, ref: StripeRef, steps: Steps,
-                    replaced: frozenset[int] = frozenset()) -> Read:
-        try:
-            fetches = next(steps)
-            while True:
-                fetches = steps.send([self._fetch_sync(ref, fetch, replaced) for fetch in fetches])
-        except StopIteration as stop:
-            value: Read = stop.value
-            return value
+    def _asking(self, ref: StripeRef, replaced: frozenset[int] = frozenset()) -> Asking:
+        return Asking(ref, self.fleet, self._read_column, replaced)
 
-    def _fetch_sync(self, ref: StripeRef, fetch: Fetch, replaced: frozenset[int]) -> Reply:
-        segment = ref.segment
-        place = self._place(ref, fetch.column, replaced)
-        if place.target is None or place.lane is None:
-            return TargetError(Fault.AWAY, f"{place.path} is away")
-        job = partial(self._read_column, place.target, column_name(segment.epoch, segment.id),
-                      fetch)
-        try:
-            return place.lane.run_sync(job, deadline_s=TARGET_DEADLINE_S)
-        except TargetError as error:
-            return error
-
-    def _place(self, ref: StripeRef, column: int, replaced: frozenset[int]) -> Member | Source:
-        """Where a column is read: for one that is `replaced`, on the target that was there."""
-        member = self.fleet[ref.segment.columns[column]]
-        return member.source if column in replaced and member.source is not None else member
-
-    async def _drive(self, ref: StripeRef, steps: Generator[list[Fetch], list[Reply], T],
-                     replaced: frozenset[int] = frozenset()) -> T:
-        name = column_name(ref.segment.epoch, ref.segment.id)
-        try:
-            fetches = next(steps)
-            while True:
-                fetches = steps.send(await self._fetch(ref, name, fetches, replaced))
-        except StopIteration as stop:
-            value: T = stop.value
-            return value
-
-    async def _fetch(self, ref: StripeRef, name: str, fetches: list[Fetch],
-                     replaced: frozenset[int]) -> list[Reply]:
-        jobs: list[tuple[AnyLane, Callable[[], Reply]]] = []
-        for fetch in fetches:
-            place = self._place(ref, fetch.column, replaced)
-            assert place.target is not None and place.lane is not None
-            jobs.append((place.lane, partial(self._read_column, place.target, name, fetch)))
-        if len(jobs) == 1:
-            try:
-                return [await jobs[0][0].run(jobs[0][1], deadline_s=TARGET_DEADLINE_S)]
-            except TargetError as error:
-                return [error]
-        return await run_jobs(jobs, deadline_s=TARGET_DEADLINE_S)
+    def _begin_read(self, ref: StripeRef, units: list[UnitRun], columns: frozenset[int],
+                    replaced: frozenset[int] = frozenset()) -> tuple[Asking, Steps]:
+        """A read from these columns, the late ones last, and what asks them; those `replaced` are
+        read on the targets that were there."""
+        asking = self._asking(ref, replaced)
+        late = self.fleet.late(ref.segment.columns, ref.segment.data) & columns - replaced
+        if late and len(columns - late) < ref.segment.data:
+            # Some of them are needed anyhow.
+            late = frozenset()
+        elif late:
+            begin = self.opener(ref).body_offset
+            for shard, (low, high) in ranges_of(units).items():
+                if shard in late:
+                    asking.try_late(Fetch(shard, begin + low, high - low))
+        steps = read_steps(ref, self.opener(ref), self.code(ref.geometry), units, columns, late)
+        return asking, steps
 
     def _read_column(self, target: Target, name: str, fetch: Fetch) -> bytes:
         """Runs in the target's lane. A column that is gone, or zeros, is held against nobody where

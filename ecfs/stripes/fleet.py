@@ -1,13 +1,16 @@
 """The targets of a pool as the client sees them now: which are there, on which thread, how full."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 from ecfs.base.errors import Fault, TargetError
 from ecfs.base.limits import RESERVE_LEN_MIN
 from ecfs.base.units import MIB
 from ecfs.observe import Event, EventKind, Journal
+from ecfs.stripes.departures import Departures
+from ecfs.stripes.pace import Pace
 from ecfs.targets import AnyLane, Target, Together
 
 PACKED_LEN = RESERVE_LEN_MIN // 4
@@ -68,6 +71,8 @@ class Member:
     generation: tuple[int, int] = (0, 0)
     reason: str = ""
     source: Source | None = None
+    pace: Pace = field(default_factory=Pace)
+    departures: Departures = field(default_factory=Departures)
 
     @property
     def online(self) -> bool:
@@ -90,6 +95,7 @@ class Fleet:
                  together: Together | None = None) -> None:
         self._members = {member.id: member for member in members}
         self._journal = journal
+        self.clock = journal.clock
         self.together = together
         self.on_change: list[Callable[[Member], None]] = []
 
@@ -145,17 +151,55 @@ class Fleet:
         """Members that may take new columns."""
         return [member for member in self.online() if not member.full and not member.leaving]
 
-    def mark_away(self, target_id: bytes, reason: str) -> None:
-        """Take a target out until it is seen again; says so loudly, once."""
+    def mark_away(self, target_id: bytes, reason: str, fault: Fault | None = None) -> None:
+        """Take a target out until it is seen again; says so loudly, once. `fault`: how it failed,
+        for one that does not answer is not taken in again at once each time."""
         member = self._members.get(target_id)
         if member is None or member.state is not MemberState.ONLINE:
             return
+        pause_s = (member.departures.note(self.clock.monotonic_ns())
+                   if fault is Fault.TIMEOUT else 0.0)
+        if pause_s:
+            reason += f"; as it was so before, it is not taken in again for {pause_s:g} s"
         member.state = MemberState.AWAY
         member.reason = reason
         self._journal.record(Event(
             EventKind.TARGET_AWAY, f"target {member.name} ({member.path}) is away: {reason}",
             target=target_id))
         self._tell(member)
+
+    def usual_ns(self, columns: Sequence[bytes], count: int) -> int:
+        """How long a read takes at most on the quickest `count` of the targets of these columns; 0
+        where that is not known. So many are enough to read a stripe: the others may say what they
+        like."""
+        usual = sorted(member.pace.usual_ns for target_id in columns
+                       if (member := self._members.get(target_id)) is not None
+                       and member.pace.usual_ns)
+        return usual[count - 1] if len(usual) >= count else 0
+
+    def late(self, columns: Sequence[bytes], count: int) -> frozenset[int]:
+        """Columns to ask last, since their targets were late; `count` as for `usual_ns`."""
+        now_ns, usual_ns = self.clock.monotonic_ns(), partial(self.usual_ns, columns, count)
+        late = []
+        for column, target_id in enumerate(columns):
+            member = self._members.get(target_id)
+            if member is not None and member.pace.is_late(now_ns, usual_ns):
+                late.append(column)
+                self._tell_late(member)
+        return frozenset(late)
+
+    def note_late(self, target_id: bytes) -> None:
+        """A target has not answered in time, though it may within its deadline."""
+        member = self._members.get(target_id)
+        if member is not None:
+            member.pace.note_late(self.clock.monotonic_ns())
+            self._tell_late(member)
+
+    def _tell_late(self, member: Member) -> None:
+        if member.pace.take_telling():
+            self._journal.record(Event(
+                EventKind.TARGET_SLOW, f"target {member.name} ({member.path}) answers late again "
+                "and again: others are read in its place", target=member.id))
 
     def note_missed(self, target_ids: Iterable[bytes], *, named: bool = True) -> None:
         """These lack a shard from now on: of a stripe that was written, or whose row was entered,
@@ -192,7 +236,7 @@ class Fleet:
             return
         kind = FAULT_KINDS.get(error.fault, EventKind.WRITE_FAILED)
         self._journal.record(Event(kind, str(error), target=target_id))
-        self.mark_away(target_id, str(error))
+        self.mark_away(target_id, str(error), error.fault)
 
     def note_space(self, member: Member, free_len: int) -> None:
         """What a target has free was measured: `free_len` counts everything, the reserve too."""

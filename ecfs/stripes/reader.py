@@ -1,14 +1,18 @@
 """Reading stripes, without I/O of its own.
 
-Each function here is a generator: it yields lists of `Fetch`, is sent a list of results in the same
-order (bytes, or the TargetError that came instead), and returns its value. The event loop drives it
-over lanes, a SQLite callback drives it synchronously; the logic is written once.
+Each function here is a generator: it yields a `Wish`, is sent all replies so far by their `Fetch`
+(bytes, or the TargetError that came instead), and returns its value. The event loop drives it over
+lanes, a SQLite callback drives it synchronously; the logic is written once.
+
+What was not there when it was looked for is late. That is no fault: it is asked for no more where
+others are enough, and waited for to its deadline where they are not.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
-from ecfs.base.errors import Damage, Fault, TargetError, Unreadable
+from ecfs.base.errors import Bug, Damage, Fault, TargetError, Unreadable
 from ecfs.base.memory import unwritten
 from ecfs.erasure import Code
 from ecfs.stripes.layout import UnitRun
@@ -22,6 +26,17 @@ class Fetch:
     column: int
     offset: int
     length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Fetches to begin, if they were not begun before, and to look at when `lacking` is 0: how many
+    more replies it takes at least, given those so far. Or when patience has come to its end, which
+    is with the deadlines for a `patient` wish: then every fetch has its reply."""
+
+    fetches: Sequence[Fetch]
+    lacking: "Callable[[Replies], int]"
+    patient: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,28 +81,33 @@ class Examination:
 
 
 Reply = Buffer | TargetError
-Steps = Generator[list[Fetch], list[Reply], Read]
-ExamineSteps = Generator[list[Fetch], list[Reply], Examination]
+Replies = Mapping[Fetch, Reply]
+Steps = Generator[Wish, Replies, Read]
+ExamineSteps = Generator[Wish, Replies, Examination]
 
 
 def read_steps(ref: StripeRef, opener: StripeOpener, code: Code, units: list[UnitRun],
-               usable: frozenset[int]) -> Steps:
+               usable: frozenset[int], late: frozenset[int] = frozenset()) -> Steps:
     """Read units; the data is theirs, joined in order.
 
-    `usable` are the columns whose target is there. First just the units' bytes; then, for columns
-    that are away, the same range of k others; then whole records with their tags. Unreadable when
-    fewer than k shards are good: then as StripeLost, with the evidence.
+    `usable` are the columns whose target is there; `late` those of them to ask last. First just the
+    units' bytes; then, for columns that are away or late, the same range of k others; then whole
+    records with their tags. Unreadable when fewer than k shards are good: then as StripeLost, with
+    the evidence.
     """
     ranges = ranges_of(units)
-    wanted = [column for column in ranges if column in usable]
-    replies = yield [_fetch(ref, column, *ranges[column]) for column in wanted]
+    asked = {column: _fetch(ref, column, *ranges[column])
+             for column in ranges if column in usable - late}
+    replies: Replies = {}
+    if asked:
+        replies = yield Wish(tuple(asked.values()), _all_of(asked.values()))
     faults: list[ShardFault] = []
     parts: dict[int, Buffer] = {}
-    for column, reply in zip(wanted, replies, strict=True):
-        low, high = ranges[column]
-        if not isinstance(reply, TargetError) and len(reply) == high - low:
+    for column, fetch in asked.items():
+        reply = replies.get(fetch)
+        if _is_whole(reply, fetch):
             parts[column] = reply
-        else:
+        elif reply is not None:
             faults.append(_fault_of(column, reply))
     data = unwritten(sum(unit.length for unit in units))
     complete, bad = _open_units(opener, units, parts, ranges, data)
@@ -96,7 +116,9 @@ def read_steps(ref: StripeRef, opener: StripeOpener, code: Code, units: list[Uni
     if complete:
         return Read(data, tuple(faults))
     if not bad:
-        made = yield from _read_ranges(ref, opener, code, units, ranges, parts, usable, faults)
+        pending = {column: fetch for column, fetch in asked.items() if fetch not in replies}
+        made = yield from _read_ranges(ref, opener, code, units, ranges, parts, usable, late,
+                                       pending, faults)
         if made is not None:
             return Read(made, tuple(faults))
     return (yield from _read_whole(ref, opener, code, units, usable))
@@ -104,32 +126,44 @@ def read_steps(ref: StripeRef, opener: StripeOpener, code: Code, units: list[Uni
 
 def _read_ranges(ref: StripeRef, opener: StripeOpener, code: Code, units: list[UnitRun],
                  ranges: dict[int, tuple[int, int]], parts: dict[int, Buffer],
-                 usable: frozenset[int], faults: list[ShardFault],
-                 ) -> Generator[list[Fetch], list[Reply], bytearray | None]:
-    """Decode only the bytes asked for: the code works byte by byte. None when it did not help."""
+                 usable: frozenset[int], late: frozenset[int], pending: dict[int, Fetch],
+                 faults: list[ShardFault],
+                 ) -> Generator[Wish, Replies, bytearray | None]:
+    """Decode only the bytes asked for: the code works byte by byte. `pending` may still come, and
+    then are as good. None when it did not help."""
     lacking = [column for column in ranges if column not in parts]
     low = min(ranges[column][0] for column in lacking)
     high = max(ranges[column][1] for column in lacking)
     failed = {fault.column for fault in faults}
     sources = [column for column in range(ref.geometry.shards)
-               if column in usable and column not in failed and column not in lacking]
-    if len(sources) < ref.geometry.data:
+               if column in usable and column not in failed]
+    sources.sort(key=lambda column: column in late or column in pending)
+    fetches = [_fetch(ref, column, low, high) for column in sources]
+    # All that is lacking may come after all, if none of it failed or was not even asked for.
+    awaited = list(pending.values()) if len(pending) == len(lacking) else []
+    if len(sources) < ref.geometry.data and not awaited:
         return None
-    good: dict[int, Buffer] = {}
-    for begin in (0, ref.geometry.data):
-        # Ask k of them first; the others only if one of these fails.
-        batch = sources[:ref.geometry.data] if begin == 0 else sources[ref.geometry.data :]
-        if len(good) >= ref.geometry.data or not batch:
+    replies: Replies = {}
+    # Ask k of them first; the others only if one of these fails, or is late.
+    for begun, patient in ((ref.geometry.data, False), (len(fetches), False),
+                           (len(fetches), True)):
+        batch = fetches[:begun]
+        replies = yield Wish(batch, _enough_of(batch, ref.geometry.data, awaited, patient),
+                             patient)
+        good = {fetch.column: reply for fetch in batch
+                if _is_whole(reply := replies.get(fetch), fetch)}
+        if len(good) >= ref.geometry.data or _are_whole(awaited, replies):
             break
-        replies = yield [_fetch(ref, column, low, high) for column in batch]
-        for column, reply in zip(batch, replies, strict=True):
-            if not isinstance(reply, TargetError) and len(reply) == high - low:
-                good[column] = reply
-            else:
-                faults.append(_fault_of(column, reply))
-    if len(good) < ref.geometry.data:
+    wrong = {fetch.column: reply for fetch in (*fetches, *pending.values())
+             if (reply := replies.get(fetch)) is not None and not _is_whole(reply, fetch)}
+    faults += [_fault_of(column, reply) for column, reply in wrong.items()]
+    for column, fetch in pending.items():
+        if _is_whole(reply := replies.get(fetch), fetch):
+            parts[column] = reply
+    lacking = [column for column in lacking if column not in parts]
+    if lacking and len(good) < ref.geometry.data:
         return None
-    made = rebuild_bodies(code, good, lacking, high - low)
+    made = rebuild_bodies(code, good, lacking, high - low) if lacking else {}
     for column in lacking:
         first, last = ranges[column]
         parts[column] = memoryview(made[column])[first - low : last - low]
@@ -140,7 +174,7 @@ def _read_ranges(ref: StripeRef, opener: StripeOpener, code: Code, units: list[U
 
 def _read_whole(ref: StripeRef, opener: StripeOpener, code: Code, units: list[UnitRun],
                 usable: frozenset[int]) -> Steps:
-    examination = yield from examine_steps(ref, opener, usable)
+    examination = yield from examine_steps(ref, opener, usable, hurried=True)
     wanted = sorted({unit.shard for unit in units})
     bodies = rebuild_bodies(code, examination.bodies, wanted, ref.body_len)
     spans = dict.fromkeys(wanted, (0, ref.body_len))
@@ -153,11 +187,23 @@ def _read_whole(ref: StripeRef, opener: StripeOpener, code: Code, units: list[Un
     return Read(data, tuple(examination.faults))
 
 
-def examine_steps(ref: StripeRef, opener: StripeOpener, usable: frozenset[int]) -> ExamineSteps:
-    """Read and check every shard record in full. StripeLost when fewer than k are good."""
-    columns = sorted(usable)
-    replies = yield [Fetch(column, ref.offset, ref.record_len) for column in columns]
-    records = dict(zip(columns, replies, strict=True))
+def examine_steps(ref: StripeRef, opener: StripeOpener, usable: frozenset[int], *,
+                  hurried: bool = False) -> ExamineSteps:
+    """Read and check every shard record in full; where it is `hurried`, none that is late if the
+    others are enough. StripeLost when fewer than k are good."""
+    fetches = [Fetch(column, ref.offset, ref.record_len) for column in sorted(usable)]
+    for patient in (False, True) if hurried else (True,):
+        replies = yield Wish(fetches, _all_of(fetches), patient)
+        records = {fetch.column: replies[fetch] for fetch in fetches if fetch in replies}
+        try:
+            return _examined(ref, opener, records)
+        except StripeLost:
+            if len(records) == len(fetches):
+                raise
+    raise Bug("a patient wish was not granted")
+
+
+def _examined(ref: StripeRef, opener: StripeOpener, records: dict[int, Reply]) -> Examination:
     header = _agreed_header(opener, records)
     faults: list[ShardFault] = []
     bodies: dict[int, Buffer] = {}
@@ -194,6 +240,39 @@ def _agreed_header(opener: StripeOpener, records: dict[int, Reply]) -> bytes | N
             except Damage:
                 continue
     return None
+
+
+def _all_of(fetches: Collection[Fetch]) -> Callable[[Replies], int]:
+    return lambda replies: sum(1 for fetch in fetches if fetch not in replies)
+
+
+def _enough_of(fetches: Collection[Fetch], count: int, awaited: Collection[Fetch],
+               patient: bool) -> Callable[[Replies], int]:
+    """`count` good ones, or all that is `awaited` instead; or no more to come, of what is `awaited`
+    too only for a `patient` wish."""
+    def lacking(replies: Replies) -> int:
+        good_count = sum(1 for fetch in fetches if _is_whole(replies.get(fetch), fetch))
+        if good_count >= count or _are_whole(awaited, replies):
+            return 0
+        begun_count = sum(1 for fetch in fetches if fetch not in replies)
+        if begun_count == 0 and not patient:
+            return 0
+        open_count = begun_count + sum(
+            1 for fetch in awaited if fetch not in replies and fetch not in fetches)
+        # Any of them may be the last that it takes, where one is awaited.
+        return min(open_count, 1 if awaited else count - good_count)
+
+    return lacking
+
+
+def _is_whole(reply: Reply | None, fetch: Fetch) -> TypeGuard[Buffer]:
+    return (reply is not None and not isinstance(reply, TargetError)
+            and len(reply) == fetch.length)
+
+
+def _are_whole(awaited: Collection[Fetch], replies: Replies) -> bool:
+    """Whether all have come; not where none is awaited."""
+    return bool(awaited) and all(_is_whole(replies.get(fetch), fetch) for fetch in awaited)
 
 
 def _fetch(ref: StripeRef, column: int, low: int, high: int) -> Fetch:

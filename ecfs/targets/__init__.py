@@ -8,6 +8,7 @@ nothing of what the bytes mean: nothing here is authenticated, parsed or trusted
 from ecfs.targets.directory import DirectoryTarget
 from ecfs.targets.faulty import FaultyTarget, Outcome
 from ecfs.targets.file_budget import files_open_max
+from ecfs.targets.gathering import Gathering
 from ecfs.targets.jobs import AnyLane, Job, LoopWaiter, Wakers
 from ecfs.targets.lanes import InlineLane, Lane, run_all
 from ecfs.targets.memory import MemoryTarget
@@ -20,6 +21,7 @@ from ecfs.targets.together import SyncSteps, Together, run_steps
 
 __all__ = [
     "READ_WINDOW_NS_MAX", "AnyLane", "Buffer", "Call", "DirectoryTarget", "FaultyTarget",
+    "Gathering",
     "InlineLane", "Job", "Lane", "LoopWaiter", "MemoryTarget", "NameWatch", "Outcome",
     "RecordingTarget", "Space", "SyncSteps", "Target", "Together", "Wakers", "check_name",
     "files_open_max", "run_all", "run_steps",

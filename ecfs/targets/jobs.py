@@ -136,6 +136,11 @@ class AnyLane(Protocol):
         seconds. False if it has not ended; it then stays behind and holds nothing up."""
         ...
 
+    def block(self, ended: threading.Lock, timeout_s: float) -> bool:
+        """Wait until `ended` can be acquired, which a job's `on_done` lets go of, blocking the
+        calling thread; False when time was up."""
+        ...
+
     def post(self, job: Job) -> None:
         """Queue a job; for `run_all`. Never blocks; a job that is refused fails at once."""
         ...

@@ -85,6 +85,10 @@ class Lane:
             self.wakers.close()
         return self._ended.wait(timeout)
 
+    def block(self, ended: threading.Lock, timeout_s: float) -> bool:
+        """See AnyLane."""
+        return ended.acquire(timeout=timeout_s)
+
     def post(self, job: Job) -> None:
         """See AnyLane."""
         job.due_ns = self._due_ns(job.deadline_s)
@@ -188,6 +192,10 @@ class InlineLane:
         """See AnyLane."""
         self._closed = True
         return True
+
+    def block(self, ended: threading.Lock, timeout_s: float) -> bool:
+        """See AnyLane. What was posted is done."""
+        return ended.acquire(blocking=False)
 
     def post(self, job: Job) -> None:
         """See AnyLane."""

@@ -3,9 +3,15 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import trio
+
 from ecfs.base.errors import Damage, Fault, Fenced, ReadOnly, TargetError
-from ecfs.base.limits import COMMIT_PREALLOCATE_LEN, TARGET_SYNC_DEADLINE_S
-from ecfs.base.units import BLOCK_LEN
+from ecfs.base.limits import (
+    COMMIT_PREALLOCATE_LEN,
+    STRAGGLER_PATIENCE_S,
+    TARGET_SYNC_DEADLINE_S,
+)
+from ecfs.base.units import BLOCK_LEN, NS_PER_S
 from ecfs.formats import (
     CLAIM_PATTERN,
     BoxKeys,
@@ -16,7 +22,7 @@ from ecfs.formats import (
 )
 from ecfs.observe import Event, Journal
 from ecfs.stripes import Fleet, Member, run_jobs
-from ecfs.targets import NameWatch, SyncSteps, Target, run_steps
+from ecfs.targets import Gathering, NameWatch, SyncSteps, Target, run_steps
 from ecfs.volume.everywhere import TargetWork
 from ecfs.volume.recordfiles import bad_claim_kind, other_record, punch, trim
 
@@ -58,6 +64,10 @@ class RecordWriter:
     def _has_quorum(self, members: set[bytes]) -> bool:
         return all(len(members.intersection(group)) >= self._quorum for group in self._groups)
 
+    def may_write(self) -> bool:
+        """Whether those that are there now are a quorum."""
+        return self._has_quorum({member.id for member in self._online()})
+
     async def create_files(self) -> None:
         """Create `commits.<epoch>` on all members. ReadOnly when too few took it."""
         name = commits_name(self._epoch)
@@ -74,7 +84,7 @@ class RecordWriter:
         steps = partial(self._append_steps, offset, record)
         done = await self._on_members_together(steps)
         if done is None:
-            done = await self._on_members(lambda target: run_steps(target, steps(target)))
+            done = await self._append_apart(lambda target: run_steps(target, steps(target)))
         free = {member for member, result in done.items() if not isinstance(result, Fenced)}
         if not self._has_quorum(free):
             for result in done.values():
@@ -192,6 +202,34 @@ class RecordWriter:
             jobs.append((member.lane, partial(work, member.target)))
         return self._done(asked, await run_jobs(jobs, TARGET_SYNC_DEADLINE_S))
 
+    async def _append_apart(self, work: TargetWork) -> dict[bytes, Fenced | None]:
+        """As `_on_members`; but for those that have hung before nobody waits for long once all
+        others are done and are a quorum. They have missed the record then, as any that fail."""
+        now_ns = self._fleet.clock.monotonic_ns()
+        asked = self._online()
+        if not any(member.departures.hung_before(now_ns) for member in asked):
+            return await self._on_members(work)
+        gathering: Gathering[bytes, Fenced | None] = Gathering()
+        stragglers = {member.id for member in asked if member.departures.hung_before(now_ns)}
+        try:
+            for member in asked:
+                assert member.target is not None and member.lane is not None
+                gathering.begin(member.id, member.lane, partial(work, member.target),
+                                TARGET_SYNC_DEADLINE_S)
+            others = [member for member in asked if member.id not in stragglers]
+            await _wait_for(gathering, others, TARGET_SYNC_DEADLINE_S)
+            free = {target_id for target_id, result in gathering.answers().items()
+                    if result is None}
+            left_s = TARGET_SYNC_DEADLINE_S - (
+                self._fleet.clock.monotonic_ns() - now_ns) / NS_PER_S
+            await _wait_for(gathering, asked, max(0.0, min(
+                left_s, STRAGGLER_PATIENCE_S if self._has_quorum(free) else left_s)))
+            gathering.give_up()
+            answers = gathering.answers()
+        finally:
+            gathering.close()
+        return self._done(asked, [answers[member.id] for member in asked])
+
     async def _on_members_together(self, work: Callable[[Target], SyncSteps[Fenced | None]],
                                    ) -> dict[bytes, Fenced | None] | None:
         """As `_on_members`, in one thread, which is quicker; None where that does not work out."""
@@ -228,3 +266,11 @@ class RecordWriter:
         name = commits_name(epoch)
         if offset:
             await self._on_members(lambda target: punch(target, name, offset))
+
+
+async def _wait_for(gathering: Gathering[bytes, Fenced | None], members: Sequence[Member],
+                    timeout_s: float) -> None:
+    """Until all of them have answered, or time is up."""
+    with trio.move_on_after(timeout_s):
+        while any(member.id not in gathering.answers() for member in members):
+            await gathering.wait(1, timeout_s)

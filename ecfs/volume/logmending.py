@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from functools import partial
 
 from ecfs.base.errors import Fault, Fenced, ReadOnly, TargetError
-from ecfs.base.limits import TARGET_DEADLINE_S, TARGET_SYNC_DEADLINE_S
+from ecfs.base.limits import TARGET_SYNC_DEADLINE_S
 from ecfs.base.units import BLOCK_LEN
-from ecfs.formats import BoxKeys, CheckpointPointer, claim_name, commits_name, record_hash
+from ecfs.formats import BoxKeys, CheckpointPointer, claim_name, commits_name
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member
 from ecfs.targets import Target
 from ecfs.volume.everywhere import on_online
 from ecfs.volume.recordfiles import junk_claims
 from ecfs.volume.records import Found, LogView, read_log
+from ecfs.volume.recordsource import RecordSource
 from ecfs.volume.recovery import Chain, chains
 
 PATCHES_MAX = 4096
@@ -64,10 +65,11 @@ class LogMender:
             if view.records.setdefault(key, found) is found:
                 view.holders[key] = set()
         needed = _worth_keeping(view)
+        source = RecordSource(self.fleet)
         for member in list(self.fleet.online()):
             if member.id not in view.read:
                 continue
-            patches = await self._patches(view, needed, member)
+            patches = await self._patches(view, needed, member, source)
             claim_bad = await self._mend_claim(member)
             bad, mended = bad + claim_bad, mended + claim_bad
             done = await self._apply(member, patches) if patches else None
@@ -125,8 +127,8 @@ class LogMender:
         return {target_id for target_id in members
                 if target_id in results and not isinstance(results[target_id], TargetError)}
 
-    async def _patches(self, view: LogView, needed: list[tuple[int, int]],
-                       member: Member) -> list[_Patch]:
+    async def _patches(self, view: LogView, needed: list[tuple[int, int]], member: Member,
+                       source: RecordSource) -> list[_Patch]:
         patches = []
         covered = []
         for key in needed:
@@ -135,7 +137,7 @@ class LogMender:
                 continue
             covered.append((found.commit.epoch, found.offset, found.offset + found.length))
             if member.id not in view.holders[key]:
-                data = await self._bytes_of(found, view.holders[key])
+                data = await source.bytes_of(found, view.holders[key])
                 if data is not None:
                     patches.append(_Patch(found.commit.epoch, found.offset, data))
         for bad_member, epoch, offset in view.bad:
@@ -146,23 +148,6 @@ class LogMender:
                 # Past the records the file is preallocated zeros, and is to be that again.
                 patches.append(_Patch(epoch, offset, bytes(BLOCK_LEN)))
         return patches
-
-    async def _bytes_of(self, found: Found, holders: set[bytes]) -> bytes | None:
-        if found.data is not None:
-            return found.data
-        for target_id in sorted(holders):
-            member = self.fleet.get(target_id)
-            if member is None or member.target is None or member.lane is None:
-                continue
-            try:
-                data = await member.lane.run(
-                    partial(member.target.read, commits_name(found.commit.epoch), found.offset,
-                            found.length), deadline_s=TARGET_DEADLINE_S)
-            except TargetError:
-                continue
-            if record_hash(data) == found.hash:
-                return data
-        return None
 
     async def _apply(self, member: Member, patches: list[_Patch]) -> int | None:
         """How many of them are right now; None for a target of another writer, or one that went."""

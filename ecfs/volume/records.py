@@ -6,6 +6,7 @@ has a hole there. A reader believes nothing but what opens, and scans past what 
 
 Another writer may give back room, or be about to write, while its files are read: claims fence what
 it acknowledges, not that. So what does not open is read once more, and what is there then counts.
+A member that fills its files with what does not open, and is slow, has one deadline for all of it.
 """
 
 from collections import Counter
@@ -20,7 +21,8 @@ from ecfs.base.limits import (
     TARGET_DEADLINE_S,
     TARGET_SYNC_DEADLINE_S,
 )
-from ecfs.base.units import BLOCK_LEN, MIB
+from ecfs.base.units import BLOCK_LEN, MIB, NS_PER_S
+from ecfs.base.world import Clock
 from ecfs.formats import (
     BoxKeys,
     Commit,
@@ -86,27 +88,28 @@ async def read_log(fleet: Fleet, members: Iterable[bytes], keys: BoxKeys, *, epo
     bad: list[tuple[bytes, int, int]] = []
     for member, result in zip(asked, await run_jobs(jobs, TARGET_SYNC_DEADLINE_S), strict=True):
         if isinstance(result, TargetError):
-            fleet.mark_away(member.id, str(result))
+            fleet.mark_away(member.id, str(result), result.fault)
             continue
         if result.is_cut:
             view.cut.add(member.id)
             fleet.mark_away(member.id, f"{member.path} holds more commit records than are read")
             continue
         view.read.add(member.id)
+        rereading = _Rereading(member, fleet.clock)
         view.files.update(result.epochs)
         view.bad += [(member.id, at_epoch, at) for at_epoch, at in result.bad]
         for box in result.boxes:
             try:
                 key = by_hash.get(box.hash) or _open_box(view, keys, box)
                 if key is None:
-                    again = await _read_again(member, box)
+                    again = await rereading.read(box)
                     if again is None:
                         continue
                     box = again
                     key = by_hash.get(box.hash) or _open_box(view, keys, box)
             except TargetError as error:
                 # It was not read to its end, so it does not count; nothing is known to be bad.
-                fleet.mark_away(member.id, str(error))
+                fleet.mark_away(member.id, str(error), error.fault)
                 view.read.discard(member.id)
                 break
             if key is None or key[0] != box.epoch:
@@ -171,18 +174,33 @@ def _open_box(view: LogView, keys: BoxKeys, box: Box) -> tuple[int, int] | None:
     return key
 
 
-async def _read_again(member: Member, box: Box) -> Box | None:
-    """What lies in a box's place now, under its own hash: it may be something else. None where its
-    room was given back. TargetError when it cannot be read, which says nothing of it."""
-    assert member.target is not None and member.lane is not None
-    try:
-        data = await member.lane.run(partial(
-            member.target.read, commits_name(box.epoch), box.offset, box.length),
-            deadline_s=TARGET_DEADLINE_S)
-    except TargetError as error:
-        if error.fault is Fault.MISSING:
+class _Rereading:
+    """What one member is asked for once more: TARGET_SYNC_DEADLINE_S for all of it together."""
+
+    def __init__(self, member: Member, clock: Clock) -> None:
+        self._member = member
+        self._clock = clock
+        self._left_ns = int(TARGET_SYNC_DEADLINE_S * NS_PER_S)
+
+    async def read(self, box: Box) -> Box | None:
+        """What lies in a box's place now, under its own hash: it may be something else. None where
+        its room was given back. TargetError when it cannot be read, which says nothing of it."""
+        target, lane = self._member.target, self._member.lane
+        assert target is not None and lane is not None
+        if self._left_ns <= 0:
+            raise TargetError(Fault.TIMEOUT, f"{self._member.path}: what does not open there was "
+                              f"not read once more within {TARGET_SYNC_DEADLINE_S:g} s")
+        began_ns = self._clock.monotonic_ns()
+        try:
+            data = await lane.run(
+                partial(target.read, commits_name(box.epoch), box.offset, box.length),
+                deadline_s=min(TARGET_DEADLINE_S, self._left_ns / NS_PER_S))
+        except TargetError as error:
+            if error.fault is Fault.MISSING:
+                return None
+            raise
+        finally:
+            self._left_ns -= self._clock.monotonic_ns() - began_ns
+        if data == bytes(len(data)):
             return None
-        raise
-    if data == bytes(len(data)):
-        return None
-    return replace(box, hash=record_hash(data), data=data)
+        return replace(box, hash=record_hash(data), data=data)

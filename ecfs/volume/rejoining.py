@@ -2,7 +2,8 @@
 
 Each record is held by a quorum of its own, so a member that returns needs no old records: it takes
 the claim, an empty record file, and counts for what is written from then on. What it missed of
-stripes is re-created by the mender.
+stripes is re-created by the mender. One that hangs again and again has to wait for longer each
+time (`stripes/departures.py`).
 
 One with another writer's later claim is taken in for its shards, while a quorum of the others
 shows none but ours. For records it stays away, so the protocol sees nothing of it: who made that
@@ -43,7 +44,8 @@ class Rejoiner:
     async def probe(self) -> list[Member]:
         """Take in those that are back. A blank or foreign directory is left alone."""
         sought = [member for member in self.fleet if not member.leaving
-                  and member.state in (MemberState.AWAY, MemberState.MISSING)]
+                  and member.state in (MemberState.AWAY, MemberState.MISSING)
+                  and self._may_return(member)]
         for member in sought:
             if member.id not in self.lanes:
                 self.lanes[member.id] = self.environment.open_lane(member.name)
@@ -58,6 +60,12 @@ class Rejoiner:
                 self.lanes.pop(member.id).close(timeout=0.0)
                 back.append(member)
         return back
+
+    def _may_return(self, member: Member) -> bool:
+        """Not one that hung again and again, for a while: it would hold up every commit again. But
+        where too few are there without it, waiting for it is better than not to write at all."""
+        return (member.departures.may_return(self.fleet.clock.monotonic_ns())
+                or not self.writer.may_write())
 
     def close(self) -> None:
         """Let go of the lanes."""

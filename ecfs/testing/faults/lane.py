@@ -1,5 +1,6 @@
 """A lane in virtual time whose calls may hang past their deadline."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar, TypeVarTuple
@@ -111,6 +112,15 @@ class PatientLane:
         """See AnyLane."""
         self._closed = True
         return not self._is_stuck()
+
+    def block(self, ended: threading.Lock, timeout_s: float) -> bool:
+        """See AnyLane. What was posted is done, or hangs for ever: the clock jumps."""
+        if ended.acquire(blocking=False):
+            return True
+        clock = trio.lowlevel.current_clock()
+        if isinstance(clock, trio.testing.MockClock):
+            clock.jump(timeout_s)
+        return False
 
     def post(self, job: Job) -> None:
         """See AnyLane. A job that hangs is never done: whoever waits for it gives it up."""

@@ -11,8 +11,9 @@ from ecfs.testing.mutation.of_opening import OPENING_MUTANTS
 from ecfs.testing.mutation.of_promises import PROMISE_MUTANTS
 from ecfs.testing.mutation.of_replacing import REPLACING_MUTANTS
 from ecfs.testing.mutation.of_room import ROOM_MUTANTS
+from ecfs.testing.mutation.of_slow import SLOW_MUTANTS
 from ecfs.testing.mutation.of_stripes import STRIPE_MUTANTS
 
 MUTANTS = (*KEY_MUTANTS, *FORMAT_MUTANTS, *STRIPE_MUTANTS, *LOG_MUTANTS, *OPENING_MUTANTS,
            *CONTENT_MUTANTS, *DRIVER_MUTANTS, *PROMISE_MUTANTS, *LOGGED_MUTANTS, *ROOM_MUTANTS,
-           *COMMAND_MUTANTS, *REPLACING_MUTANTS)
+           *COMMAND_MUTANTS, *REPLACING_MUTANTS, *SLOW_MUTANTS)

@@ -1,6 +1,7 @@
 """Lanes without threads: jobs take virtual time, and lanes of different targets interleave."""
 
 import math
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import TypeVar, TypeVarTuple
@@ -107,6 +108,14 @@ class SimulatedLane:
         if self._scope is not None:
             self._scope.cancel()
 
+    def block(self, ended: threading.Lock, timeout_s: float) -> bool:
+        """See AnyLane. The time jumps, in which all lanes do what their threads would."""
+        if not self._in_loop():
+            return ended.acquire(timeout=timeout_s)
+        if ended.acquire(blocking=False):
+            return True
+        return self._traffic.go_on(timeout_s, lambda: ended.acquire(blocking=False))
+
     def post(self, job: Job) -> None:
         """See AnyLane."""
         job.due_ns = self._clock.monotonic_ns() + int(job.deadline_s * NS_PER_S)
@@ -118,7 +127,8 @@ class SimulatedLane:
             self._queue.append(job)
         else:
             delay_s = self._delay_s()
-            if delay_s:
+            # Outside of the loop there is no time that could pass.
+            if delay_s and self._in_loop():
                 self._begin(job, delay_s)
                 self._start(job)
             else:
@@ -182,10 +192,14 @@ class SimulatedLane:
             job.on_done()
         while self._queue:
             following = self._queue.popleft()
-            self.pass_on_room()
             if not following.abandoned:
                 self._begin(following, draw())
+            self.pass_on_room()
+            if not following.abandoned:
                 return following
+            if self.busy_since_ns() is not None:
+                # Of somebody who waited for room, and is under way already.
+                return None
         return None
 
     def _catch_up(self) -> None:
@@ -217,8 +231,9 @@ class Traffic:
         """One more lane; those that have ended leave."""
         self._lanes = [*(old for old in self._lanes if not old.ended), lane]
 
-    def go_on(self, delay_s: float) -> None:
-        """Let time pass while the loop is blocked; jobs end in the order of their times."""
+    def go_on(self, delay_s: float, is_over: Callable[[], bool] = lambda: False) -> bool:
+        """Let time pass while the loop is blocked; jobs end in the order of their times. At most
+        so long, or until one of them makes `is_over` come true: whether it did."""
         end_s = trio.current_time() + delay_s
         while True:
             lane = min(self._lanes, key=lambda one: one.due_s)
@@ -226,4 +241,7 @@ class Traffic:
                 break
             mock_clock().jump(max(0.0, lane.due_s - trio.current_time()))
             lane.finish_in_thread()
+            if is_over():
+                return True
         mock_clock().jump(max(0.0, end_s - trio.current_time()))
+        return False

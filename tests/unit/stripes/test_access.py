@@ -15,7 +15,7 @@ from ecfs.observe import EventKind
 from ecfs.sealing import UnitSealer
 from ecfs.stripes import Written, access
 from ecfs.stripes import sealed as sealed_module
-from ecfs.targets import InlineLane, MemoryTarget
+from ecfs.targets import InlineLane, Job, MemoryTarget
 from tests.unit.stripes.simulated import World
 
 T = TypeVar("T")
@@ -317,9 +317,9 @@ class Vanishing(InlineLane):
         super().__init__(name)
         self._then = then
 
-    def run_sync(self, function: Callable[..., T], *args: object, deadline_s: float) -> T:
+    def post(self, job: Job) -> None:
         self._then()
-        raise TargetError(Fault.IO, "gone")
+        job.fail(TargetError(Fault.IO, "gone"))
 
 
 async def test_a_page_is_read_though_a_target_goes_meanwhile() -> None:

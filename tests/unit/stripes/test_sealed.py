@@ -78,11 +78,11 @@ class Stored:
         steps = read_steps(self.ref, self.opener, self.code, self.units(number),
                            frozenset(columns))
         try:
-            fetches = next(steps)
+            wish = next(steps)
             while True:
-                assert {fetch.column for fetch in fetches} <= columns
-                fetches = steps.send([meddle(fetch, self.reply(fetch, records))
-                                      for fetch in fetches])
+                assert {fetch.column for fetch in wish.fetches} <= columns
+                wish = steps.send({fetch: meddle(fetch, self.reply(fetch, records))
+                                   for fetch in wish.fetches})
         except StopIteration as stop:
             assert isinstance(stop.value, Read)
             return stop.value
@@ -91,7 +91,7 @@ class Stored:
         """Bad columns and why."""
         steps = examine_steps(self.ref, self.opener, frozenset(range(len(records))))
         try:
-            steps.send([self.reply(fetch, records) for fetch in next(steps)])
+            steps.send({fetch: self.reply(fetch, records) for fetch in next(steps).fetches})
         except StopIteration as stop:
             for column, body in stop.value.bodies.items():
                 assert bytes(body) == bytes(self.sealed.bodies[column])
@@ -383,9 +383,9 @@ def test_a_column_that_ends_within_a_shard_lacks_it(missing_len: int) -> None:
     records: list[bytes | TargetError] = list(stripe.records)
     records[2] = stripe.records[2][:-missing_len]
     steps = examine_steps(stripe.ref, stripe.opener, frozenset(range(len(records))))
-    fetches = next(steps)
+    fetches = next(steps).fetches
     with pytest.raises(StopIteration) as ended:
-        steps.send([stripe.reply(fetch, records) for fetch in fetches])
+        steps.send({fetch: stripe.reply(fetch, records) for fetch in fetches})
     assert [(fault.column, fault.missing) for fault in ended.value.value.faults] == [(2, True)]
 
 

@@ -23,6 +23,7 @@ from ecfs.targets import FaultyTarget, Outcome, Target
 from ecfs.volume.claiming import box_keys
 from ecfs.volume.logmending import LogMender
 from ecfs.volume.records import LogView, read_log
+from ecfs.volume.recordsource import RecordSource
 from ecfs.volume.recovery import Chain, adopt
 from tests.unit.stripes.simulated import POOL_ID, World
 
@@ -334,7 +335,8 @@ async def test_holders_that_fail_or_left_are_passed_over(members: Members) -> No
     members.world.fleet.drop(members.world.ids[0])
     members.world.fleet[members.world.ids[1]].target = None
     members.world.fail_one(2, Fault.IO, "read")
-    data = await members.mender()._bytes_of(view.records[EPOCH, 3], view.holders[EPOCH, 3])
+    data = await RecordSource(members.world.fleet).bytes_of(
+        view.records[EPOCH, 3], view.holders[EPOCH, 3])
     assert data == members.records[2]
 
 

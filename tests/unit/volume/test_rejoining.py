@@ -5,8 +5,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import trio
 
 from ecfs.base.errors import Fault, ReadOnly, TargetError
+from ecfs.base.limits import TARGET_PROBE_INTERVAL_S
 from ecfs.base.units import BLOCK_LEN, KIB
 from ecfs.formats import Claim, claim_name, commits_name, encode_claim, labels_among
 from ecfs.observe import EventKind
@@ -308,3 +310,50 @@ async def test_who_was_behind_is_so_after_a_crash(bench: Bench) -> None:
     bench.disks.crash()
     async with bench.ground.open_and_crash() as opening:
         assert {one.path for one in opening.volume.fleet if one.behind} == {path}
+
+
+async def hang_and_answer(opening: Opening, member: Member) -> float:
+    """It hangs in a sync; for how many seconds it is away, though it would answer at once."""
+    opening.volume.fleet.note_write_error(member.id, TargetError(Fault.TIMEOUT, "no answer"))
+    began = trio.current_time()
+    while not member.online:
+        await trio.sleep(1)
+    return trio.current_time() - began
+
+
+async def test_who_hangs_again_and_again_stays_away_for_longer_each_time(bench: Bench) -> None:
+    async with bench.without(2) as (opening, member):
+        assert await bench.probe(opening) == [member]
+        for pause_s in (0, 60, 120, 240, 480, 960, 1920, 3600, 3600):
+            away_s = await hang_and_answer(opening, member)
+            assert pause_s <= away_s <= pause_s + 2 * TARGET_PROBE_INTERVAL_S
+        # Who has been well for long begins anew.
+        await trio.sleep(3700)
+        assert await hang_and_answer(opening, member) < 60
+        assert await hang_and_answer(opening, member) >= 60
+
+
+async def test_who_goes_for_another_reason_is_back_at_once(bench: Bench) -> None:
+    async with bench.without(2) as (opening, member):
+        assert await bench.probe(opening) == [member]
+        for _ in range(5):
+            opening.volume.fleet.note_write_error(member.id, TargetError(Fault.IO, "unplugged"))
+            assert await bench.probe(opening) == [member]
+
+
+async def test_without_a_quorum_nobody_is_held_back(bench: Bench) -> None:
+    """With four of six the pool goes on, and they wait; with three it could not write."""
+    async with bench.without(2) as (opening, member):
+        assert await bench.probe(opening) == [member]
+        fleet = opening.volume.fleet
+        others = [one for one in fleet if one is not member][:2]
+        hung = TargetError(Fault.TIMEOUT, "no answer")
+        for one in (member, others[0]):
+            await hang_and_answer(opening, one)
+        for one in (member, others[0]):
+            fleet.note_write_error(one.id, hung)
+            assert "60 s" in one.reason
+        assert await bench.probe(opening) == []
+        fleet.mark_away(others[1].id, "unplugged")
+        back = await bench.probe(opening)
+        assert {one.id for one in back} == {one.id for one in (member, *others)}
