@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from ecfs.base.errors import Fault, TargetError
-from ecfs.targets import AnyLane, run_all
+from ecfs.targets import AnyLane, Job, run_all
 from ecfs.testing.target_contract import raises
 
 DEADLINE_S = 60.0
@@ -122,6 +122,16 @@ class LaneContract:
         assert lane.busy_since_ns() is None
         await lane.run(str, deadline_s=DEADLINE_S)
         assert lane.busy_since_ns() is None
+
+    async def test_who_blocks_is_let_go_by_a_job(self, lane: AnyLane) -> None:
+        """Or by the time; in the loop's thread, as a callback of SQLite does."""
+        ended = threading.Lock()
+        ended.acquire()
+        assert not lane.block(ended, 0.01)
+        job = Job(lambda: 7, (), DEADLINE_S, ended.release)
+        lane.post(job)
+        assert lane.block(ended, DEADLINE_S)
+        assert job.take_outcome("")[0] == 7
 
     async def test_from_another_thread(self, lane: AnyLane) -> None:
         """run_sync works without a loop."""

@@ -71,8 +71,6 @@ SLOW_MUTANTS = (
     Mutant("late-holders-not-waited-for", "ecfs/volume/recordsource.py",
            "        return await self._wait(gathering, found, open_count)\n",
            "        return None\n", _MEMBERS),
-    Mutant("bytes-of-another-record-spread", "ecfs/volume/recordsource.py",
-           " and record_hash(data) == found.hash), None)", "), None)", _MEMBERS),
     Mutant("back-at-once-each-time", "ecfs/volume/rejoining.py",
            "                  and self._may_return(member)]", "                  ]", _REJOINING),
     Mutant("held-back-below-the-quorum", "ecfs/volume/rejoining.py",

@@ -185,7 +185,7 @@ STRIPE_MUTANTS = (
     Mutant("full-target-is-away", "ecfs/stripes/fleet.py",
            "if error.fault is Fault.FULL:", "if error.fault is Fault.UNSAFE:", _STORE),
     Mutant("failed-target-stays-online", "ecfs/stripes/fleet.py",
-           "        self.mark_away(target_id, str(error))\n\n    def note_space",
+           "        self.mark_away(target_id, str(error), error.fault)\n\n    def note_space",
            "\n    def note_space", _STORE),
     Mutant("long-reads-wait-in-the-loop", "ecfs/targets/reading.py",
            "or length > PATIENT_LEN_MAX or (", "or length < 0 or (", _READING),

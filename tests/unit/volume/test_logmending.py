@@ -331,13 +331,11 @@ async def test_who_holds_each_record_that_is_needed(members: Members) -> None:
 
 async def test_holders_that_fail_or_left_are_passed_over(members: Members) -> None:
     members.write(5, 2 * BLOCK_LEN, bytes(BLOCK_LEN))
-    view = await members.view()
-    members.world.fleet.drop(members.world.ids[0])
-    members.world.fleet[members.world.ids[1]].target = None
+    found, fleet = (await members.view()).records[EPOCH, 3], members.world.fleet
+    fleet.drop(members.world.ids[0])
+    fleet[members.world.ids[1]].target = None
     members.world.fail_one(2, Fault.IO, "read")
-    data = await RecordSource(members.world.fleet).bytes_of(
-        view.records[EPOCH, 3], view.holders[EPOCH, 3])
-    assert data == members.records[2]
+    assert await RecordSource(fleet).bytes_of(found, members.world.ids) == members.records[2]
 
 
 async def test_a_member_whose_file_is_no_file_gets_one(members: Members) -> None:
