@@ -307,7 +307,8 @@ class StripeStore(StripeAccess):
                 self._occupied[target_id] += 1
                 if good and self._occupied[target_id] >= OCCUPIED_MAX:
                     # No copy of this client is at work there, or the others would show its names.
-                    self.fleet.mark_away(target_id, f"{name} was there before it was made")
+                    self.fleet.mark_away(
+                        target_id, f"{name} was there before it was made", Fault.EXISTS)
             elif isinstance(result, TargetError):
                 self.fleet.note_write_error(target_id, result)
         for target_id in good:
