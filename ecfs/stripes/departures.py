@@ -14,7 +14,8 @@ WELL_S = 3600.0
 
 
 class Departures:
-    """Those of one target that were timeouts, or the like. Times are of the environment's monotonic clock."""
+    """Those of one target that were timeouts, or the like. Times are of the environment's
+    monotonic clock."""
 
     __slots__ = ("_count", "_due_ns")
 
