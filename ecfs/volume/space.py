@@ -1,5 +1,6 @@
 """How much can still be placed: what statfs tells, and when growing stops."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import trio
@@ -60,12 +61,16 @@ def _stripes_len(free: list[int], shards: int) -> int:
 
 
 class SpaceMeter:
-    """Asks the targets for their room, once a second, in their lanes."""
+    """Asks the targets for their room, once a second, in their lanes. `spaces`: as each told it.
+
+    Targets on one device share its room: each counts with as much of it as there are of them.
+    """
 
     def __init__(self, fleet: Fleet, store: StripeStore) -> None:
         self._fleet = fleet
         self._store = store
         self.spaces: dict[bytes, Space] = {}
+        self._shares: dict[bytes, Space] = {}
         self._available_len = 0
         self._appended_len = 0
         fleet.on_change.append(lambda member: self._recompute())
@@ -78,12 +83,17 @@ class SpaceMeter:
 
     async def refresh(self) -> None:
         """Ask once."""
-        for target_id, result in (await on_online(self._fleet, _space_of)).items():
+        told = {target_id: result for target_id, result in
+                (await on_online(self._fleet, _space_of)).items()
+                if not isinstance(result, TargetError)}
+        count = Counter(device for _, device in told.values())
+        for target_id, (space, device) in told.items():
             member = self._fleet.get(target_id)
-            if member is None or isinstance(result, TargetError):
-                continue
-            self.spaces[target_id] = result
-            self._fleet.note_space(member, result.free_len)
+            if member is not None:
+                self.spaces[target_id] = space
+                share = self._shares[target_id] = Space(
+                    space.total_len // count[device], space.free_len // count[device])
+                self._fleet.note_space(member, share.free_len)
         self._appended_len = self._store.appended_len
         self._recompute()
 
@@ -93,7 +103,7 @@ class SpaceMeter:
     def _placeable(self, reserve_len: int, *, also_full: bool = False) -> int:
         free = [0 if member.full and not also_full else max(0, space.free_len - reserve_len)
                 for member in self._fleet.online()
-                if (space := self.spaces.get(member.id)) is not None]
+                if (space := self._shares.get(member.id)) is not None]
         return placeable_len(free, self._store.content_geometry)
 
     def available_len(self, dirty_len: int) -> int:
@@ -111,13 +121,13 @@ class SpaceMeter:
 
     def total_len(self) -> int:
         """Content that would fit on empty targets."""
-        return placeable_len([space.total_len for space in self.spaces.values()],
+        return placeable_len([space.total_len for space in self._shares.values()],
                              self._store.content_geometry)
 
     def space(self, inodes_count: int, dirty_len: int) -> VolumeSpace:
         """For statfs. Total: as if the targets' other users did not exist."""
         online = [space for member in self._fleet.online()
-                  if (space := self.spaces.get(member.id)) is not None]
+                  if (space := self._shares.get(member.id)) is not None]
         total = placeable_len([space.total_len for space in online], self._store.content_geometry)
         available = self.available_len(dirty_len)
         # The targets were asked a while ago: less what was taken since.
@@ -126,5 +136,5 @@ class SpaceMeter:
                            inodes_count, max(0, INODES_SHOWN_MAX - inodes_count))
 
 
-def _space_of(target: Target) -> Space:
-    return target.space()
+def _space_of(target: Target) -> tuple[Space, int]:
+    return target.space(), target.device()

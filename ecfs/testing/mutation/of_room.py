@@ -4,6 +4,7 @@ from ecfs.testing.mutation.mutant import Mutant
 
 _RECLAIMING = "ecfs/volume/reclaiming.py"
 _BACK = ("tests/unit/volume/test_giving_back.py",)
+_FULL = ("tests/unit/volume/test_full_pool.py",)
 _SPACE = ("tests/unit/volume/test_space.py",)
 _FLEET = ("tests/unit/stripes/test_fleet.py",)
 _MOVING = ("tests/unit/content/test_moving.py",)
@@ -64,4 +65,10 @@ ROOM_MUTANTS = (
            "if member.free_len < 0:", _FLEET),
     Mutant("refused-though-room-came", "ecfs/driver/admitting.py",
            "        await mounted.make_room()\n", "", ("tests/unit/driver/test_admitting.py",)),
+    Mutant("moves-take-what-is-kept-for-commits", _RECLAIMING,
+           "            chosen = _slice(plan, min(room_len, SLICE_LEN)) or self._tail()\n",
+           "            room_len = SLICE_LEN\n"
+           "            chosen = _slice(plan, min(room_len, SLICE_LEN)) or self._tail()\n", _FULL),
+    Mutant("targets-on-one-device-count-alone", "ecfs/volume/space.py",
+           "space.free_len // count[device])", "space.free_len)", _SPACE),
 )

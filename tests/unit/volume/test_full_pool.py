@@ -1,5 +1,6 @@
 """A pool that was written full: what is deleted gives its room back, whatever is beside it."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ import trio
 
 from ecfs.base.errors import EcfsError
 from ecfs.base.ids import InodeId
+from ecfs.base.limits import RESERVE_LEN_MIN
 from ecfs.base.units import MIB
+from ecfs.content.moving import MovedOut
 from ecfs.targets import MemoryTarget
 from ecfs.volume import Volume
 from tests.unit.volume.simulated import Pool, get, put
@@ -93,27 +96,38 @@ async def delete_and_wait(volume: Volume) -> None:
     await trio.sleep(60)
 
 
-async def test_what_lives_and_does_not_fit_is_not_tried(
+async def test_what_moves_leaves_room_to_commits(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of the room that is kept stays for commits."""
+    """No slice is larger than what may move, and a quarter of what is kept is never touched."""
     pool = await small_pool(tmp_path, 160 * MIB)
     async with pool.mounted() as volume:
         await put(volume, b"kept", KEPT * 48)
+        inode = volume.tree.lookup(ROOT, b"kept").inode
         await fill(volume)
         await volume.fsync(None)
+        # Every stripe of it is half dead, none of it all dead.
+        for at in range(0, len(KEPT) * 48, 2 * MIB):
+            await volume.files.punch(inode, at, at + MIB)
         await volume.meter.refresh()
-        assert 0 < volume.meter.room_for_moves() <= 40 * MIB
-        [first, *_] = sorted(volume.files.tables.live_by_segment())
-        rooms: dict[int, int] = {}
-        compact = volume.files.compact
+        move_out, moved = volume.files.mover.move_out, list[int]()
 
-        async def noting(segment: int, *, reserve: bool = False) -> int:
-            assert reserve is volume.meter.is_low()
-            rooms[segment] = volume.meter.room_for_moves()
-            return await compact(segment, reserve=reserve)
+        async def noting(stripes: Iterable[int], *, reserve: bool = False,
+                         gain_percent_min: int | None = None,
+                         length_max: int | None = None) -> MovedOut:
+            meter = volume.meter
+            assert length_max is not None and length_max <= max(
+                meter.room_for_moves(), meter.room_for_moves(RESERVE_LEN_MIN // 4) // 2)
+            done = await move_out(stripes, reserve=reserve, gain_percent_min=gain_percent_min,
+                                  length_max=length_max)
+            assert done.moved_len <= length_max
+            await meter.refresh()
+            assert min(space.free_len for space in meter.spaces.values()) >= RESERVE_LEN_MIN // 8
+            moved.append(done.moved_len)
+            return done
 
-        monkeypatch.setattr(volume.files, "compact", noting)
-        await delete_and_wait(volume)
-        assert all(room >= 48 * MIB for segment, room in rooms.items() if segment == first)
-        assert await get(volume, b"kept") == KEPT * 48
-        assert volume.read_only == ""
+        monkeypatch.setattr(volume.files.mover, "move_out", noting)
+        await volume.fsync(None)
+        await trio.sleep(60)
+        assert sum(moved) > 0 and volume.read_only == ""
+        left = await get(volume, b"kept")
+        assert left[MIB : 2 * MIB] == (KEPT * 48)[MIB : 2 * MIB] and not any(left[:MIB])

@@ -1,10 +1,13 @@
 """How much fits: the formula against placing stripes one by one."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecfs.base.units import MIB
+from ecfs.base.limits import RESERVE_LEN_MIN
+from ecfs.base.units import GIB, MIB
 from ecfs.erasure import Geometry
+from ecfs.targets import MemoryTarget, Space
 from ecfs.volume.space import placeable_len
 from tests.unit.volume.simulated import Pool, put
 
@@ -65,3 +68,24 @@ def test_one_that_has_next_to_nothing_ends_nothing() -> None:
 def test_no_more_targets_with_room_than_parity_are_no_room() -> None:
     """As the store sees it: what is written would start out without protection."""
     assert placeable_len([0, 0, 0, 0, 100, 100], Geometry(4, 2)) == 0
+
+
+async def test_targets_on_one_device_share_its_room(
+        pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six directories of one disk have the room of one disk: programs are not told six times it."""
+    async with pool.mounted() as volume:
+        await volume.meter.refresh()
+        apart, spaces = volume.space(), dict(volume.meter.spaces)
+        monkeypatch.setattr(MemoryTarget, "device", lambda target: 7)
+        await volume.meter.refresh()
+        shared = volume.space()
+        count = len(pool.paths)
+        assert abs(shared.total_len - apart.total_len // count) < MIB
+        assert shared.free_len < apart.free_len // count + MIB
+        assert volume.meter.spaces == spaces
+        # What is kept is kept for each of them.
+        monkeypatch.setattr(MemoryTarget, "space", lambda target: Space(
+            count * GIB, count * RESERVE_LEN_MIN))
+        await volume.meter.refresh()
+        assert volume.space().available_len == 0
+        assert all(member.full for member in volume.fleet)
