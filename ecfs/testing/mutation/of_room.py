@@ -65,10 +65,6 @@ ROOM_MUTANTS = (
            "if member.free_len < 0:", _FLEET),
     Mutant("refused-though-room-came", "ecfs/driver/admitting.py",
            "        await mounted.make_room()\n", "", ("tests/unit/driver/test_admitting.py",)),
-    Mutant("moves-take-what-is-kept-for-commits", _RECLAIMING,
-           "            chosen = _slice(plan, min(room_len, SLICE_LEN)) or self._tail()\n",
-           "            room_len = SLICE_LEN\n"
-           "            chosen = _slice(plan, min(room_len, SLICE_LEN)) or self._tail()\n", _FULL),
     Mutant("targets-on-one-device-count-alone", "ecfs/volume/space.py",
            "space.free_len // count[device])", "space.free_len)", _SPACE),
 )
