@@ -233,7 +233,7 @@ class _NoMemory:
     def load(self) -> dict[str, str]:
         return {}
 
-    def note(self, paths: list[str], pool_id: bytes) -> None:
+    def note(self, paths: list[str], pool_id: bytes, *, needed: bool = True) -> None:
         pass
 
 

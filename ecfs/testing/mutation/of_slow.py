@@ -76,7 +76,7 @@ SLOW_MUTANTS = (
     Mutant("held-back-below-the-quorum", "ecfs/volume/rejoining.py",
            "                or not self.writer.may_write())", "                )", _REJOINING),
     Mutant("held-back-for-any-fault", "ecfs/stripes/fleet.py",
-           "if fault is Fault.TIMEOUT else 0.0)", "if fault is not None else 0.0)", _REJOINING),
+           "if fault in _PAUSED else 0.0)", "if fault is not None else 0.0)", _REJOINING),
     Mutant("held-back-for-ever", "ecfs/stripes/departures.py",
            "        if now_ns - self._due_ns > WELL_S * NS_PER_S:\n            self._count = 0\n",
            "", _REJOINING),
