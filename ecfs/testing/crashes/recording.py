@@ -4,6 +4,7 @@ Jobs that are posted together are one batch: they run at the same time on their 
 may find any of them at any point, but all of them after the batch before and before the next.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar, TypeVarTuple
@@ -108,15 +109,19 @@ class Recorder:
         while True:
             await self._wake.wait()
             self._wake = trio.Event()
-            jobs, self._jobs = self._jobs, []
-            self._batch = Batch(self.phase)
-            for job in jobs:
-                job.execute()
-            batch, self._batch = self._batch, None
-            if batch.entries:
-                self.log.batches.append(batch)
-            for job in jobs:
-                job.on_done()
+            self.run_batch()
+
+    def run_batch(self) -> None:
+        """Do what was posted, at once."""
+        jobs, self._jobs = self._jobs, []
+        self._batch = Batch(self.phase)
+        for job in jobs:
+            job.execute()
+        batch, self._batch = self._batch, None
+        if batch.entries:
+            self.log.batches.append(batch)
+        for job in jobs:
+            job.on_done()
 
     def add(self, path: str, entries: Sequence[Entry]) -> None:
         """Entries of one target, in the batch that is under way or in one of their own."""
@@ -279,6 +284,11 @@ class PooledLane(InlineLane):
             raise error
         done: T = result
         return done
+
+    def block(self, ended: threading.Lock, timeout_s: float) -> bool:
+        """See AnyLane. Threads would go on while the loop waits."""
+        self._recorder.run_batch()
+        return super().block(ended, timeout_s)
 
     def post(self, job: Job) -> None:
         """See AnyLane."""
