@@ -307,13 +307,14 @@ async def test_a_read_that_comes_too_late_accuses_nobody(tmp_path: Path) -> None
 
 
 async def test_a_target_that_was_away_gives_back_once_it_is_here(tmp_path: Path) -> None:
+    """Whole stripes are dead, and nothing has to move: the others have given them back long ago."""
     pool = SmallPool(tmp_path, 48 * MIB)
     async with full_pool(pool) as (volume, count):
         third = list(volume.fleet)[2]
         path = third.path
         pool.absent.add(path)
         pool.fail[path], pool.methods[path] = Fault.AWAY, ()
-        delete(volume, [b"f%d" % number for number in range(0, count, 2)])
+        delete(volume, [b"f%d" % number for number in range(count // 2)])
         await volume.fsync(None)
         await trio.sleep(30)
         free = pool.memories[path].space().free_len
@@ -321,4 +322,4 @@ async def test_a_target_that_was_away_gives_back_once_it_is_here(tmp_path: Path)
         pool.heal()
         await trio.sleep(90)
         assert pool.memories[path].space().free_len > free + 8 * MIB
-        await check_kept(volume, list(range(1, count, 2)))
+        await check_kept(volume, list(range(count // 2, count)))
