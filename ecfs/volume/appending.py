@@ -207,16 +207,15 @@ class RecordWriter:
         others are done and are a quorum. They have missed the record then, as any that fail."""
         now_ns = self._fleet.clock.monotonic_ns()
         asked = self._online()
-        if not any(member.departures.hung_before(now_ns) for member in asked):
+        others = [member for member in asked if not member.departures.hung_before(now_ns)]
+        if len(others) == len(asked):
             return await self._on_members(work)
         gathering: Gathering[bytes, Fenced | None] = Gathering()
-        stragglers = {member.id for member in asked if member.departures.hung_before(now_ns)}
         try:
             for member in asked:
                 assert member.target is not None and member.lane is not None
                 gathering.begin(member.id, member.lane, partial(work, member.target),
                                 TARGET_SYNC_DEADLINE_S)
-            others = [member for member in asked if member.id not in stragglers]
             await _wait_for(gathering, others, TARGET_SYNC_DEADLINE_S)
             free = {target_id for target_id, result in gathering.answers().items()
                     if result is None}

@@ -51,8 +51,8 @@ class Found:
 @dataclass(slots=True)
 class LogView:
     """What members' files hold. `holders` by (epoch, seq): ids of members that have the record.
-    `files`: of each epoch, how many members name a file; `cut`: members that hold more than is
-    read, so that nothing is believed of them."""
+    `files`: of each epoch that is read, how many members name a file; `cut`: members that hold more
+    than is read, so that nothing is believed of them."""
 
     records: dict[tuple[int, int], Found] = field(default_factory=dict)
     holders: dict[tuple[int, int], set[bytes]] = field(default_factory=dict)
@@ -96,7 +96,7 @@ async def read_log(fleet: Fleet, members: Iterable[bytes], keys: BoxKeys, *, epo
             continue
         view.read.add(member.id)
         rereading = _Rereading(member, fleet.clock)
-        view.files.update(result.epochs)
+        view.files.update(found for found in result.epochs if found >= epoch)
         view.bad += [(member.id, at_epoch, at) for at_epoch, at in result.bad]
         for box in result.boxes:
             try:

@@ -149,6 +149,21 @@ async def test_a_mount_without_a_checkpoint_only_reads_a_full_log(
         assert await opening.shell.read(b"file") == b"3"
 
 
+async def test_old_files_that_could_not_be_removed_count_for_nothing(
+        tmp_path: Path, few: None) -> None:
+    """No label points there any more."""
+    ground = await made(tmp_path)
+    for _ in range(13):
+        async with ground.open() as opening:
+            await acknowledge(opening, b"kept")
+    for path in ground.paths:
+        for epoch in range(1, 12):
+            Path(path, commits_name(epoch)).touch()
+    async with ground.open_and_crash() as opening:
+        assert not opening.volume.read_only
+        assert await opening.shell.read(b"file") == b"kept"
+
+
 async def test_names_that_one_target_makes_up_count_for_nothing(
         tmp_path: Path, few: None) -> None:
     ground = await made(tmp_path)
