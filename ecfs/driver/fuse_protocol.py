@@ -13,9 +13,6 @@ from ecfs.base.ids import InodeId
 from ecfs.base.units import KIB, NS_PER_S
 
 MAJOR, MINOR, MINOR_MIN = 7, 39, 33
-MINOR_DIRECT_MIN = 45
-"""Linux 6.18: the first on which `OPEN_DIRECT_IO` was tried, by tests/posix/test_past_the_cache.py.
-Older ones are known to keep in the page cache what was read while a write went past it."""
 PAGE_LEN = 4096
 
 
@@ -102,9 +99,7 @@ class SetAttr:
     ANY: Final = MODE | UID | GID | SIZE | ATIME | MTIME | ATIME_NOW | MTIME_NOW | CTIME
 
 
-OPEN_DIRECT_IO = 1 << 0
 OPEN_KEEP_CACHE = 1 << 1
-OPEN_CACHE_DIR = 1 << 3
 OPEN_IN_KILL_SUIDGID = 1 << 0
 WRITE_IN_KILL_SUIDGID = 1 << 2
 SETXATTR_ACL_KILL_SGID = 1 << 0

@@ -3,10 +3,6 @@
 Of open files the kernel keeps account alone. OPEN is answered by ENOSYS, after which it asks for
 none, nor tells when one is closed; FLUSH, which close(2) sends, is ENOSYS as well: it could tell of
 nothing but what fsync(2) tells. So an open costs no round trip, nor does a close.
-
-A file that is created for nothing but writing is written past the page cache: one request for each
-write, where the cache, which ends one at each page that it has in part, needs up to three, and no
-copy. Nobody can read or map that descriptor, and what others have in the cache the kernel drops.
 """
 
 import errno
@@ -39,8 +35,6 @@ BACKGROUND_MAX = 32
 OPENED_KEEPING = fuse.OPEN_OUT.pack(0, fuse.OPEN_KEEP_CACHE, 0)
 ENTRY_TOLD = bytes(fuse.ENTRY_OUT.size)
 """No attributes, in a READDIRPLUS, as in a READDIR."""
-PAST_CACHE_FH = 1
-OPENED_PAST_CACHE = fuse.OPEN_OUT.pack(PAST_CACHE_FH, fuse.OPEN_DIRECT_IO, 0)
 
 Waiting = Coroutine[Any, Any, Reply]
 
@@ -66,7 +60,6 @@ class KernelTransport:
             # it reads unseen.
             | (Feature.ATOMIC_O_TRUNC if self.requests.notes_access else Feature.CACHE_SYMLINKS))
         self._checks_modes = checks_modes
-        self._past_cache = False
         self._read_ahead_len = read_ahead_len
         self._notify = notify
         self._entry_timeout = fuse.seconds_and_ns(entry_timeout_s)
@@ -103,9 +96,6 @@ class KernelTransport:
             _log.error("this kernel speaks FUSE %d.%d; %d.%d (Linux 5.12) is needed", major, minor,
                        fuse.MAJOR, fuse.MINOR_MIN)
             raise FsError(errno.EPROTO)
-        # What the kernel gathers itself, it must see.
-        self._past_cache = minor >= fuse.MINOR_DIRECT_MIN and not (
-            self._features & Feature.WRITEBACK_CACHE)
         return fuse.INIT_OUT.pack(
             fuse.MAJOR, min(minor, fuse.MINOR), max(read_ahead_len, self._read_ahead_len),
             self._features & offered, BACKGROUND_MAX, BACKGROUND_MAX * 3 // 4, REQUEST_LEN_MAX, 1,
@@ -181,23 +171,20 @@ class KernelTransport:
             symlink=symlink, umask=umask))
 
     def _create(self, request: Request) -> Answer:
-        flags, mode, umask, _ = fuse.CREATE_IN.unpack_from(request.body)
+        _, mode, umask, _ = fuse.CREATE_IN.unpack_from(request.body)
         name, = fuse.names(request.body[fuse.CREATE_IN.size:], 1)
         return self._created(self.requests.create_file(
             InodeId(request.inode), name, mode=mode, uid=request.uid, gid=request.gid,
-            umask=umask), flags)
+            umask=umask))
 
     def _tmpfile(self, request: Request) -> Answer:
-        flags, mode, umask, _ = fuse.CREATE_IN.unpack_from(request.body)
+        _, mode, umask, _ = fuse.CREATE_IN.unpack_from(request.body)
         return self._created(self.requests.create_unnamed(
-            InodeId(request.inode), mode=mode, uid=request.uid, gid=request.gid, umask=umask),
-            flags)
+            InodeId(request.inode), mode=mode, uid=request.uid, gid=request.gid, umask=umask))
 
-    async def _created(self, making: Coroutine[Any, Any, Stat], flags: int) -> Reply:
-        # O_SYNC and O_DSYNC, whose syncs the kernel asks for, stay as they are.
-        past_cache = (self._past_cache and flags & os.O_ACCMODE == os.O_WRONLY
-                      and not flags & os.O_DSYNC)
-        return self._entry(await making) + (OPENED_PAST_CACHE if past_cache else OPENED_KEEPING)
+    async def _created(self, making: Coroutine[Any, Any, Stat]) -> Reply:
+        # Not FOPEN_DIRECT_IO: what others have in the page cache, or map, would come apart from it.
+        return self._entry(await making) + OPENED_KEEPING
 
     def _link(self, request: Request) -> Answer:
         inode, = fuse.LINK_IN.unpack_from(request.body)
@@ -299,23 +286,17 @@ class KernelTransport:
         return self.requests.begin_read(InodeId(request.inode), offset, size, flags=flags)
 
     def _write(self, request: Request) -> Answer:
-        fh, offset, size, flags, _, open_flags, _ = fuse.WRITE_IN.unpack_from(request.body)
+        _, offset, size, flags, _, _, _ = fuse.WRITE_IN.unpack_from(request.body)
         data = fuse.payload(request.body, fuse.WRITE_IN.size, size)
-        inode = InodeId(request.inode)
         waiting = self.requests.begin_write(
-            inode, offset, data, kill_privileges=bool(flags & fuse.WRITE_IN_KILL_SUIDGID))
-        # A pwritev2(2) with RWF_DSYNC, after which the kernel asks for no FSYNC here.
-        sync = fh == PAST_CACHE_FH and bool(open_flags & os.O_DSYNC)
-        if waiting is None and not sync:
+            InodeId(request.inode), offset, data,
+            kill_privileges=bool(flags & fuse.WRITE_IN_KILL_SUIDGID))
+        if waiting is None:
             return fuse.WRITE_OUT.pack(size, 0)
-        return self._written(waiting, size, inode if sync else None)
+        return self._written(waiting, size)
 
-    async def _written(self, waiting: Coroutine[Any, Any, None] | None, size: int,
-                       to_sync: InodeId | None) -> Reply:
-        if waiting is not None:
-            await waiting
-        if to_sync is not None:
-            await self.requests.fsync(to_sync)
+    async def _written(self, waiting: Coroutine[Any, Any, None], size: int) -> Reply:
+        await waiting
         return fuse.WRITE_OUT.pack(size, 0)
 
     def _release(self, request: Request) -> Answer:
@@ -328,10 +309,8 @@ class KernelTransport:
     # --- open directories ---
 
     def _opendir(self, request: Request) -> Answer:
-        inode = InodeId(request.inode)
-        fh = self.requests.directories.open(inode)
-        kept = fuse.OPEN_KEEP_CACHE if self.requests.may_keep_cache(inode) else 0
-        return fuse.OPEN_OUT.pack(fh, kept | fuse.OPEN_CACHE_DIR, 0)
+        # Not FOPEN_CACHE_DIR: where readers overlap with changes the kernel keeps wrong listings.
+        return fuse.OPEN_OUT.pack(self.requests.directories.open(InodeId(request.inode)), 0, 0)
 
     def _readdir(self, request: Request) -> Answer:
         fh, start, size, _, _, flags, _ = fuse.READ_IN.unpack_from(request.body)

@@ -19,9 +19,9 @@ _NAME_BITS = 19
 class Listing:
     """Names in the order of their inodes, dots first.
 
-    The kernel keeps what one handle read and serves the beginning of another one's reading from it.
-    That handle is asked for the first time in the middle, when names before may be gone: so a
-    cookie is made of the inode and not of a position, and means the same place in every listing.
+    A server of NFS opens a directory anew for each reply, and asks that handle for the first time
+    in the middle, when names before may be gone: so a cookie is made of the inode and not of a
+    position, and means the same place in every listing.
     """
 
     def __init__(self, inode: InodeId, parent: InodeId,

@@ -1,8 +1,8 @@
 """A memory volume, mounted: `python -m ecfs.testing.memory_mount MOUNTPOINT WORD...`.
 
 The words: `writeback`, `relatime`, `null` (contents are thrown away), `pyfuse3` (that transport),
-`syncs-fail` (fsync is EIO), `slow` (a write takes a while before anything happens), `alone` (for
-nobody else), `user=UID` (served by that user, who mounts through fusermount3, for nobody else).
+`syncs-fail` (fsync is EIO), `alone` (for nobody else), `user=UID` (served by that user, who mounts
+through fusermount3, for nobody else).
 Prints `ready` when it answers, ends when it is unmounted or stdin is closed.
 """
 
@@ -17,14 +17,11 @@ from ecfs.base.world import SystemClock
 from ecfs.driver import MountOptions, Transport, serve, stop
 from ecfs.testing.memory_volume import MemoryVolume
 
-SLOW_WRITE_S = 0.05
-
 
 async def mount(mountpoint: str, words: list[str]) -> None:
     """Serve a fresh memory volume until unmounted or stdin ends."""
     volume = MemoryVolume(SystemClock(), keep="null" not in words)
     volume.syncs_fail = "syncs-fail" in words
-    volume.files.write_s = SLOW_WRITE_S if "slow" in words else 0
     uids = [int(word.removeprefix("user=")) for word in words if word.startswith("user=")]
     if uids:
         volume.tree.set_attributes(ROOT_INODE, uid=uids[0], gid=uids[0])

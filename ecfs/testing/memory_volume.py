@@ -5,11 +5,8 @@ behind; a limit of space can be set; failures of background writes can be inject
 """
 
 import errno
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import trio
 
 from ecfs.base.errors import FsError, NoSpace, ReadOnly
 from ecfs.base.ids import InodeId
@@ -63,7 +60,6 @@ class MemoryFiles:
         self._sizes: dict[InodeId, int] = {}
         self._pending: dict[InodeId, _Pending] = {}
         self.flush_count = 0
-        self.write_s = 0.0
 
     def pending(self, inode: InodeId) -> tuple[int, int, int] | None:
         """What the tree does not know yet."""
@@ -98,19 +94,8 @@ class MemoryFiles:
                 result[at:at + count] = chunk[within:within + count]
         return bytes(result)
 
-    def begin_write(self, inode: InodeId, offset: int,
-                    data: Buffer) -> Coroutine[Any, Any, None] | None:
-        """Store at once or after a while, tell the tree later."""
-        if self.write_s:
-            return self._write_later(inode, offset, data)
-        self._write(inode, offset, data)
-        return None
-
-    async def _write_later(self, inode: InodeId, offset: int, data: Buffer) -> None:
-        await trio.sleep(self.write_s)
-        self._write(inode, offset, data)
-
-    def _write(self, inode: InodeId, offset: int, data: Buffer) -> None:
+    def begin_write(self, inode: InodeId, offset: int, data: Buffer) -> None:
+        """Store at once, tell the tree later."""
         end = offset + len(data)
         if self._keep:
             chunks = self._data.setdefault(inode, {})
@@ -176,7 +161,7 @@ class MemoryFiles:
         """At most a chunk."""
         data = self.begin_read(source, offset, min(length, CHUNK_LEN))
         if data:
-            self._write(target, to, data)
+            self.begin_write(target, to, data)
         return len(data)
 
     async def flush(self, inode: InodeId, *, inline: bool = False) -> None:

@@ -67,6 +67,31 @@ def test_removing_while_reading_skips_nothing_when_the_kernel_forgets_what_it_ke
     assert removed == count and os.listdir(root) == []
 
 
+@pytest.mark.parametrize("whole_between", [False, True])
+def test_readers_that_overlap_with_a_change_leave_no_old_listing(
+        root: Path, whole_between: bool) -> None:
+    """Did the kernel keep listings, each reader would add to the one that there is."""
+    count = 4000
+    names = {f"a-name-of-some-length-{number:05}" for number in range(count)}
+    for name in names:
+        os.close(os.open(root / name, os.O_CREAT | os.O_WRONLY))
+    removed = f"a-name-of-some-length-{count - 1:05}"
+    with os.scandir(root) as early, os.scandir(root) as late:
+        early_names = [next(early).name]
+        if whole_between:
+            os.listdir(root)
+        (root / "new").touch()
+        (root / removed).unlink()
+        late_names = [next(late).name]
+        early_names += [entry.name for entry in early]
+        late_names += [entry.name for entry in late]
+    wanted = sorted(names - {removed} | {"new"})
+    assert sorted(late_names) == wanted
+    assert len(set(early_names)) == len(early_names)
+    assert set(early_names) >= names - {removed}
+    assert sorted(os.listdir(root)) == wanted
+
+
 def test_dots_are_listed(root: Path) -> None:
     (root / "d").mkdir()
     lines = subprocess.run(["ls", "-a1i", root / "d"], check=True, capture_output=True,

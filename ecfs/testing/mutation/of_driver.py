@@ -8,8 +8,8 @@ _AHEAD = ("tests/unit/namespace/test_names_ahead.py",)
 _CORES = ("tests/unit/driver/test_idle_cores.py",)
 _COUNTS = ("tests/unit/driver/test_lookups.py",)
 _ASKED = ("tests/unit/driver/test_requests.py",)
-_PAST = ("tests/posix/test_past_the_cache.py",)
-_TOLD = ("tests/unit/driver/test_kernel_transport.py",)
+_PAGES = ("tests/posix/test_page_cache.py",)
+_NAMES = ("tests/posix/test_names.py",)
 _READS = ("tests/unit/driver/test_access_times.py",)
 _LISTS = ("tests/unit/namespace/test_acls.py",)
 _TRANSPORT = "ecfs/driver/kernel_transport.py"
@@ -31,20 +31,11 @@ DRIVER_MUTANTS = (
     Mutant("names-ahead-of-all-directories", "ecfs/namespace/names_ahead.py",
            "            if len(self._walks) >= DIRECTORIES_MAX:\n",
            "            if not database:\n", _AHEAD),
-    Mutant("past-the-cache-of-any-kernel", _TRANSPORT,
-           "minor >= fuse.MINOR_DIRECT_MIN and not", "not", _TOLD),
-    Mutant("past-a-cache-that-gathers", _TRANSPORT,
-           "            self._features & Feature.WRITEBACK_CACHE)\n",
-           "            False)\n", _TOLD),
-    Mutant("past-the-cache-what-is-read-as-well", _TRANSPORT,
-           " and flags & os.O_ACCMODE == os.O_WRONLY", "", _TOLD),
-    Mutant("past-the-cache-and-a-sync-that-nobody-asks-for", _TRANSPORT,
-           "                      and not flags & os.O_DSYNC)", "                      )", _TOLD),
-    Mutant("a-write-that-asks-to-be-durable-is-not", _TRANSPORT,
-           "inode if sync else None)", "None)", _PAST),
-    Mutant("a-write-past-the-cache-keeps-privileges", _TRANSPORT,
-           "kill_privileges=bool(flags & fuse.WRITE_IN_KILL_SUIDGID))\n        # A",
-           "kill_privileges=False)\n        # A", _PAST),
+    Mutant("what-is-created-is-written-past-the-cache", _TRANSPORT,
+           "return self._entry(await making) + OPENED_KEEPING",
+           "return self._entry(await making) + fuse.OPEN_OUT.pack(0, 1, 0)", _PAGES),
+    Mutant("listings-that-the-kernel-keeps", _TRANSPORT,
+           "InodeId(request.inode)), 0, 0)", "InodeId(request.inode)), 8, 0)", _NAMES),
     Mutant("told-though-it-changed", "ecfs/driver/requests.py",
            "            self._lookups.changed(inode)\n", "            pass\n", _ASKED),
     Mutant("told-for-ever", "ecfs/driver/lookups.py",

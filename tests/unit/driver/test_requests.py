@@ -299,7 +299,7 @@ async def test_sizes_out_of_range(requests: Requests) -> None:
 
 async def test_a_handle_that_is_asked_in_the_middle_first_misses_nothing(
         requests: Requests) -> None:
-    """The kernel serves the beginning from what it kept of another handle's reading."""
+    """A server of NFS read the beginning through another one."""
     names = [b"%03d" % number for number in range(40)]
     for name in names:
         inode = await new_file(requests, name)

@@ -1,29 +1,29 @@
-"""Files that are created for nothing but writing, which the kernel writes past its page cache."""
+"""What a descriptor for nothing but writing writes, others see in the kernel's page cache."""
 
+import contextlib
 import ctypes
 import errno
 import fcntl
 import mmap
 import os
+import signal
 import stat
 import struct
 import subprocess
 import sys
-import threading
-from collections import Counter
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from ecfs.driver import fuse_protocol
-from ecfs.driver.fuse_protocol import Opcode
 from ecfs.targets.kernel_aio import _EVENT, _IOCB, AioQueue
-from ecfs.testing.fuse_traffic import record
 from ecfs.testing.mounted_pool import MountedPool, mounted_pool
-from tests.posix.conftest import memory_mount
 
 BLOCK = 4096
+QUARTER = BLOCK // 4
+LINE = b"." * 99 + b"\n"
+GROWING_S = 2.0
 RECORD_LEN = 10_240
 CREATE = os.O_WRONLY | os.O_CREAT
 
@@ -49,50 +49,71 @@ class WritingQueue(AioQueue):
         return results
 
 
-async def test_a_write_is_one_request_wherever_it_begins() -> None:
-    """What tar(1) does; through the cache each page that it has in part would end a request."""
-    def write(base: Path) -> None:
-        fd = os.open(base / "f", CREATE)
-        for _ in range(50):
-            os.write(fd, b"x" * RECORD_LEN)
-        os.fchown(fd, 1, 1)
-        os.close(fd)
+def test_who_reads_what_grows_reads_no_zeros(root: Path) -> None:
+    """Two append through the descriptor that made the file; others read below its size."""
+    path = root / "f"
+    writing = os.open(path, CREATE | os.O_APPEND)
+    with _others([lambda: os.write(writing, LINE)] * 2 + [lambda: os.stat(path).st_size]):
+        reading = os.open(path, os.O_RDONLY)
+        at = 0
+        until_s = time.monotonic() + GROWING_S
+        while time.monotonic() < until_s:
+            got = os.pread(reading, 1 << 20, at)
+            assert b"\0" not in got, f"zeros at {at + got.index(0)} of {os.fstat(reading).st_size}"
+            at += len(got) // len(LINE) * len(LINE)
+    content = os.pread(reading, at, 0)
+    assert at > 10 * BLOCK
+    assert content == LINE * (at // len(LINE))
+    os.close(reading)
+    os.close(writing)
 
-    asked = await record(write)
-    counts = Counter(each.opcode for each in asked)
-    [init] = [each.body for each in asked if each.opcode == Opcode.INIT]
-    _, minor, _, _ = fuse_protocol.INIT_IN.unpack_from(init)
-    is_past = minor >= fuse_protocol.MINOR_DIRECT_MIN
-    assert (counts[Opcode.WRITE] == 50) == is_past
-    assert counts[Opcode.GETXATTR] <= (1 if is_past else 2)
+
+def test_what_is_written_outlives_stores_beside_it(root: Path) -> None:
+    """Of one page a quarter is written through the descriptor that made the file, and the others
+    are stored into by somebody else's mapping."""
+    path = root / "f"
+    writing = os.open(path, CREATE)
+    os.write(writing, bytes(BLOCK))
+    reading = os.open(path, os.O_RDWR)
+    with mmap.mmap(reading, BLOCK) as mapped, _others([lambda: _store(mapped)] * 2):
+        until_s = time.monotonic() + GROWING_S
+        number = 0
+        while time.monotonic() < until_s:
+            number = number % 255 + 1
+            wanted = bytes([number]) * QUARTER
+            assert os.pwrite(writing, wanted, 0) == QUARTER
+            assert os.pread(reading, QUARTER, 0) == wanted
+            assert mapped[:QUARTER] == wanted
+    os.fsync(reading)
+    assert path.read_bytes()[:QUARTER] == wanted
+    os.close(reading)
+    os.close(writing)
 
 
-def test_who_reads_while_a_write_waits_reads_it_afterwards() -> None:
-    """What is read meanwhile, of the same page, must not stay in the cache."""
-    with memory_mount("slow") as mountpoint:
-        path = mountpoint / "f"
-        writing = os.open(path, CREATE)
-        os.write(writing, b"0" * 100)
-        with path.open("r+b") as reading:
-            for number in range(1, 10):
-                content = str(number).encode() * 100
-                thread = threading.Thread(target=os.write, args=(writing, content))
-                thread.start()
-                reads = 0
-                while thread.is_alive():
-                    os.pread(reading.fileno(), BLOCK, 0)
-                    reads += 1
-                thread.join()
-                assert reads > 1, "it waits"
-                assert os.pread(reading.fileno(), 100, number * 100) == content
-            with mmap.mmap(reading.fileno(), 1000) as mapped:
-                thread = threading.Thread(target=os.pwrite, args=(writing, b"new", 500))
-                thread.start()
-                while thread.is_alive():
-                    assert mapped[500:503] in (b"555", b"new")
-                thread.join()
-                assert mapped[500:503] == b"new"
-        os.close(writing)
+def _store(mapped: mmap.mmap) -> None:
+    mapped[QUARTER:] = os.urandom(1) * (BLOCK - QUARTER)
+    mapped.flush()
+
+
+@contextlib.contextmanager
+def _others(works: Sequence[Callable[[], object]]) -> Iterator[None]:
+    """Processes which do that over and over meanwhile, each one thing."""
+    pids = []
+    for work in works:
+        pid = os.fork()
+        if not pid:
+            with contextlib.suppress(BaseException):
+                while True:
+                    work()
+            os._exit(1)
+        pids.append(pid)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            _, status = os.waitpid(pid, 0)
+            assert os.WIFSIGNALED(status), "it did so to the end"
 
 
 def test_other_descriptors_and_mappings_agree(root: Path) -> None:
@@ -138,8 +159,8 @@ def test_a_file_is_written_from_itself(root: Path) -> None:
     with path.open("rb") as other, \
             mmap.mmap(other.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         before = mapped[:]
-        assert os.pwritev(writing, [memoryview(mapped)[:20 * BLOCK]], 10 * BLOCK + 7) == 20 * BLOCK
-        after = before[:10 * BLOCK + 7] + before[:20 * BLOCK] + before[30 * BLOCK + 7:]
+        assert os.pwritev(writing, [memoryview(mapped)[:10 * BLOCK]], 10 * BLOCK + 7) == 10 * BLOCK
+        after = before[:10 * BLOCK + 7] + before[:10 * BLOCK] + before[20 * BLOCK + 7:]
         assert mapped[:] == after
         assert os.sendfile(writing, other.fileno(), 0, 100) == 100
     os.close(writing)
@@ -193,7 +214,6 @@ def test_it_can_do_nothing_but_write(root: Path) -> None:
 
 @pytest.mark.others
 def test_privileges_go_with_a_write_of_who_has_none(root: Path) -> None:
-    """The kernel leaves it to the server here."""
     os.chmod(root, 0o777)
     script = ("import os, sys\nos.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
               "fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)\nos.write(fd, b'x')\n"
@@ -207,14 +227,13 @@ def test_privileges_go_with_a_write_of_who_has_none(root: Path) -> None:
 
 def test_a_capability_goes_with_a_write_of_roots(root: Path) -> None:
     path = root / "f"
-    writing = os.open(path, CREATE, 0o6755)
+    writing = os.open(path, CREATE)
     os.write(writing, b"x")
     os.setxattr(path, "security.capability", struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0))
     os.write(writing, b"y")
     with pytest.raises(OSError) as caught:
         os.getxattr(path, "security.capability")
     assert caught.value.errno == errno.ENODATA
-    assert stat.S_IMODE(path.stat().st_mode) == 0o6755, "root's writes leave these"
     os.close(writing)
 
 
@@ -225,7 +244,7 @@ def pool() -> Iterator[MountedPool]:
 
 
 def test_a_write_that_asks_to_be_durable_is(pool: MountedPool) -> None:
-    """pwritev2(2) with RWF_DSYNC or RWF_SYNC, after which the kernel sends no FSYNC here."""
+    """pwritev2(2) with RWF_DSYNC or RWF_SYNC, by itself and by asynchronous I/O."""
     for name, flag in (("dsync", os.RWF_DSYNC), ("sync", os.RWF_SYNC)):
         writing = os.open(pool.mountpoint / name, CREATE)
         for number in range(5):
