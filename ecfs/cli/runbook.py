@@ -251,6 +251,9 @@ REFUSALS = {
                      "that is durable."),
     "E-OS": Entry("The operating system refused something; the message has its words.",
                   "Follow the message."),
-    "E-OUTPUT": Entry("Whoever read the output went away.", "Nothing."),
+    "E-OUTPUT": Entry("Standard output could not be written, as where its disk is full; or whoever "
+                      "read it went away, which is not told.",
+                      "Make room, or let the output go elsewhere. What the command does besides "
+                      "telling may be done: look before you run it again."),
     "E-INTERRUPTED": Entry("The command was interrupted.", "Run it again if it is still wanted."),
 }

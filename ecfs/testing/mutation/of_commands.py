@@ -9,6 +9,10 @@ _ENTRY = ("tests/unit/cli/test_entry.py",)
 _AUDIT = ("tests/unit/cli/test_audit.py",)
 _LINUX = ("tests/unit/cli/test_linux.py",)
 _DEAD = ("tests/unit/cli/test_dead_mounts.py",)
+_STREAMS = ("tests/unit/cli/test_streams.py",)
+_PLACES = ("tests/unit/cli/test_runtime.py",)
+_OUTCOME = ("tests/unit/cli/test_outcome.py",)
+_INSTALL = ("tests/unit/cli/test_install_system.py",)
 
 COMMAND_MUTANTS = (
     Mutant("mount-point-asked-for-access", "ecfs/cli/params.py",
@@ -80,4 +84,28 @@ COMMAND_MUTANTS = (
     Mutant("key-that-cannot-be-read-a-bug", "ecfs/cli/secret.py",
            "    except OSError as error:\n        raise KeyUnreadable(",
            "    except ZeroDivisionError as error:\n        raise KeyUnreadable(", _FILES),
+    Mutant("closed-streams-left-closed", "ecfs/cli/main.py",
+           "    settle_streams()\n", "", _STREAMS),
+    Mutant("numbers-of-closed-streams-given-away", "ecfs/cli/streams.py",
+           "    for descriptor in (0, 1, 2):\n", "    for descriptor in ():\n", _STREAMS),
+    Mutant("full-output-flushed-once-more", "ecfs/cli/streams.py",
+           "            _give_up(self)\n            raise OutputFailed",
+           "            raise OutputFailed", _STREAMS,
+           also=(("    def flush(self) -> None:\n        try:\n            super().flush()\n"
+                  "        except OSError as error:\n            _give_up(self)\n",
+                  "    def flush(self) -> None:\n        try:\n            super().flush()\n"
+                  "        except OSError as error:\n"),)),
+    Mutant("full-standard-error-ends-the-command", "ecfs/cli/streams.py",
+           "    sys.stderr = _opened(sys.stderr, 2, _Messages)\n",
+           "    sys.stderr = _opened(sys.stderr, 2, _Output)\n", _STREAMS),
+    Mutant("exit-code-in-json-is-the-plain-one", "ecfs/cli/outcome.py",
+           "print_json(failure.to_json() | {\"exit_code\": code})",
+           "print_json(failure.to_json())", _OUTCOME),
+    Mutant("without-home-state-goes-to-the-root", "ecfs/cli/places.py",
+           "or _home_of(uid))", "or Path(\"/\"))", _PLACES),
+    Mutant("state-goes-below-the-current-directory", "ecfs/cli/places.py",
+           "    if not os.path.isabs(value):\n", "    if not value:\n", _PLACES),
+    Mutant("told-as-installed-before-it-is", "ecfs/cli/install_system.py",
+           "    if not dry_run:\n        item.path.parent",
+           "    click.echo(\"installed\")\n    if not dry_run:\n        item.path.parent", _INSTALL),
 )
