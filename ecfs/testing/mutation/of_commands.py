@@ -89,12 +89,7 @@ COMMAND_MUTANTS = (
     Mutant("numbers-of-closed-streams-given-away", "ecfs/cli/streams.py",
            "    for descriptor in (0, 1, 2):\n", "    for descriptor in ():\n", _STREAMS),
     Mutant("full-output-flushed-once-more", "ecfs/cli/streams.py",
-           "            _give_up(self)\n            raise OutputFailed",
-           "            raise OutputFailed", _STREAMS,
-           also=(("    def flush(self) -> None:\n        try:\n            super().flush()\n"
-                  "        except OSError as error:\n            _give_up(self)\n",
-                  "    def flush(self) -> None:\n        try:\n            super().flush()\n"
-                  "        except OSError as error:\n"),)),
+           "    os.dup2(nowhere, stream.fileno())\n", "", _STREAMS),
     Mutant("full-standard-error-ends-the-command", "ecfs/cli/streams.py",
            "    sys.stderr = _opened(sys.stderr, 2, _Messages)\n",
            "    sys.stderr = _opened(sys.stderr, 2, _Output)\n", _STREAMS),
