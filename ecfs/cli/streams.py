@@ -7,6 +7,7 @@ OutputFailed. Standard error is only told things: nobody ends his work because n
 import io
 import os
 import sys
+from contextlib import suppress
 from typing import TextIO
 
 from ecfs.base.errors import EcfsError
@@ -31,14 +32,12 @@ class _Output(io.TextIOWrapper):
         try:
             return super().write(text)
         except OSError as error:
-            _give_up(self)
             raise OutputFailed(error) from error
 
     def flush(self) -> None:
         try:
             super().flush()
         except OSError as error:
-            _give_up(self)
             raise OutputFailed(error) from error
 
 
@@ -49,22 +48,11 @@ class _Messages(io.TextIOWrapper):
         try:
             return super().write(text)
         except OSError:
-            _give_up(self)
             return len(text)
 
     def flush(self) -> None:
-        try:
+        with suppress(OSError):
             super().flush()
-        except OSError:
-            _give_up(self)
-
-
-def _give_up(stream: io.TextIOWrapper) -> None:
-    """From now on it leads nowhere. The interpreter flushes what is left once more at its end, and
-    would complain, and change the exit code, if that failed again."""
-    nowhere = os.open(_NOWHERE, os.O_WRONLY | os.O_CLOEXEC)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
 
 
 def settle_streams() -> None:
