@@ -13,6 +13,7 @@ _STREAMS = ("tests/unit/cli/test_streams.py",)
 _PLACES = ("tests/unit/cli/test_runtime.py",)
 _OUTCOME = ("tests/unit/cli/test_outcome.py",)
 _INSTALL = ("tests/unit/cli/test_install_system.py",)
+_LEFT_OUT = ("tests/unit/cli/test_left_out.py",)
 
 COMMAND_MUTANTS = (
     Mutant("mount-point-asked-for-access", "ecfs/cli/params.py",
@@ -103,5 +104,26 @@ COMMAND_MUTANTS = (
            "    if not os.path.isabs(value):\n", "    if not value:\n", _PLACES),
     Mutant("told-as-installed-before-it-is", "ecfs/cli/install_system.py",
            "    if not dry_run:\n        item.path.parent",
-           "    click.echo(\"installed\")\n    if not dry_run:\n        item.path.parent", _INSTALL),
+           "    click.echo(\"installed\")\n    if not dry_run:\n        item.path.parent",
+           _INSTALL),
+    Mutant("copies-told-as-missing", "ecfs/volume/sighting.py",
+           "    if copies:\n", "    if not entry:\n", _LEFT_OUT),
+    Mutant("stranger-told-as-missing", "ecfs/volume/sighting.py",
+           "    if found.pool_id not in (None, pool_id):\n", "    if not entry:\n", _LEFT_OUT),
+    Mutant("spoiled-labels-told-as-missing", "ecfs/volume/locate.py",
+           "            sighting.spoiled = sighting.spoiled or isinstance(error, Damage)\n", "",
+           _LEFT_OUT),
+    Mutant("stranger-besides-is-not-told", "ecfs/volume/locate.py",
+           "    located.strangers = strangers\n", "", _LEFT_OUT),
+    Mutant("what-a-stranger-names-counts", "ecfs/volume/locate.py",
+           "if one.was_given and one.place in pinned}", "if one.place in pinned}", _LEFT_OUT),
+    Mutant("copy-taken-in-while-mounted", "ecfs/volume/rejoining.py",
+           "and member.state is not MemberState.CLONE", "",
+           ("tests/unit/volume/test_rejoining.py",)),
+    Mutant("too-few-to-replace-told-as-read-only", "ecfs/repair/sparing.py",
+           "    if len(members) - len(gone) >= volume.quorum.commit:\n", "    if members:\n",
+           _LEFT_OUT),
+    Mutant("alarm-at-mount-is-not-told", "ecfs/cli/mount.py",
+           "    if state == \"healthy\" and not advice:\n", "    if state == \"healthy\":\n",
+           _LEFT_OUT),
 )
