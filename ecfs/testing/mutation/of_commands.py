@@ -13,6 +13,7 @@ _STREAMS = ("tests/unit/cli/test_streams.py",)
 _PLACES = ("tests/unit/cli/test_runtime.py",)
 _OUTCOME = ("tests/unit/cli/test_outcome.py",)
 _INSTALL = ("tests/unit/cli/test_install_system.py",)
+_JSON = ("tests/unit/cli/test_json_members.py",)
 _LEFT_OUT = ("tests/unit/cli/test_left_out.py",)
 
 COMMAND_MUTANTS = (
@@ -126,4 +127,8 @@ COMMAND_MUTANTS = (
     Mutant("alarm-at-mount-is-not-told", "ecfs/cli/mount.py",
            "    if state == \"healthy\" and not advice:\n", "    if state == \"healthy\":\n",
            _LEFT_OUT),
+    Mutant("rebuild-does-not-say-whether-it-began", "ecfs/repair/rebuilding.py",
+           "                \"began\": self.began}\n", "                }\n", _JSON),
+    Mutant("reason-of-a-target-under-another-name", "ecfs/volume/status.py",
+           "\"reason\": target.reason", "\"why\": target.reason", _JSON),
 )
