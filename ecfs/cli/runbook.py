@@ -190,11 +190,15 @@ REFUSALS = {
     "E-PASSPHRASE": Entry("No key slot opens with the passphrase, key file or recovery key.",
                           "Check spelling, keyboard layout and trailing newlines; try the recovery "
                           "key with `--recovery`. Without a key nobody can open a pool."),
-    "E-NOT-A-POOL": Entry("There is no label of a pool where one was expected.",
-                          "Is the disk mounted? An empty mount point looks like an empty target."),
+    "E-NOT-A-POOL": Entry("There is no label of a pool where one was expected, or none that may be "
+                          "read: the message has the reason for each place.",
+                          "Is the disk mounted? An empty mount point looks like an empty target. "
+                          "Where permission was denied: are you who made the pool?"),
     "E-TOO-FEW-REACHABLE": Entry("Too few targets are there to know or to read the newest state, "
                                  "or to do without the one that is to be replaced.",
-                                 "Bring back, or replace, the targets that the message names."),
+                                 "Bring back, or replace, the targets that the message names. If "
+                                 "so many are lost for good, `ecfs salvage POOL DIR` gets out what "
+                                 "the others hold."),
     "E-FOREIGN": Entry("Only targets of another pool are there, or a known path holds another pool "
                        "than before.",
                        "Check the paths. If you replaced the pool yourself, remove the entries "

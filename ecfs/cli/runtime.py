@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ecfs.base.errors import EcfsError
+from ecfs.base.errors import EcfsError, RunDirectoryUnwritable
 from ecfs.base.processes import process_start
 from ecfs.cli.linux import Mount, boot_id
 
@@ -56,7 +56,10 @@ class RunDirectory:
 
     def prepare(self) -> None:
         """Makes the directory if need be; raises EcfsError where it cannot be trusted."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunDirectoryUnwritable(self.path, error) from error
         if not _is_trusted(self.path):
             raise EcfsError(
                 f"{self.path} belongs to somebody else or is writable for others; "
@@ -80,9 +83,12 @@ class RunDirectory:
         document = {"schema": SCHEMA, **asdict(record)}
         path = _record_path(record)
         temporary = path.with_name(f".{record.pool_id}.{os.getpid()}")
-        descriptor = os.open(
-            temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600
-        )
+        try:
+            descriptor = os.open(
+                temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600
+            )
+        except OSError as error:
+            raise RunDirectoryUnwritable(self.path, error) from error
         with os.fdopen(descriptor, "w") as file:
             json.dump(document, file, ensure_ascii=True)
         os.rename(temporary, path)

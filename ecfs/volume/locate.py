@@ -32,7 +32,7 @@ from ecfs.sealing import keyed_hash
 from ecfs.stripes import Source
 from ecfs.targets import run_all
 from ecfs.volume.environment import Environment, Secret
-from ecfs.volume.sighting import Absence, Sighting, absence_of
+from ecfs.volume.sighting import Absence, Sighting, absence_of, reasons_of
 
 LABELS_TRIED_MAX = 4
 POOLS_TRIED_MAX = 3
@@ -239,7 +239,7 @@ def _choose_pools(sightings: list[Sighting], pinned: dict[str, str]) -> list[byt
         for sighting in sightings:
             if sighting.unknown_format is not None:
                 raise sighting.unknown_format
-        reasons = "; ".join(f"{sighting.path}: {sighting.reason}" for sighting in sightings)
+        reasons = reasons_of(sightings)
         if not sightings or all(sighting.target is None for sighting in sightings):
             raise NotAPool(f"nothing of a pool can be reached ({reasons}). Check that its disks "
                            "are mounted")
@@ -337,4 +337,5 @@ def require(count: int, needed: int, located: Located) -> None:
         for entry in located.label.targets if entry.id in located.absent)
     raise TooFewReachable(
         f"{count} of {len(located.label.targets)} targets can be reached, {needed} are needed. "
-        f"Missing: {lacking or 'none'}")
+        f"Missing: {lacking or 'none'}. If they are lost for good, `ecfs salvage` gets out what "
+        "the others hold")

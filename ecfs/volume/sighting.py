@@ -9,6 +9,8 @@ from ecfs.formats import SignedLabel, TargetEntry
 from ecfs.stripes import Member, MemberState
 from ecfs.targets import AnyLane, Target
 
+REASONS_TOLD_MAX = 3
+
 
 @dataclass(slots=True)
 class Sighting:
@@ -55,6 +57,15 @@ class Absence:
     def note_on(self, member: Member) -> None:
         """Say so of the member that is not there."""
         member.state, member.reason, member.remedy = self.state, self.reason, self.remedy
+
+
+def reasons_of(sightings: Sequence[Sighting]) -> str:
+    """Why there is no pool at these places: of the first few. A file of anything else that was
+    taken for a pool file is not to be shown line by line."""
+    told = [one.reason if one.reason.startswith(f"{one.path}: ") else f"{one.path}: {one.reason}"
+            for one in sightings[:REASONS_TOLD_MAX]]
+    more = len(sightings) - len(told)
+    return "; ".join(told) + (f"; and {more} more" if more else "")
 
 
 def absence_of(entry: TargetEntry, sightings: Iterable[Sighting], pool_id: bytes,

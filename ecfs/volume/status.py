@@ -8,7 +8,7 @@ from ecfs.base.errors import NotAPool
 from ecfs.formats import Label
 from ecfs.stripes import Fleet, MemberState
 from ecfs.volume.locate import pool_of
-from ecfs.volume.sighting import Sighting, absence_of
+from ecfs.volume.sighting import Sighting, absence_of, reasons_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +111,7 @@ def peeked(sightings: Sequence[Sighting]) -> PoolStatus:
         for sighting in sightings:
             if sighting.unknown_format is not None:
                 raise sighting.unknown_format
-        raise NotAPool("no label of an ecfs pool here: " + "; ".join(
-            f"{sighting.path}: {sighting.reason}" for sighting in sightings))
+        raise NotAPool(f"no label of an ecfs pool here: {reasons_of(sightings)}")
     ours: dict[bytes, list[Sighting]] = {}
     for sighting in sightings:
         if sighting.pool_id == pool_id:

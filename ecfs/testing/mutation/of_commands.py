@@ -14,6 +14,7 @@ _PLACES = ("tests/unit/cli/test_runtime.py",)
 _OUTCOME = ("tests/unit/cli/test_outcome.py",)
 _INSTALL = ("tests/unit/cli/test_install_system.py",)
 _JSON = ("tests/unit/cli/test_json_members.py",)
+_TOLD = ("tests/unit/cli/test_made_and_told.py",)
 _LEFT_OUT = ("tests/unit/cli/test_left_out.py",)
 
 COMMAND_MUTANTS = (
@@ -131,4 +132,14 @@ COMMAND_MUTANTS = (
            "                \"began\": self.began}\n", "                }\n", _JSON),
     Mutant("reason-of-a-target-under-another-name", "ecfs/volume/status.py",
            "\"reason\": target.reason", "\"why\": target.reason", _JSON),
+    Mutant("lost-recovery-key-is-not-told", "ecfs/cli/mkfs.py",
+           "    except OutputFailed as error:\n", "    except ZeroDivisionError as error:\n",
+           _TOLD),
+    Mutant("any-file-becomes-a-pool-file", "ecfs/cli/pool.py",
+           "    if path.is_file() and not _is_of_mkfs(path):\n", "    if path.is_dir():\n", _TOLD),
+    Mutant("all-lines-of-a-strange-file-shown", "ecfs/volume/sighting.py",
+           "REASONS_TOLD_MAX = 3\n", "REASONS_TOLD_MAX = 99\n", _TOLD),
+    Mutant("lock-that-cannot-be-taken-an-error-of-the-system", "ecfs/volume/claiming.py",
+           "            raise RunDirectoryUnwritable(run_dir, error) from error\n",
+           "            raise\n", _TOLD),
 )
