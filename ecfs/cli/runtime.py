@@ -8,7 +8,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,9 @@ class MountRecord:
     def is_alive(self) -> bool:
         """Whether the process that wrote the record still runs."""
         return self.boot_id == boot_id() and process_start(self.pid) == self.process_start
+
+
+_RECORD_FIELDS = tuple(member.name for member in fields(MountRecord))
 
 
 class RunDirectory:
@@ -181,7 +184,9 @@ def _load(path: Path) -> MountRecord | None:
         document = json.loads(content)
         if document.pop("schema") != SCHEMA:
             return None
-        record = MountRecord(**{**document, "targets": tuple(document["targets"])})
+        # What a newer program notes besides is passed over: its mounts can be asked all the same.
+        known = {name: document[name] for name in _RECORD_FIELDS if name in document}
+        record = MountRecord(**{**known, "targets": tuple(known["targets"])})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return record if _is_well_typed(record) else None

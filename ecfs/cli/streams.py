@@ -4,7 +4,6 @@ What was asked for goes to standard output: where that cannot be written the com
 OutputFailed. Standard error is only told things: nobody ends his work because nobody listens.
 """
 
-import codecs
 import io
 import os
 import sys
@@ -76,9 +75,7 @@ def settle_streams() -> None:
 
 def _opened(stream: TextIO | None, descriptor: int, kind: type[io.TextIOWrapper]) -> TextIO:
     if isinstance(stream, io.TextIOWrapper):
-        # Labels name paths in UTF-8, whatever the locale: ASCII would not do.
-        is_ascii = codecs.lookup(stream.encoding).name == "ascii"
-        encoding, by_line = "utf-8" if is_ascii else stream.encoding, stream.line_buffering
+        encoding, by_line = stream.encoding, stream.line_buffering
         buffer = stream.detach()
     else:
         encoding, by_line = "utf-8", False

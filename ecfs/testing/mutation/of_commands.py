@@ -142,4 +142,6 @@ COMMAND_MUTANTS = (
     Mutant("lock-that-cannot-be-taken-an-error-of-the-system", "ecfs/volume/claiming.py",
            "            raise RunDirectoryUnwritable(run_dir, error) from error\n",
            "            raise\n", _TOLD),
+    Mutant("record-of-a-newer-program-is-none", "ecfs/cli/runtime.py",
+           "MountRecord(**{**known,", "MountRecord(**{**document,", _PLACES),
 )

@@ -82,6 +82,14 @@ def test_a_directory_that_others_can_write_is_not_trusted(run: RunDirectory) -> 
         run.prepare()
 
 
+def test_what_a_newer_program_notes_besides_is_passed_over(run: RunDirectory) -> None:
+    record = run.record_here("ab", "/mnt", ("/a",))
+    run.write(record)
+    [path] = run.path.glob("*.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"newer": [1]}))
+    assert run.of_pool("ab") == record
+
+
 def test_a_linked_run_directory_is_not_trusted(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir(mode=0o700)
     (tmp_path / "run").symlink_to("real")
