@@ -45,10 +45,10 @@ EVENTS = {
         "A label was rotten and could be corrected, or is not authentic under this key. One that "
         "is not authentic is left out.",
         "A rotten label is written anew, as long as one label of its target can be read: without "
-        "any nothing tells which target it is. Then empty its directory and `ecfs target replace "
-        "POOL NAME PATH` with that path, or put a copy of a label back. If one is not authentic "
-        "and nobody made a pool there, somebody changed it: look at who can write to that "
-        "target."),
+        "any nothing tells which target it is. Then put a copy of a label back, or move away what "
+        "is in its directory and `ecfs target replace POOL NAME PATH` with that path. If one is "
+        "not authentic and nobody made a pool there, somebody changed it: look at who can write to "
+        "that target."),
     EventKind.RECORD_BAD: Entry(
         "A commit record on one target is torn, rotten or out of place. The others have it, or it "
         "was never acknowledged.",

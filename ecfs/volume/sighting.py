@@ -86,6 +86,7 @@ def absence_of(entry: TargetEntry, sightings: Iterable[Sighting], pool_id: bytes
     if found.spoiled:
         return Absence(
             f"none of its labels is of use ({found.reason})", remedy="Without one nothing tells "
-            "that it is this target, and none is written anew: put a label of its back, or empty "
-            f"the directory and run `ecfs target replace POOL {entry.name} {found.path}`.")
+            "that it is this target, and none is written anew: put a label of its back, or move "
+            "away what is in the directory and run `ecfs target replace POOL "
+            f"{entry.name} {found.path}`.")
     return Absence(found.reason or "not found")
