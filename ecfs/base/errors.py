@@ -210,6 +210,15 @@ class MountFailed(Refusal):
     id = "E-MOUNT"
 
 
+class RunDirectoryUnwritable(EcfsError):
+    """The directory in which mounts and locks are noted cannot be written."""
+
+    def __init__(self, directory: object, error: OSError) -> None:
+        super().__init__(
+            f"{directory}, where mounts and locks are noted, cannot be written: {error.strerror}; "
+            "set XDG_RUNTIME_DIR to a directory that can")
+
+
 class AnchorNotWritten(EcfsError):
     """The newest commit cannot be remembered on this client."""
 

@@ -74,10 +74,17 @@ def install_system(context: click.Context, prefix: str | None, remove: bool, dry
     items: list[Item] = [*helper_links(sbin), *manual_pages(share / "man")]
     items += completions(context.find_root().command, share)
     for item in items:
-        if remove:
-            _take_away(item, dry_run)
-        else:
-            _put(item, dry_run)
+        try:
+            if remove:
+                _take_away(item, dry_run)
+            else:
+                _put(item, dry_run)
+        except OSError as error:
+            verb = "removed" if remove else "installed"
+            raise EcfsError(
+                f"{item.path} cannot be {verb}: {error.strerror}; "
+                "do it as root, or below a directory of your own with --prefix DIR"
+            ) from error
     return 0
 
 
@@ -85,17 +92,17 @@ def _put(item: Item, dry_run: bool) -> None:
     if os.path.lexists(item.path) and not item.is_ours():
         raise EcfsError(f"{item.path} is there and is not ours; move it away first")
     target = f" -> {item.leads_to}" if isinstance(item, Link) else ""
-    click.echo(f"{'would install' if dry_run else 'installed'} {item.path}{target}")
     if not dry_run:
         item.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         item.install()
+    click.echo(f"{'would install' if dry_run else 'installed'} {item.path}{target}")
 
 
 def _take_away(item: Item, dry_run: bool) -> None:
     if item.is_ours():
-        click.echo(f"{'would remove' if dry_run else 'removed'} {item.path}")
         if not dry_run:
             item.path.unlink()
+        click.echo(f"{'would remove' if dry_run else 'removed'} {item.path}")
 
 
 def programs() -> Path:

@@ -50,9 +50,10 @@ def check_log_file(path: str) -> None:
         # A FIFO that nobody reads must not hold us up.
         os.close(os.open(path, flags | os.O_NONBLOCK, 0o666))
     except OSError as error:
+        advice = "make its directory, or " if isinstance(error, FileNotFoundError) else ""
         raise LogUnusable(
-            f"the log file {path} cannot be written: {error.strerror}; make its directory, or give "
-            "another --log-file"
+            f"the log file {path} cannot be written: {error.strerror}; {advice}give another "
+            "--log-file"
         ) from error
 
 

@@ -23,6 +23,7 @@ from ecfs.cli.places import run_directory, state_dir
 from ecfs.cli.salvage import salvage
 from ecfs.cli.scrub import scrub
 from ecfs.cli.status import status
+from ecfs.cli.streams import settle_streams
 from ecfs.cli.sync import sync
 from ecfs.cli.target import target
 from ecfs.cli.tools import Tools
@@ -81,8 +82,9 @@ def system_tools() -> Tools:
     return Tools(SystemEngine(state, run.path), run, state, log)
 
 
-def run_command(program: str, arguments: Sequence[str], tools: Tools) -> int:
-    """Runs one command line; returns its exit code, the user having been told of any error."""
+def run_command(program: str, arguments: Sequence[str], tools: Tools | None = None) -> int:
+    """Runs one command line, by default with the tools of this system; returns its exit code, the
+    user having been told of any error."""
     command, family = command_of(program)
     if command is ecfs and _verb_of(arguments) == "fsck":
         family = Family.FSCK
@@ -90,7 +92,10 @@ def run_command(program: str, arguments: Sequence[str], tools: Tools) -> int:
 
     def work() -> int:
         result = command.main(
-            args=list(arguments), prog_name=name, standalone_mode=False, obj=tools
+            args=list(arguments),
+            prog_name=name,
+            standalone_mode=False,
+            obj=tools or system_tools(),
         )
         return int(result or 0)
 
@@ -103,12 +108,10 @@ def _verb_of(arguments: Sequence[str]) -> str | None:
 
 def main() -> None:
     """All of `ecfs` and of the helpers; which of them, the program's name says."""
+    settle_streams()
     # Before any secret is read: whatever the verb, and whatever it becomes.
     harden()
     raise_descriptor_limit()
     raise_file_length_limit()
-    for stream in (sys.stdout, sys.stderr):
-        # Names need not be text; they go out as the bytes that they are.
-        stream.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     program = Path(sys.argv[0]).name
-    sys.exit(run_command(program, sys.argv[1:], system_tools()))
+    sys.exit(run_command(program, sys.argv[1:]))

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import trio
 
-from ecfs.base.errors import InUse, TooFewTargets, UsageRefusal
+from ecfs.base.errors import EcfsError, InUse, TooFewTargets, UsageRefusal
 from ecfs.base.limits import (
     DATA_SHARDS_MAX,
     KDF_MEMORY_CAP_KIB,
@@ -25,6 +25,7 @@ from ecfs.cli.outcome import Json, print_json
 from ecfs.cli.params import TARGET, json_option, log_file_option
 from ecfs.cli.pool import check_pool_file, distinct, join_targets, write_pool_file
 from ecfs.cli.secret import SecretSource, secret_options
+from ecfs.cli.streams import OutputFailed
 from ecfs.cli.text import format_size, parse_size, printable
 from ecfs.cli.tools import Tools
 
@@ -104,13 +105,38 @@ def mkfs(
         recovery_key=recovery_key,
     )
     made = trio.run(tools.engine.make, order)
+    try:
+        if as_json:
+            print_json(made)
+        else:
+            _tell(made, pool_file or join_targets(paths))
+    except OutputFailed as error:
+        raise ResultLost(_untold(made, error)) from error
     if pool_file is not None:
-        write_pool_file(Path(pool_file), paths)
-    if as_json:
-        print_json(made)
-    else:
-        _tell(made, pool_file or join_targets(paths))
+        # After the recovery key is out, which nothing shows a second time.
+        try:
+            write_pool_file(Path(pool_file), paths)
+        except OSError as error:
+            raise EcfsError(
+                f"the pool {made['pool_id']} was made, but its pool file {pool_file} could not be "
+                f"written: {error.strerror}. Write it yourself, one path per line, or name the "
+                "targets"
+            ) from error
     return 0
+
+
+class ResultLost(EcfsError):
+    """What a command has made could not be told."""
+
+    id = OutputFailed.id
+
+
+def _untold(made: Json, error: OutputFailed) -> str:
+    told = f"{error}; the pool {made['pool_id']} was made all the same"
+    if made.get("recovery_key"):
+        told += (", but nobody has seen its recovery key and nothing shows it again: make the pool "
+                 "anew with --force, or do without one")
+    return told
 
 
 def machine_memory_len() -> int:

@@ -119,12 +119,13 @@ def perform(tools: Tools, order: MountOrder) -> int:
 
 
 def tell_state(status: Json) -> None:
-    """On standard error, what the user should know of a pool that is not in its best state."""
-    state = status.get("state", "healthy")
-    if state == "healthy":
+    """On standard error, what the user should know of a pool that is not in its best state. One
+    with all its targets may have something to say, too: that its audit log was cut."""
+    state, advice = status.get("state", "healthy"), status.get("advice", [])
+    if state == "healthy" and not advice:
         return
-    lines = [f"ecfs: the pool is {state.replace('_', ' ')}"]
-    lines += [f"  {printable(advice)}" for advice in status.get("advice", [])]
+    lines = [f"ecfs: the pool is {state.replace('_', ' ')}{', but:' if state == 'healthy' else ''}"]
+    lines += [f"  {printable(told)}" for told in advice]
     try:
         click.echo("\n".join(lines), err=True)
     except OSError:

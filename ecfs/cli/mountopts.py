@@ -77,8 +77,17 @@ def parse(words: tuple[str, ...], *, sloppy: bool = False) -> MountWish:
         elif (setting := _own_word(name, value)) is not None:
             settings.update(setting)
         elif not (word in MOUNT_WORDS or _is_foreign(name) or sloppy):
-            raise UsageRefusal(f"unknown mount option {word!r}")
+            raise UsageRefusal(_unknown(name, word))
     return MountWish(kernel_words=tuple(kernel), secrets=secrets, **settings)
+
+
+def _unknown(name: str, word: str) -> str:
+    if word == "remount":
+        return ("a mounted pool cannot be given other options; unmount it, and mount it again with "
+                "those")
+    known = [one for one in OWN_WORDS if one.startswith(f"{name}=") and one != f"{name}="]
+    return f"{word!r} is not a mount option; give {' or '.join(known)}" if known else (
+        f"unknown mount option {word!r}")
 
 
 def completed(incomplete: str) -> list[str]:
@@ -121,7 +130,10 @@ def _own_word(name: str, value: str) -> dict[str, Any] | None:
 
 
 def _length(name: str, value: str) -> int:
-    length = parse_size(value)
+    try:
+        length = parse_size(value)
+    except UsageRefusal as error:
+        raise UsageRefusal(f"mount option {name}: {error}") from error
     if length < CACHE_LEN_MIN:
         raise UsageRefusal(f"{name}={value} is too small; the least is 1M")
     return length

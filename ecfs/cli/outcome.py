@@ -2,9 +2,8 @@
 
 import json
 import logging
-import os
-import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, IntFlag
 from typing import Any
@@ -13,6 +12,7 @@ import click
 import trio
 
 from ecfs.base.errors import Bug, EcfsError, Refusal, UsageRefusal
+from ecfs.cli.streams import OutputFailed
 from ecfs.cli.text import printable
 
 LOG = logging.getLogger("ecfs")
@@ -168,24 +168,19 @@ def concluded(work: Callable[[], int], *, program: str, family: Family, wants_js
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return UsageRefusal.exit_code
-    except BrokenPipeError:
-        # Whoever read our output has gone; there is nobody to tell.
-        _abandon_output()
-        return exit_for(Failure("E-OUTPUT", "nobody reads the output", 1), family)
     except BaseException as error:
         if isinstance(error, SystemExit | GeneratorExit):
             raise
+        if isinstance(error, OutputFailed) and error.is_gone:
+            # Whoever read our output has gone; there is nobody to tell.
+            return exit_for(failure_of(error), family)
         failure = failure_of(error)
-    if wants_json:
-        print_json(failure.to_json())
+    code = exit_for(failure, family)
+    if wants_json and failure.id != OutputFailed.id:
+        with suppress(OutputFailed):
+            print_json(failure.to_json() | {"exit_code": code})
     click.echo(failure.line(program), err=True)
-    return exit_for(failure, family)
-
-
-def _abandon_output() -> None:
-    """Lets the interpreter flush at exit without a second BrokenPipeError."""
-    with open("/dev/null", "w") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    return code
 
 
 def print_json(document: Json) -> None:

@@ -88,10 +88,12 @@ def read_pool_file(path: Path) -> list[str]:
     return names
 
 
+_POOL_FILE_HEAD = "# The targets of an ecfs pool, one path per line; see ecfs(1)."
+
+
 def write_pool_file(path: Path, targets: Sequence[str]) -> None:
     """Writes a pool file of absolute paths; an existing one is replaced."""
-    lines = ["# The targets of an ecfs pool, one path per line; see ecfs(1).", *targets]
-    path.write_bytes(os.fsencode("\n".join(lines) + "\n"))
+    path.write_bytes(os.fsencode("\n".join([_POOL_FILE_HEAD, *targets]) + "\n"))
 
 
 def check_pool_file(path: Path, targets: Sequence[str]) -> None:
@@ -104,6 +106,21 @@ def check_pool_file(path: Path, targets: Sequence[str]) -> None:
         raise UsageRefusal(f"{path.parent} is not a directory; --pool-file names a file to write")
     if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
         raise UsageRefusal(f"{path} cannot be written; choose another place for --pool-file")
+    if path.is_file() and not _is_of_mkfs(path):
+        raise UsageRefusal(
+            f"{path} is there and is no pool file of mkfs; nothing was changed. Move it away "
+            "first, or choose another place for --pool-file"
+        )
+
+
+def _is_of_mkfs(path: Path) -> bool:
+    """Whether a file may be overwritten: a pool file of ours, or nothing."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_POOL_FILE_HEAD))
+    except OSError:
+        return False
+    return head in (b"", _POOL_FILE_HEAD.encode())
 
 
 def distinct(paths: Sequence[str]) -> tuple[str, ...]:
@@ -163,13 +180,14 @@ def _unreachable(name: str, is_dead: bool | None) -> str:
     return f"{name} is a mounted pool, but the process that serves it is not reachable: it {why}"
 
 
-def check_apart(paths: Sequence[str], mountpoint: str) -> None:
-    """Raises TargetInside if a target lies inside the mount point or the other way round."""
+def check_apart(paths: Sequence[str], mountpoint: str, *, what: str = "mount point",
+                advice: str = "mount somewhere else") -> None:
+    """Raises TargetInside if a target lies inside the mount point or the other way round; `what`
+    and `advice` for another directory that is to hold files of the pool."""
     place = real_path(mountpoint)
     for path in paths:
         target = real_path(path)
         if os.path.commonpath([target, place]) in (target, place):
             raise TargetInside(
-                f"the target {path} and the mount point {mountpoint} lie one inside the other; "
-                "mount somewhere else"
+                f"the target {path} and the {what} {mountpoint} lie one inside the other; {advice}"
             )

@@ -11,6 +11,8 @@ from ecfs.cli.engine import Step, StepTaker
 from ecfs.cli.text import format_duration, format_size
 
 LINE_INTERVAL_S = 10
+_FORETOLD_FROM_PART = 200
+"""What is left is foretold once a 200th is done: from the first bytes it would be years."""
 
 
 class LineProgress:
@@ -33,7 +35,8 @@ class LineProgress:
     def _line(self, step: Step, elapsed_s: float) -> str:
         total = format_size(step.total_len)
         parts = [f"{self._title}: {percent(step)}% ({format_size(step.done_len)} of {total})"]
-        if 0 < step.done_len < step.total_len and elapsed_s >= 1:
+        told_from_len = step.total_len // _FORETOLD_FROM_PART
+        if told_from_len < step.done_len < step.total_len and elapsed_s >= 1:
             rest = elapsed_s * (step.total_len - step.done_len) / step.done_len
             parts.append(f"{format_duration(rest)} left")
         return ", ".join([*parts, *counts(step)])

@@ -44,8 +44,11 @@ EVENTS = {
     EventKind.LABEL_BAD: Entry(
         "A label was rotten and could be corrected, or is not authentic under this key. One that "
         "is not authentic is left out.",
-        "A rotten label is written anew. If one is not authentic and nobody made a pool there, "
-        "somebody changed it: look at who can write to that target."),
+        "A rotten label is written anew, as long as one label of its target can be read: without "
+        "any nothing tells which target it is. Then put a copy of a label back, or move away what "
+        "is in its directory and `ecfs target replace POOL NAME PATH` with that path. If one is "
+        "not authentic and nobody made a pool there, somebody changed it: look at who can write to "
+        "that target."),
     EventKind.RECORD_BAD: Entry(
         "A commit record on one target is torn, rotten or out of place. The others have it, or it "
         "was never acknowledged.",
@@ -187,11 +190,15 @@ REFUSALS = {
     "E-PASSPHRASE": Entry("No key slot opens with the passphrase, key file or recovery key.",
                           "Check spelling, keyboard layout and trailing newlines; try the recovery "
                           "key with `--recovery`. Without a key nobody can open a pool."),
-    "E-NOT-A-POOL": Entry("There is no label of a pool where one was expected.",
-                          "Is the disk mounted? An empty mount point looks like an empty target."),
+    "E-NOT-A-POOL": Entry("There is no label of a pool where one was expected, or none that may be "
+                          "read: the message has the reason for each place.",
+                          "Is the disk mounted? An empty mount point looks like an empty target. "
+                          "Where permission was denied: are you who made the pool?"),
     "E-TOO-FEW-REACHABLE": Entry("Too few targets are there to know or to read the newest state, "
                                  "or to do without the one that is to be replaced.",
-                                 "Bring back, or replace, the targets that the message names."),
+                                 "Bring back, or replace, the targets that the message names. If "
+                                 "so many are lost for good, `ecfs salvage POOL DIR` gets out what "
+                                 "the others hold."),
     "E-FOREIGN": Entry("Only targets of another pool are there, or a known path holds another pool "
                        "than before.",
                        "Check the paths. If you replaced the pool yourself, remove the entries "
@@ -251,6 +258,9 @@ REFUSALS = {
                      "that is durable."),
     "E-OS": Entry("The operating system refused something; the message has its words.",
                   "Follow the message."),
-    "E-OUTPUT": Entry("Whoever read the output went away.", "Nothing."),
+    "E-OUTPUT": Entry("Standard output could not be written, as where its disk is full; or whoever "
+                      "read it went away, which is not told.",
+                      "Make room, or let the output go elsewhere. What the command does besides "
+                      "telling may be done: look before you run it again."),
     "E-INTERRUPTED": Entry("The command was interrupted.", "Run it again if it is still wanted."),
 }

@@ -8,11 +8,11 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ecfs.base.errors import EcfsError
+from ecfs.base.errors import EcfsError, RunDirectoryUnwritable
 from ecfs.base.processes import process_start
 from ecfs.cli.linux import Mount, boot_id
 
@@ -43,6 +43,9 @@ class MountRecord:
         return self.boot_id == boot_id() and process_start(self.pid) == self.process_start
 
 
+_RECORD_FIELDS = tuple(member.name for member in fields(MountRecord))
+
+
 class RunDirectory:
     """The run directory. Made with mode 0700; one that others can write to is refused.
 
@@ -56,7 +59,10 @@ class RunDirectory:
 
     def prepare(self) -> None:
         """Makes the directory if need be; raises EcfsError where it cannot be trusted."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunDirectoryUnwritable(self.path, error) from error
         if not _is_trusted(self.path):
             raise EcfsError(
                 f"{self.path} belongs to somebody else or is writable for others; "
@@ -80,9 +86,12 @@ class RunDirectory:
         document = {"schema": SCHEMA, **asdict(record)}
         path = _record_path(record)
         temporary = path.with_name(f".{record.pool_id}.{os.getpid()}")
-        descriptor = os.open(
-            temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600
-        )
+        try:
+            descriptor = os.open(
+                temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600
+            )
+        except OSError as error:
+            raise RunDirectoryUnwritable(self.path, error) from error
         with os.fdopen(descriptor, "w") as file:
             json.dump(document, file, ensure_ascii=True)
         os.rename(temporary, path)
@@ -175,7 +184,9 @@ def _load(path: Path) -> MountRecord | None:
         document = json.loads(content)
         if document.pop("schema") != SCHEMA:
             return None
-        record = MountRecord(**{**document, "targets": tuple(document["targets"])})
+        # What a newer program notes besides is passed over: its mounts can be asked all the same.
+        known = {name: document[name] for name in _RECORD_FIELDS if name in document}
+        record = MountRecord(**{**known, "targets": tuple(known["targets"])})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return record if _is_well_typed(record) else None

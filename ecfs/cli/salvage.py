@@ -39,7 +39,7 @@ def salvage(
     record = mounted_as(spec, tools)
     if record is not None:
         raise InUse(f"the pool is mounted at {record.mountpoint}; copy from there, or unmount it")
-    check_apart(spec.paths, outdir)
+    check_apart(spec.paths, outdir, what="directory", advice="give another one, where no target is")
     out_dir = _empty_directory(outdir)
     key = Key(source.kind, source.read())
     with shown("salvage") as progress:

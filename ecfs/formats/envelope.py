@@ -52,7 +52,7 @@ def unwrap_corrected(envelope: bytes) -> bytes:
         try:
             columns.append(bytes(codec.decode(word)[0]))
         except reedsolo.ReedSolomonError as error:
-            raise Damage(f"label is rotten past correction: {error}") from error
+            raise Damage("label is rotten past correction") from error
     return bytes(itertools.chain.from_iterable(zip(*columns, strict=True)))
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from ecfs.base.errors import (
     Damage,
     PoolExists,
-    ReadOnly,
     Refusal,
     SameTarget,
     TargetError,
@@ -22,7 +21,7 @@ from ecfs.formats import labels_among
 from ecfs.observe import Event, EventKind
 from ecfs.repair.mending import MENDED, catch_up
 from ecfs.repair.progress import Progress, ProgressTaker
-from ecfs.repair.sparing import check_room, check_spare, held_len
+from ecfs.repair.sparing import check_room, check_spare, check_writable, held_len
 from ecfs.repair.walking import segments_of
 from ecfs.stripes import Member, MemberState
 from ecfs.targets import Target
@@ -62,12 +61,11 @@ async def replace_target(volume: Volume, old: str, new_path: str, *,
                          progress: ProgressTaker = lambda progress: None) -> RebuildReport:
     """Put `new_path` in the place of target `old` (name, id or path) and fill it.
 
-    Raises UsageRefusal for an unknown target, Refusal where the new place is unsuitable or the old
-    target cannot be spared; then nothing has changed. When it is interrupted, the mount, or the
-    next one, goes on with the filling; given again, it joins that.
+    Raises UsageRefusal for an unknown target, Refusal where the new place is unsuitable, the old
+    target cannot be spared or too few are there to write; then nothing has changed. When it is
+    interrupted, the mount, or the next one, goes on with the filling; given again, it joins that.
     """
-    if volume.read_only:
-        raise ReadOnly(f"a target cannot be replaced now: {volume.read_only}")
+    check_writable(volume)
     begun = await _begun(volume, old, new_path)
     if begun is not None:
         return await _go_on(volume, begun, progress)

@@ -4,7 +4,7 @@ Asked before anything is changed. From the exchange on the new target counts in 
 one and holds nothing yet; with too many others away, or behind, files could not be read meanwhile.
 """
 
-from ecfs.base.errors import Refusal, TooFewReachable
+from ecfs.base.errors import ReadOnly, Refusal, TooFewReachable
 from ecfs.base.limits import RESERVE_LEN_MIN
 from ecfs.base.units import MIB
 from ecfs.formats import SegmentEntry
@@ -34,11 +34,28 @@ def check_spare(volume: Volume, old: Member) -> None:
                           "needed to read some stripes would be left")
 
 
+def check_writable(volume: Volume) -> None:
+    """TooFewReachable, with names, where the pool takes no writes since too few are there to take
+    them; ReadOnly where it takes none for another reason."""
+    if not volume.read_only:
+        return
+    told = f"a target cannot be replaced now: {volume.read_only}"
+    members = set(volume.labeller.label.members)
+    gone = [member for member in volume.fleet if member.id in members and not member.online]
+    if len(members) - len(gone) >= volume.quorum.commit:
+        raise ReadOnly(told)
+    raise TooFewReachable(f"{told}. Nothing was changed. Bring back first, as many as are needed, "
+                          f"of: {_listed(gone)}")
+
+
 def _needed(old: Member, lacking: list[Member], reason: str) -> TooFewReachable:
-    names = ", ".join(f"{member.name} ({member.path}, {_how(member)})" for member in lacking)
     return TooFewReachable(
         f"{old.name} ({old.path}) is there, and the pool cannot spare it now: without it {reason}. "
-        f"Nothing was changed. Bring back, or replace, the others first: {names}")
+        f"Nothing was changed. Bring back, or replace, the others first: {_listed(lacking)}")
+
+
+def _listed(members: list[Member]) -> str:
+    return ", ".join(f"{member.name} ({member.path}, {_how(member)})" for member in members)
 
 
 def _how(member: Member) -> str:

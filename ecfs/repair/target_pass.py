@@ -86,7 +86,7 @@ class TargetPass:
             if not member.online:
                 self.findings.add(Finding(
                     "targets-missing", f"{member.name} ({member.path}) is {member.state}: "
-                    f"{member.reason}", harmless=True))
+                    f"{member.reason}{member.remedy and '. ' + member.remedy}", harmless=True))
 
     def _check_endangered(self) -> None:
         """Stripes with fewer than k places that are there and have not missed their shard."""

@@ -48,8 +48,9 @@ class Member:
 
     `free_len`: bytes beyond the reserve, as last measured; `full`: none are, so it takes no new
     content; `packed`: it refused even what may use the reserve. `filling`: somebody is rebuilding
-    it now. `leaving`: another target takes its place: it takes commit records until that is done,
-    no shards, and is not taken in again. `behind`: it may lack shards that it never acknowledged,
+    it now. `reason`: why it is not there, `remedy`: what brings it back, where that is not plain.
+    `leaving`: another target takes its place: it takes commit records until that is done, no
+    shards, and is not taken in again. `behind`: it may lack shards that it never acknowledged,
     until it has caught up; `missed_count` grows with each. `unnamed`: some are of stripes that no
     checkpoint names yet, so who catches up cannot find them. `source`: the target in whose place it
     came, as long as that is here and needed.
@@ -71,6 +72,7 @@ class Member:
     unnamed: bool = False
     generation: tuple[int, int] = (0, 0)
     reason: str = ""
+    remedy: str = ""
     source: Source | None = None
     pace: Pace = field(default_factory=Pace)
     departures: Departures = field(default_factory=Departures)
@@ -223,7 +225,7 @@ class Fleet:
     def mark_online(self, member: Member) -> None:
         """Take a target in again."""
         member.state = MemberState.ONLINE
-        member.reason = ""
+        member.reason = member.remedy = ""
         self._tell(member)
 
     def note_write_error(self, target_id: bytes, error: TargetError) -> None:

@@ -29,7 +29,7 @@ _INTRO = (
 
 def exit_codes() -> dict[str, int]:
     """Exit code of each error id that a command can end with."""
-    found = {"E-OS": EcfsError.exit_code, "E-OUTPUT": 1, INTERRUPTED.id: INTERRUPTED.exit_code}
+    found = {"E-OS": EcfsError.exit_code, INTERRUPTED.id: INTERRUPTED.exit_code}
     waiting: list[type[EcfsError]] = [EcfsError]
     while waiting:
         kind = waiting.pop()

@@ -14,7 +14,6 @@ from ecfs.volume.everywhere import on_online
 from ecfs.volume.leftovers import clear_leftovers
 from ecfs.volume.locate import (
     Located,
-    Sighting,
     label_mac,
     look_at,
     look_everywhere,
@@ -26,6 +25,7 @@ from ecfs.volume.membership import exchange_member, finish_exchange
 from ecfs.volume.mending import find_bad, mend_labels, mend_records
 from ecfs.volume.opening import claimer_of
 from ecfs.volume.recordscan import scan_member
+from ecfs.volume.sighting import Sighting
 from ecfs.volume.space import VolumeSpace
 from ecfs.volume.status import PoolStatus, TargetStatus
 from ecfs.volume.tending import Tender

@@ -14,7 +14,14 @@ from pathlib import Path
 
 import trio
 
-from ecfs.base.errors import Damage, Fault, InUse, ReadOnly, TargetError
+from ecfs.base.errors import (
+    Damage,
+    Fault,
+    InUse,
+    ReadOnly,
+    RunDirectoryUnwritable,
+    TargetError,
+)
 from ecfs.base.limits import (
     EPOCH_MAX,
     HEARTBEAT_INTERVAL_S,
@@ -59,13 +66,19 @@ class HostLock:
     """An advisory lock: free means that no process of this user on this host holds the pool."""
 
     def __init__(self, run_dir: Path, pool_id: bytes) -> None:
-        run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunDirectoryUnwritable(run_dir, error) from error
         self._path = run_dir / f"{pool_id.hex()}.lock"
         self._fd: int | None = None
 
     def take(self) -> None:
         """Take the lock; InUse, naming the process, when another one has it."""
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise RunDirectoryUnwritable(self._path.parent, error) from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

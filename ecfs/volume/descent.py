@@ -43,7 +43,7 @@ def check_slots(label: Label, root: Root, journal: Journal, *, accept_rollback: 
         "with -o accept_rollback")
     journal.record(Event(
         EventKind.ROLLBACK_ACCEPTED if accept_rollback else EventKind.ROLLBACK_REFUSED,
-        reason or f"accepted by --accept-rollback: {found}",
+        reason or f"accepted, as was asked for: {found}",
         expected=str(root.slots_generation), got=str(label.slots_generation)))
     return reason
 
@@ -83,7 +83,7 @@ def prove_fresh(chain: Chain, tables: ContentTables, anchor: Anchor | None, jour
     except (RolledBack, Forked) as error:
         refused = (EventKind.FORK_REFUSED if isinstance(error, Forked)
                    else EventKind.ROLLBACK_REFUSED)
-        text = f"accepted by --accept-rollback: {error}" if accept_rollback else str(error)
+        text = f"accepted, as was asked for: {error}" if accept_rollback else str(error)
         journal.record(Event(
             EventKind.ROLLBACK_ACCEPTED if accept_rollback else refused, text,
             expected=f"{anchor.seq} {anchor.hash}",

@@ -20,7 +20,6 @@ from ecfs.base.errors import (
 from ecfs.base.limits import LABEL_LEN_MAX, TARGET_DEADLINE_S, TARGETS_MAX
 from ecfs.formats import (
     Label,
-    SignedLabel,
     check_label,
     decode_label,
     hashes_first,
@@ -31,58 +30,29 @@ from ecfs.keys import KeySlot, MasterKey, open_slots
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.sealing import keyed_hash
 from ecfs.stripes import Source
-from ecfs.targets import AnyLane, Target, run_all
+from ecfs.targets import run_all
 from ecfs.volume.environment import Environment, Secret
+from ecfs.volume.sighting import Absence, Sighting, absence_of, reasons_of
 
 LABELS_TRIED_MAX = 4
 POOLS_TRIED_MAX = 3
 
 
 @dataclass(slots=True)
-class Sighting:
-    """What lies at one path: a target with labels (newest first), or the reason why there is none.
-    `was_given`: the user named the path, and not only some label, which anybody may have written.
-    `place`: the path without symbolic links, as far as it could be followed in time.
-    """
-
-    path: str
-    target: Target | None = None
-    lane: AnyLane | None = None
-    labels: list[SignedLabel] = field(default_factory=list)
-    reason: str = ""
-    unknown_format: UnknownFormat | None = None
-    was_given: bool = False
-    place: str = ""
-
-    def __post_init__(self) -> None:
-        self.place = self.place or os.path.abspath(self.path)
-
-    def close(self) -> None:
-        """Let go of the target and its lane."""
-        if self.lane is not None:
-            self.lane.close(timeout=0.0)
-        if self.target is not None:
-            self.target.close()
-
-    @property
-    def pool_id(self) -> bytes | None:
-        """The pool that its newest label names."""
-        return self.labels[0].label.pool_id if self.labels else None
-
-
-@dataclass(slots=True)
 class Located:
-    """The authentic part of what was found. `sightings` by target id; `replaced`: targets that are
-    no part of the pool any more, by the name that those in their places have taken over."""
+    """The authentic part of what was found. `sightings` by target id; `strangers`: what is said of
+    targets of other pools; `replaced`: targets that are no part of the pool any more, by the name
+    that those in their places have taken over."""
 
     pool_id: bytes
     master: MasterKey
     label: Label
     sightings: dict[bytes, Sighting]
     labels: dict[bytes, Label]
-    absent: dict[bytes, str]
     messages: list[str]
     replaced: dict[str, Sighting] = field(default_factory=dict)
+    absent: dict[bytes, Absence] = field(default_factory=dict)
+    strangers: list[str] = field(default_factory=list)
 
     def kept(self) -> list[Sighting]:
         """What is not closed."""
@@ -130,6 +100,8 @@ def look_at(path: str, environment: Environment) -> Sighting:
             sighting.unknown_format = error
         except (TargetError, Damage) as error:
             sighting.reason = f"{name}: {error}"
+            sighting.spoiled = sighting.spoiled or isinstance(error, Damage)
+    sighting.spoiled = sighting.spoiled and not sighting.labels
     if not names:
         sighting.reason = "no label: an empty directory, or a disk that is not mounted"
     return sighting
@@ -207,23 +179,30 @@ def unlock(sightings: list[Sighting], secret: Secret, pinned: dict[str, str],
     commitment = master.commitment(pool_id)
     mac = label_mac(master)
     authentic: dict[bytes, list[tuple[Label, Sighting]]] = {}
-    messages = []
+    messages, strangers = [], []
     for sighting in ours:
         label = _authentic_label(sighting, mac, commitment, journal)
         if label is None:
             messages.append(f"{sighting.path}: its label is not authentic; it is left out")
+            sighting.reason, sighting.spoiled = "its label is not authentic", True
         else:
             authentic.setdefault(label.target_id, []).append((label, sighting))
     for sighting in sightings:
         if sighting.pool_id not in (None, pool_id):
-            messages.append(f"{sighting.path}: belongs to another pool; it is left out")
+            strangers.append(f"{sighting.path}: belongs to another pool; it is left out")
+            messages.append(strangers[-1])
             journal.record(Event(EventKind.TARGET_FOREIGN, messages[-1]))
         elif sighting.pool_id is None:
             messages.append(f"{sighting.path}: {sighting.reason}")
     single = _without_clones(authentic, messages, journal)
     best = max((label for label, _ in single.values()),
                key=lambda label: (label.epoch, label.generation))
-    return _located(pool_id, master, best, single, sightings, messages)
+    located = _located(pool_id, master, best, single, messages)
+    located.strangers = strangers
+    located.absent = {entry.id: absence_of(entry, sightings, pool_id,
+                                           [one.path for _, one in authentic.get(entry.id, [])])
+                      for entry in best.targets if entry.id not in single}
+    return located
 
 
 def _slots_of(sightings: Iterable[Sighting]) -> list[KeySlot]:
@@ -260,13 +239,15 @@ def _choose_pools(sightings: list[Sighting], pinned: dict[str, str]) -> list[byt
         for sighting in sightings:
             if sighting.unknown_format is not None:
                 raise sighting.unknown_format
-        reasons = "; ".join(f"{sighting.path}: {sighting.reason}" for sighting in sightings)
+        reasons = reasons_of(sightings)
         if not sightings or all(sighting.target is None for sighting in sightings):
             raise NotAPool(f"nothing of a pool can be reached ({reasons}). Check that its disks "
                            "are mounted")
         raise NotAPool(f"no label of an ecfs pool here ({reasons})")
-    expected = {pinned[path] for sighting in sightings
-                if (path := sighting.place) in pinned}
+    # Where the user named places of which something is known, that counts, and not what is known of
+    # places that a label names: a stranger's label names its own.
+    expected = ({pinned[one.place] for one in sightings if one.was_given and one.place in pinned}
+                or {pinned[one.place] for one in sightings if one.place in pinned})
     # What was here before counts more than how many name what: with m >= k the liars may be more.
     known = [pool for pool in pools if pool.hex() in expected]
     if expected and not known:
@@ -317,17 +298,9 @@ def _without_clones(authentic: dict[bytes, list[tuple[Label, Sighting]]], messag
 
 
 def _located(pool_id: bytes, master: MasterKey, best: Label,
-             single: dict[bytes, tuple[Label, Sighting]], sightings: list[Sighting],
-             messages: list[str]) -> Located:
-    names = {entry.id: entry for entry in best.targets}
+             single: dict[bytes, tuple[Label, Sighting]], messages: list[str]) -> Located:
+    names = {entry.id for entry in best.targets}
     kept = {target_id: found for target_id, found in single.items() if target_id in names}
-    absent = {}
-    for entry in best.targets:
-        if entry.id not in kept:
-            at_path = next((sighting for sighting in sightings
-                            if entry.path in (sighting.place, os.path.abspath(sighting.path))),
-                           None)
-            absent[entry.id] = at_path.reason if at_path and at_path.reason else "not found"
     replaced: dict[str, Sighting] = {}
     others = [(label, sighting) for target_id, (label, sighting) in single.items()
               if target_id not in names]
@@ -340,8 +313,7 @@ def _located(pool_id: bytes, master: MasterKey, best: Label,
     sealing = master.for_content(hashes_first=hashes_first(best), unit_len=unit_len(best))
     return Located(pool_id, sealing, best,
                    {target_id: sighting for target_id, (_, sighting) in kept.items()},
-                   {target_id: label for target_id, (label, _) in kept.items()}, absent, messages,
-                   replaced)
+                   {target_id: label for target_id, (label, _) in kept.items()}, messages, replaced)
 
 
 def shows(sighting: Sighting, master: MasterKey, pool_id: bytes, target_id: bytes) -> bool:
@@ -361,8 +333,9 @@ def require(count: int, needed: int, located: Located) -> None:
     if count >= needed:
         return
     lacking = "; ".join(
-        f"{entry.name} last seen at {entry.path} ({located.absent[entry.id]})"
+        f"{entry.name} last seen at {entry.path} ({located.absent[entry.id].reason})"
         for entry in located.label.targets if entry.id in located.absent)
     raise TooFewReachable(
         f"{count} of {len(located.label.targets)} targets can be reached, {needed} are needed. "
-        f"Missing: {lacking or 'none'}")
+        f"Missing: {lacking or 'none'}. If they are lost for good, `ecfs salvage` gets out what "
+        "the others hold")

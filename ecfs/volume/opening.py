@@ -111,7 +111,7 @@ def _fleet(located: Located, environment: Environment, journal: Journal) -> Flee
             # Before anything is read: what it never got is no fault of its own.
             member.behind = member.generation < (located.label.epoch, located.label.generation)
         else:
-            member.reason = located.absent.get(entry.id, "")
+            located.absent[entry.id].note_on(member)
         member.source = located.take_source(entry.name)
         members.append(member)
     return Fleet(members, journal, environment.open_together())

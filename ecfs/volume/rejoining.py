@@ -23,7 +23,8 @@ from ecfs.stripes import Fleet, Member, MemberState, run_jobs
 from ecfs.targets import AnyLane, Target
 from ecfs.volume.appending import RecordWriter
 from ecfs.volume.environment import Environment
-from ecfs.volume.locate import Sighting, look_at, shows
+from ecfs.volume.locate import look_at, shows
+from ecfs.volume.sighting import Sighting
 
 
 @dataclass(slots=True)
@@ -42,9 +43,10 @@ class Rejoiner:
     """In which it is looked for each member that is not there: one may hang for itself."""
 
     async def probe(self) -> list[Member]:
-        """Take in those that are back. A blank or foreign directory is left alone."""
+        """Take in those that are back. A blank or foreign directory is left alone, and so is what
+        was met twice: one of the two may lie where it belongs, and be the copy."""
         sought = [member for member in self.fleet if not member.leaving
-                  and member.state in (MemberState.AWAY, MemberState.MISSING)
+                  and not member.online and member.state is not MemberState.CLONE
                   and self._may_return(member)]
         for member in sought:
             if member.id not in self.lanes:

@@ -7,7 +7,8 @@ from typing import Any
 from ecfs.base.errors import NotAPool
 from ecfs.formats import Label
 from ecfs.stripes import Fleet, MemberState
-from ecfs.volume.locate import Sighting, pool_of
+from ecfs.volume.locate import pool_of
+from ecfs.volume.sighting import Sighting, absence_of, reasons_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,9 @@ class PoolStatus:
             **self.extra}
 
 
+_WORDS = {MemberState.CLONE: "left out", MemberState.FOREIGN: "left out"}
+
+
 def state_of(fleet: Fleet, read_only: str, missed: Sequence[str]) -> str:
     """The state of a pool in a word. `missed`: names of targets that have to catch up."""
     if read_only:
@@ -72,8 +76,9 @@ def state_of(fleet: Fleet, read_only: str, missed: Sequence[str]) -> str:
     return "degraded" if gone or missed else "healthy"
 
 
-def advise(fleet: Fleet, label: Label, read_only: str, missed: Sequence[str]) -> list[str]:
-    """What the user should do next, most urgent first."""
+def advise(fleet: Fleet, label: Label, read_only: str, missed: Sequence[str],
+           strangers: Sequence[str] = ()) -> list[str]:
+    """What the user should do next, most urgent first. `strangers`: what was met of other pools."""
     advice = []
     if read_only:
         advice.append(f"The pool is read-only: {read_only}.")
@@ -83,16 +88,20 @@ def advise(fleet: Fleet, label: Label, read_only: str, missed: Sequence[str]) ->
                       "file survives: bring targets back before anything else.")
     for member in gone:
         # Where a file could not be made for want of room, what is told last is that it is missing.
-        advice.append(f"{member.name} ({member.path}) is {member.state}: {member.reason}. " + (
+        advice.append(f"{member.name} ({member.path}) is {_WORDS.get(member.state, member.state)}: "
+                      f"{member.reason}. " + (
             "Its disk is full: it has no room, or no inodes, for a file that is needed (`df`, `df "
             "-i`). Make room there." if member.full
-            else "Bring it back, or run `ecfs target replace`."))
+            else member.remedy or "Bring it back, or run `ecfs target replace`."))
     advice += [f"{name} is catching up on what it missed." for name in missed]
     full = [member.name for member in fleet if member.full]
     if full:
         advice.append(
             f"Full: {', '.join(full)}. Delete files or add room there (`df`, `df -i`).")
-    return advice
+    # Those in the place of a member are told of already.
+    return advice + [f"{told}." for told in strangers
+                     if all(member.online or not told.startswith(member.path + ":")
+                            for member in fleet)]
 
 
 def peeked(sightings: Sequence[Sighting]) -> PoolStatus:
@@ -102,18 +111,21 @@ def peeked(sightings: Sequence[Sighting]) -> PoolStatus:
         for sighting in sightings:
             if sighting.unknown_format is not None:
                 raise sighting.unknown_format
-        raise NotAPool("no label of an ecfs pool here: " + "; ".join(
-            f"{sighting.path}: {sighting.reason}" for sighting in sightings))
-    ours = {sighting.labels[0].label.target_id: sighting for sighting in sightings
-            if sighting.pool_id == pool_id}
-    label = max((sighting.labels[0].label for sighting in ours.values()),
+        raise NotAPool(f"no label of an ecfs pool here: {reasons_of(sightings)}")
+    ours: dict[bytes, list[Sighting]] = {}
+    for sighting in sightings:
+        if sighting.pool_id == pool_id:
+            ours.setdefault(sighting.labels[0].label.target_id, []).append(sighting)
+    label = max((sighting.labels[0].label for found in ours.values() for sighting in found),
                 key=lambda label: (label.epoch, label.generation))
     targets = []
     for entry in label.targets:
-        there = ours.get(entry.id)
-        targets.append(TargetStatus(
-            entry.id.hex(), entry.name, there.path if there else entry.path,
-            "online" if there else "missing", reason="" if there else "not found"))
+        there = [sighting.path for sighting in ours.get(entry.id, [])]
+        absence = absence_of(entry, sightings, pool_id, there)
+        targets.append(
+            TargetStatus(entry.id.hex(), entry.name, there[0], "online") if len(there) == 1
+            else TargetStatus(entry.id.hex(), entry.name, entry.path, absence.state.value,
+                              reason=absence.reason))
     missing = [target for target in targets if target.state != "online"]
     state = "healthy" if not missing else (
         "degraded" if len(missing) <= label.parity else "offline")

@@ -9,6 +9,13 @@ _ENTRY = ("tests/unit/cli/test_entry.py",)
 _AUDIT = ("tests/unit/cli/test_audit.py",)
 _LINUX = ("tests/unit/cli/test_linux.py",)
 _DEAD = ("tests/unit/cli/test_dead_mounts.py",)
+_STREAMS = ("tests/unit/cli/test_streams.py",)
+_PLACES = ("tests/unit/cli/test_runtime.py",)
+_OUTCOME = ("tests/unit/cli/test_outcome.py",)
+_INSTALL = ("tests/unit/cli/test_install_system.py",)
+_JSON = ("tests/unit/cli/test_json_members.py",)
+_TOLD = ("tests/unit/cli/test_made_and_told.py",)
+_LEFT_OUT = ("tests/unit/cli/test_left_out.py",)
 
 COMMAND_MUTANTS = (
     Mutant("mount-point-asked-for-access", "ecfs/cli/params.py",
@@ -80,4 +87,61 @@ COMMAND_MUTANTS = (
     Mutant("key-that-cannot-be-read-a-bug", "ecfs/cli/secret.py",
            "    except OSError as error:\n        raise KeyUnreadable(",
            "    except ZeroDivisionError as error:\n        raise KeyUnreadable(", _FILES),
+    Mutant("closed-streams-left-closed", "ecfs/cli/main.py",
+           "    settle_streams()\n", "", _STREAMS),
+    Mutant("numbers-of-closed-streams-given-away", "ecfs/cli/streams.py",
+           "    for descriptor in (0, 1, 2):\n", "    for descriptor in ():\n", _STREAMS),
+    Mutant("full-output-is-an-error-of-the-system", "ecfs/cli/streams.py",
+           "    sys.stdout = _opened(sys.stdout, 1, _Output)\n",
+           "    sys.stdout = _opened(sys.stdout, 1, io.TextIOWrapper)\n", _STREAMS),
+    Mutant("full-standard-error-ends-the-command", "ecfs/cli/streams.py",
+           "    sys.stderr = _opened(sys.stderr, 2, _Messages)\n",
+           "    sys.stderr = _opened(sys.stderr, 2, _Output)\n", _STREAMS),
+    Mutant("exit-code-in-json-is-the-plain-one", "ecfs/cli/outcome.py",
+           "print_json(failure.to_json() | {\"exit_code\": code})",
+           "print_json(failure.to_json())", _OUTCOME),
+    Mutant("without-home-state-goes-to-the-root", "ecfs/cli/places.py",
+           "or _home_of(uid))", "or Path(\"/\"))", _PLACES),
+    Mutant("state-goes-below-the-current-directory", "ecfs/cli/places.py",
+           "    if not os.path.isabs(value):\n", "    if not value:\n", _PLACES),
+    Mutant("told-as-installed-before-it-is", "ecfs/cli/install_system.py",
+           "    if not dry_run:\n        item.path.parent",
+           "    click.echo(\"installed\")\n    if not dry_run:\n        item.path.parent",
+           _INSTALL),
+    Mutant("copies-told-as-missing", "ecfs/volume/sighting.py",
+           "    if copies:\n", "    if not entry:\n", _LEFT_OUT),
+    Mutant("stranger-told-as-missing", "ecfs/volume/sighting.py",
+           "    if found.pool_id not in (None, pool_id):\n", "    if not entry:\n", _LEFT_OUT),
+    Mutant("spoiled-labels-told-as-missing", "ecfs/volume/locate.py",
+           "            sighting.spoiled = sighting.spoiled or isinstance(error, Damage)\n", "",
+           _LEFT_OUT),
+    Mutant("stranger-besides-is-not-told", "ecfs/volume/locate.py",
+           "    located.strangers = strangers\n", "", _LEFT_OUT),
+    Mutant("what-a-stranger-names-counts", "ecfs/volume/locate.py",
+           "if one.was_given and one.place in pinned}", "if one.place in pinned}", _LEFT_OUT),
+    Mutant("copy-taken-in-while-mounted", "ecfs/volume/rejoining.py",
+           "and member.state is not MemberState.CLONE", "",
+           ("tests/unit/volume/test_rejoining.py",)),
+    Mutant("too-few-to-replace-told-as-read-only", "ecfs/repair/sparing.py",
+           "    if len(members) - len(gone) >= volume.quorum.commit:\n", "    if members:\n",
+           _LEFT_OUT),
+    Mutant("alarm-at-mount-is-not-told", "ecfs/cli/mount.py",
+           "    if state == \"healthy\" and not advice:\n", "    if state == \"healthy\":\n",
+           _LEFT_OUT),
+    Mutant("rebuild-does-not-say-whether-it-began", "ecfs/repair/rebuilding.py",
+           "                \"began\": self.began}\n", "                }\n", _JSON),
+    Mutant("reason-of-a-target-under-another-name", "ecfs/volume/status.py",
+           "\"reason\": target.reason", "\"why\": target.reason", _JSON),
+    Mutant("lost-recovery-key-is-not-told", "ecfs/cli/mkfs.py",
+           "    except OutputFailed as error:\n", "    except ZeroDivisionError as error:\n",
+           _TOLD),
+    Mutant("any-file-becomes-a-pool-file", "ecfs/cli/pool.py",
+           "    if path.is_file() and not _is_of_mkfs(path):\n", "    if path.is_dir():\n", _TOLD),
+    Mutant("all-lines-of-a-strange-file-shown", "ecfs/volume/sighting.py",
+           "REASONS_TOLD_MAX = 3\n", "REASONS_TOLD_MAX = 99\n", _TOLD),
+    Mutant("lock-that-cannot-be-taken-an-error-of-the-system", "ecfs/volume/claiming.py",
+           "            raise RunDirectoryUnwritable(run_dir, error) from error\n",
+           "            raise\n", _TOLD),
+    Mutant("record-of-a-newer-program-is-none", "ecfs/cli/runtime.py",
+           "MountRecord(**{**known,", "MountRecord(**{**document,", _PLACES),
 )

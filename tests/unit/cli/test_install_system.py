@@ -1,3 +1,4 @@
+import os
 import subprocess
 from pathlib import Path
 
@@ -67,6 +68,29 @@ def test_what_is_not_ours_stays(tools: Tools, prefix: Path, name: str) -> None:
     assert install(tools, prefix) == 1
     assert install(tools, prefix, "--remove") == 0
     assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("more", [(), ("--remove",)])
+def test_who_may_not_is_told_what_to_do_and_nothing_else(
+    tools: Tools, prefix: Path, more: tuple[str, ...], capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "/some/other/path")
+
+    assert install(tools, prefix) == 0
+    before = tree(prefix)
+    capsys.readouterr()
+    monkeypatch.setattr(os, "symlink", refused)
+    monkeypatch.setattr(os, "unlink", refused)
+    assert install(tools, prefix, *more) == 1
+    out, err = capsys.readouterr()
+    assert (out, tree(prefix)) == ("", before)
+    verb = "removed" if more else "installed"
+    assert err == (
+        f"ecfs: {prefix}/sbin/mount.ecfs cannot be {verb}: Permission denied; do it as root, or "
+        "below a directory of your own with --prefix DIR [E-FAILED]\n"
+    )
 
 
 def test_without_an_installation_there_is_nothing_to_link(

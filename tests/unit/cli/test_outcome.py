@@ -76,6 +76,15 @@ def test_json_tells_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert next(iter(document)) == "schema"
 
 
+@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("error", [InUse("held"), UsageRefusal("odd"), KeyboardInterrupt()])
+def test_the_exit_code_in_json_is_the_exit_code(
+    family: Family, error: BaseException, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = end(error, family, wants_json=True)
+    assert json.loads(capsys.readouterr().out)["exit_code"] == code
+
+
 def test_what_is_not_ours_is_a_bug_of_ours(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -33,6 +33,17 @@ def test_lines_come_now_and_then_with_the_time_that_is_left() -> None:
     ]
 
 
+def test_no_time_is_foretold_from_next_to_nothing() -> None:
+    clock = StoppedClock()
+    lines: list[str] = []
+    take = LineProgress("salvage", lines.append, clock)
+    for done_len in (2, 1 << 20):
+        clock.now_ns += 11_000_000_000
+        take(Step(done_len, 44 << 20))
+    assert lines == ["salvage: 0% (2 B of 44.0 MiB)",
+                     "salvage: 2% (1.0 MiB of 44.0 MiB), 15 min 46 s left"]
+
+
 def test_percents_reach_100_only_at_the_end() -> None:
     assert [percent(Step(done, 1000)) for done in (0, 999, 1000, 1001)] == [0, 99, 100, 100]
     assert percent(Step(0, 0)) == 100

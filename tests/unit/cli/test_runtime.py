@@ -1,11 +1,13 @@
 import json
 import os
+import pwd
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ecfs.base.errors import EcfsError
+from ecfs.base.errors import EcfsError, UsageRefusal
+from ecfs.cli.main import run_command
 from ecfs.cli.places import other_run_dirs, run_dir, state_dir
 from ecfs.cli.runtime import RunDirectory
 
@@ -80,6 +82,14 @@ def test_a_directory_that_others_can_write_is_not_trusted(run: RunDirectory) -> 
         run.prepare()
 
 
+def test_what_a_newer_program_notes_besides_is_passed_over(run: RunDirectory) -> None:
+    record = run.record_here("ab", "/mnt", ("/a",))
+    run.write(record)
+    [path] = run.path.glob("*.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"newer": [1]}))
+    assert run.of_pool("ab") == record
+
+
 def test_a_linked_run_directory_is_not_trusted(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir(mode=0o700)
     (tmp_path / "run").symlink_to("real")
@@ -108,6 +118,48 @@ def test_other_directories_are_read_but_never_written(run: RunDirectory, tmp_pat
 def test_places(environ: dict[str, str], uid: int, state: str, run_path: str) -> None:
     assert str(state_dir(environ, uid)) == state
     assert str(run_dir(environ, uid)) == run_path
+
+
+@pytest.mark.parametrize("environ", [{}, {"HOME": ""}, {"XDG_STATE_HOME": ""}])
+def test_without_home_a_user_has_the_home_of_the_password_file(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def known(uid: int) -> pwd.struct_passwd:
+        return pwd.struct_passwd(("u", "x", uid, uid, "", f"/home/{uid}", "/bin/sh"))
+
+    monkeypatch.setattr(pwd, "getpwuid", known)
+    assert str(state_dir(environ, 7)) == "/home/7/.local/state/ecfs"
+
+
+@pytest.mark.parametrize("found", [None, "", "home"])
+def test_who_has_no_home_is_not_given_the_root(
+    found: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def known(uid: int) -> pwd.struct_passwd:
+        if found is None:
+            raise KeyError(uid)
+        return pwd.struct_passwd(("u", "x", uid, uid, "", found, "/bin/sh"))
+
+    monkeypatch.setattr(pwd, "getpwuid", known)
+    with pytest.raises(UsageRefusal, match="set HOME or XDG_STATE_HOME"):
+        state_dir({}, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "uid"), [("XDG_STATE_HOME", 0), ("XDG_STATE_HOME", 7), ("HOME", 7)]
+)
+def test_no_state_below_the_current_directory(name: str, uid: int) -> None:
+    with pytest.raises(UsageRefusal, match=f"{name} is rel/ative"):
+        state_dir({name: "rel/ative"}, uid)
+
+
+def test_no_sockets_below_the_current_directory(capsys: pytest.CaptureFixture[str],
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageRefusal, match="XDG_RUNTIME_DIR is rel"):
+        run_dir({"XDG_RUNTIME_DIR": "rel"}, 0)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "rel")
+    assert run_command("fsck.ecfs", ["/none"]) == 16
+    assert capsys.readouterr().err.endswith("set it to an absolute path [E-USAGE]\n")
 
 
 @pytest.mark.parametrize(

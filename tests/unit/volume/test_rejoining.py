@@ -357,3 +357,14 @@ async def test_without_a_quorum_nobody_is_held_back(bench: Bench) -> None:
         fleet.mark_away(others[1].id, "unplugged")
         back = await bench.probe(opening)
         assert {one.id for one in back} == {one.id for one in (member, *others)}
+
+
+@pytest.mark.parametrize(("state", "comes_back"), [
+    (MemberState.MISSING, True), (MemberState.FOREIGN, True), (MemberState.CLONE, False)])
+async def test_what_was_met_twice_is_not_taken_in_for_lying_where_it_belongs(
+        bench: Bench, state: MemberState, comes_back: bool) -> None:
+    """One of the two lies there, and it may be the copy."""
+    async with bench.without(2) as (opening, member):
+        member.state, member.remedy = state, "Take the copy away."
+        assert await bench.probe(opening) == ([member] if comes_back else [])
+        assert member.remedy == ("" if comes_back else "Take the copy away.")
