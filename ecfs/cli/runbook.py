@@ -223,11 +223,11 @@ REFUSALS = {
     "E-APPEND": Entry("Too few targets take new stripes.", "Bring targets back or free some room."),
     "E-NO-SPACE": Entry("Nothing more can be placed without the reserve.",
                         "Delete something, or add room to the targets that `ecfs status` names."),
-    "E-ANCHOR": Entry("What this machine remembers of the pool cannot be read, is damaged, or is "
-                      "of another pool.",
+    "E-ANCHOR": Entry("What this machine remembers of the pool, or of which pool is at which path "
+                      "(`targets.json`), cannot be read, is damaged, or is of another pool.",
                       "Put the file back from a backup of the state directory. Without it nobody "
-                      "can tell whether the pool was rolled back: remove it only if you are sure "
-                      "that it was not."),
+                      "can tell whether the pool was rolled back, or is another one: remove it "
+                      "only if you are sure that it was not."),
     "E-ANCHOR-WRITE": Entry("The anchor, this machine's memory of the newest commit, could not be "
                             "written. What is in the pool is safe; an older state of it would be "
                             "taken for the newest until the anchor is written.",

@@ -139,8 +139,10 @@ def _clear(target: Target, *, force: bool) -> None:
             target.remove(name)
 
 
-def lay_out(order: PoolOrder, environment: Environment) -> tuple[PoolMade, list[str]]:
-    """Write the first labels; (what will have been made, target paths). Raises refusals."""
+def lay_out(order: PoolOrder, environment: Environment,
+            pool_id: bytes) -> tuple[PoolMade, list[str]]:
+    """Note that these paths hold this pool from now on, whatever they held before, and write the
+    first labels; (what will have been made, target paths). Raises refusals."""
     check_order(order)
     targets = [_opened(path, environment) for path in order.paths]
     try:
@@ -148,7 +150,11 @@ def lay_out(order: PoolOrder, environment: Environment) -> tuple[PoolMade, list[
             _check_unused(target, environment)
         for target in targets:
             _clear(target, force=order.force)
-        return _write_labels(order, environment, targets), [target.path for target in targets]
+        # First: where it cannot be noted there is no pool yet that would be left half made.
+        PathMemory(environment.state_dir).note([os.path.realpath(path) for path in order.paths],
+                                               pool_id)
+        made = _write_labels(order, environment, targets, pool_id)
+        return made, [target.path for target in targets]
     except TargetError as error:
         raise Refusal(f"{error}; no pool was made") from error
     finally:
@@ -164,15 +170,9 @@ def note_force(order: PoolOrder, environment: Environment) -> None:
     journal.close()
 
 
-def remember(order: PoolOrder, made: PoolMade, environment: Environment) -> None:
-    """These paths hold this pool from now on, whatever they held before."""
-    PathMemory(environment.state_dir).note([os.path.realpath(path) for path in order.paths],
-                                           made.pool_id)
-
-
-def _write_labels(order: PoolOrder, environment: Environment, targets: list[Target]) -> PoolMade:
+def _write_labels(order: PoolOrder, environment: Environment, targets: list[Target],
+                  pool_id: bytes) -> PoolMade:
     entropy = environment.entropy
-    pool_id = entropy.token(16)
     master = MasterKey.generate(entropy)
     slot_of = partial(make_slot, master, kdf=order.kdf, pool_id=pool_id, entropy=entropy)
     slots = [slot_of(order.secret.value, order.secret.slot_kind, slot_id=0)]

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 import trio
 
 from ecfs.base.errors import ReadOnly
-from ecfs.volume.creating import PoolMade, lay_out, note_force, remember
+from ecfs.base.ids import ID_LEN
+from ecfs.volume.creating import PoolMade, lay_out, note_force
 from ecfs.volume.environment import Environment, OpenOptions, PoolOrder, Secret
 from ecfs.volume.locate import look_everywhere
 from ecfs.volume.membership import resume_exchange
@@ -75,8 +76,8 @@ async def create_pool(order: PoolOrder, environment: Environment) -> PoolMade:
     environment.journal().close()
     if order.force:
         note_force(order, environment)
-    made, paths = await trio.to_thread.run_sync(lay_out, order, environment)
-    remember(order, made, environment)
+    pool_id = environment.entropy.token(ID_LEN)
+    made, paths = await trio.to_thread.run_sync(lay_out, order, environment, pool_id)
     async with open_volume(paths, order.secret, environment, OpenOptions(fresh=True)) as volume:
         volume.tree.format_root(os.getuid(), os.getgid(), 0o755)
     return made

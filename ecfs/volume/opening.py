@@ -391,7 +391,7 @@ def _prove_fresh(opened: Opened, options: OpenOptions) -> None:
     opened.freshness = prove_fresh(
         chain, ContentTables(opened.database), anchor, opened.journal,
         has_quorum=len(opened.view.read) >= opened.quorum.recover,
-        accept_rollback=options.accept_rollback)
+        accept_rollback=options.accept_rollback, on_accepted=opened.anchor_file.give_up)
     old = check_slots(opened.label, chain.root, opened.journal,
                       accept_rollback=options.accept_rollback)
     if old:

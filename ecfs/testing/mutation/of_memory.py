@@ -1,0 +1,44 @@
+"""Mutants of what a machine remembers between mounts."""
+
+from ecfs.testing.mutation.mutant import Mutant
+
+_ANCHOR = "ecfs/volume/anchor.py"
+_FILE = "ecfs/volume/statefile.py"
+_FILES = ("tests/unit/volume/test_state_files.py",)
+
+MEMORY_MUTANTS = (
+    Mutant("anchor-of-a-later-mount-put-back", _ANCHOR,
+           "is_wanted=lambda: self._is_newest(anchor)):", "is_wanted=lambda: True):", _FILES),
+    Mutant("accepted-history-forgotten", "ecfs/volume/descent.py",
+           "        on_accepted(anchor)\n", "", _FILES),
+    Mutant("any-anchor-given-up", _ANCHOR, "or there == self._given_up or",
+           "or self._given_up or", _FILES),
+    Mutant("fenced-mount-saves-its-anchor", "ecfs/volume/tending.py",
+           "if committer is None or isinstance(committer.failure, Fenced):\n"
+           "                    # The", "if committer is None:\n                    # The", _FILES),
+    Mutant("state-file-looked-at-too-early", _FILE,
+           "            if not is_wanted():\n                return False\n", "", _FILES),
+    Mutant("state-file-written-by-two", _FILE,
+           "fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+           "fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)", _FILES),
+    Mutant("suspended-holder-waited-for-each-time", _FILE,
+           "tries_count, self._tries_count = self._tries_count, 1",
+           "tries_count = self._tries_count", _FILES),
+    Mutant("state-file-renamed-before-it-is-there", _FILE,
+           "                os.fsync(file.fileno())\n", "                pass\n",
+           ("tests/unit/volume/test_anchor.py",)),
+    Mutant("notes-of-others-written-over", _ANCHOR,
+           "self._replace(self.load(), changed)", "self._replace(known, changed)", _FILES),
+    Mutant("damaged-notes-taken-for-none", _ANCHOR,
+           "        except (ValueError, RecursionError) as error:\n"
+           "            raise AnchorUnusable(\n",
+           "        except (ValueError, RecursionError) as error:\n"
+           "            return {}\n            raise AnchorUnusable(\n", _FILES),
+    Mutant("pool-noted-after-its-labels", "ecfs/volume/creating.py",
+           "        PathMemory(environment.state_dir).note([os.path.realpath(path) for path in "
+           "order.paths],\n                                               pool_id)\n"
+           "        made = _write_labels(order, environment, targets, pool_id)\n",
+           "        made = _write_labels(order, environment, targets, pool_id)\n"
+           "        PathMemory(environment.state_dir).note([os.path.realpath(path) for path in "
+           "order.paths],\n                                               pool_id)\n", _FILES),
+)
