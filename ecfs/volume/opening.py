@@ -159,7 +159,7 @@ async def _follow_members(opened: Opened, options: OpenOptions) -> Chain:
         if chain is None and named.checkpoint is not None:
             raise _explained(opened, Damage("no commit record can be read"))
         if chain is None:
-            raise NotAPool("this pool was never finished by mkfs; run `ecfs mkfs --force` again")
+            raise NotAPool("this pool was never finished by mkfs; run `ecfs mkfs` again")
         if not check_known(chain.root):
             # Labels are written after the checkpoint that first has a feature.
             opened.bar(ONLY_READABLE)

@@ -4,6 +4,8 @@ from ecfs.testing.mutation.mutant import Mutant
 
 _ANCHOR = "ecfs/volume/anchor.py"
 _FILE = "ecfs/volume/statefile.py"
+_CREATING = "ecfs/volume/creating.py"
+_MAKING = ("tests/unit/volume/test_making.py",)
 _FILES = ("tests/unit/volume/test_state_files.py",)
 
 MEMORY_MUTANTS = (
@@ -34,11 +36,31 @@ MEMORY_MUTANTS = (
            "            raise AnchorUnusable(\n",
            "        except (ValueError, RecursionError) as error:\n"
            "            return {}\n            raise AnchorUnusable(\n", _FILES),
-    Mutant("pool-noted-after-its-labels", "ecfs/volume/creating.py",
-           "        PathMemory(environment.state_dir).note([os.path.realpath(path) for path in "
-           "order.paths],\n                                               pool_id)\n"
+    Mutant("pool-noted-after-its-labels", _CREATING,
+           "        remember(order, pool_id, environment)\n"
            "        made = _write_labels(order, environment, targets, pool_id)\n",
            "        made = _write_labels(order, environment, targets, pool_id)\n"
-           "        PathMemory(environment.state_dir).note([os.path.realpath(path) for path in "
-           "order.paths],\n                                               pool_id)\n", _FILES),
+           "        remember(order, pool_id, environment)\n", _FILES),
+    Mutant("half-made-pool-left", "ecfs/volume/entry.py",
+           "                await take_back(order, pool_id, environment)\n",
+           "                pass\n", _MAKING),
+    Mutant("half-made-pool-still-noted", _CREATING,
+           "    memory.forget(pool_id)\n", "    pass\n", _MAKING),
+    Mutant("opened-pool-taken-back", "ecfs/volume/entry.py",
+           "        except (Fenced, InUse):\n", "        except InUse:\n", _MAKING),
+    Mutant("what-a-killed-mkfs-left-is-a-pool", _CREATING,
+           "        if not _is_unfinished(target, names):\n", "        if True:\n", _MAKING),
+    Mutant("pool-with-columns-was-never-finished", _CREATING,
+           "            and not _columns_of(target)\n", "", _MAKING),
+    Mutant("pool-with-records-was-never-finished", _CREATING,
+           "and not any(any(target.read(name, 0, BLOCK_LEN)) for name",
+           "and not any(not any(target.read(name, 0, BLOCK_LEN)) and 0 for name", _MAKING),
+    Mutant("pool-of-several-labels-was-never-finished", _CREATING,
+           "if len(labels) != 1 or", "if not labels or", _MAKING),
+    Mutant("emptied-before-all-were-looked-at", _CREATING,
+           "force=order.force)\n        for target in targets:\n            _empty(target)\n",
+           "force=order.force)\n            _empty(target)\n", _MAKING),
+    Mutant("two-mkfs-at-once", _CREATING,
+           "                lock.take()\n            except", "                pass\n            except",
+           _MAKING),
 )
