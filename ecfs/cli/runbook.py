@@ -206,7 +206,7 @@ REFUSALS = {
                       "Use that mount, or unmount it. A machine that died is taken over after half "
                       "a minute of silence."),
     "E-MOUNTPOINT": Entry("The mount point is not an empty directory.", "Choose another."),
-    "E-POOL-EXISTS": Entry("mkfs found a pool there. What an mkfs that was killed has begun is none.",
+    "E-POOL-EXISTS": Entry("mkfs found a pool there. What a killed mkfs has begun is none.",
                            "`--force` destroys it, for ever."),
     "E-TOO-FEW-TARGETS": Entry("The geometry needs more targets than were given.",
                                "Give k + m targets at least, or a smaller k or m."),
