@@ -60,18 +60,15 @@ class AnchorFile:
         """The anchor, None before the first commit. AnchorUnusable when it cannot be read or is of
         another pool: not having it would silently give up the protection against rollback."""
         try:
-            with open(self._path, "rb") as file:
-                content = file.read(_ANCHOR_LEN_MAX + 1)
-        except FileNotFoundError:
-            if self._is_chosen and not self._folder.is_dir():
-                raise AnchorUnusable(f"{self._folder}, where the anchor is to be, is not there. Is "
-                                     "its medium mounted?") from None
-            return None
+            content = self._file.read(_ANCHOR_LEN_MAX + 1)
         except OSError as error:
             raise AnchorUnusable(f"the anchor {self._path} cannot be read: {error.strerror}. Make "
                                  "it readable again") from error
-        except ValueError as error:
-            raise self._damaged() from error
+        if content is None:
+            if self._is_chosen and not self._folder.is_dir():
+                raise AnchorUnusable(f"{self._folder}, where the anchor is to be, is not there. Is "
+                                     "its medium mounted?")
+            return None
         try:
             anchor = _parsed(content)
         except (ValueError, TypeError, RecursionError) as error:
@@ -169,12 +166,11 @@ class PathMemory:
         having it would silently give up the protection against another pool in this one's place.
         """
         try:
-            value = json.loads(self._path.read_text(encoding="utf-8"))
+            content = self._file.read(-1)
+            value = {} if content is None else json.loads(content.decode("utf-8"))
             if not isinstance(value, dict) or not all(
                     isinstance(pool, str) for pool in value.values()):
                 raise ValueError("not paths and pools")
-        except FileNotFoundError:
-            return {}
         except OSError as error:
             raise AnchorUnusable(f"{self._path}, which says which pool is at which path, cannot be "
                                  f"read: {error.strerror}. Make it readable again") from error

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import logging
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,6 +45,21 @@ class StateFile:
         finally:
             if fd is not None:
                 os.close(fd)
+
+    def read(self, length_max: int) -> bytes | None:
+        """At most that much of it; None where there is none. OSError for a link that leads nowhere,
+        which is no sign that there never was one, and for what is no file, which could hang."""
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            for place in (self.path, self.path.parent):
+                if os.path.islink(place) and not os.path.exists(place):
+                    raise OSError(errno.ENOENT, f"{place} is a link that leads nowhere") from None
+            return None
+        with open(fd, "rb") as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(errno.EINVAL, "it is not a regular file")
+            return file.read(length_max)
 
     def replace(self, content: bytes, *, is_wanted: Callable[[], bool]) -> bool:
         """Put `content` in place of the file; after a power cut it is this or what was there. Not

@@ -71,4 +71,6 @@ MEMORY_MUTANTS = (
            "left_out_count = self._admit(event.kind, target)",
            "left_out_count = self._admit(event.kind, event.target)",
            ("tests/unit/observe/test_journal.py",)),
+    Mutant("link-to-nowhere-is-no-memory", _FILE,
+           "if os.path.islink(place) and not os.path.exists(place):", "if False:", _FILES),
 )

@@ -232,3 +232,23 @@ def test_a_state_directory_that_takes_no_lock_file_is_written_all_the_same(
         file.replace(b"x", is_wanted=lambda: True)
     assert (tmp_path / "f.json").read_bytes() == b"x"
     assert "Is a directory" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["anchors", f"anchors/{POOL.hex()}.json", "targets.json"])
+def test_what_leads_nowhere_or_is_no_file_is_not_taken_for_nothing(
+        tmp_path: Path, name: str) -> None:
+    def load() -> object:
+        return PathMemory(tmp_path).load() if name == "targets.json" else AnchorFile(
+            tmp_path, POOL).load()
+
+    place = tmp_path / name
+    place.parent.mkdir(exist_ok=True)
+    assert not load()
+    place.symlink_to(tmp_path / "medium")
+    with pytest.raises(AnchorUnusable, match="leads nowhere"):
+        load()
+    if name != "anchors":
+        place.unlink()
+        os.mkfifo(place)
+        with pytest.raises(AnchorUnusable, match="is not a regular file"):
+            load()
