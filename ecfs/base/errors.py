@@ -187,7 +187,8 @@ class Forked(Refusal):
 
 
 class AnchorUnusable(Refusal):
-    """What this client remembers of the pool cannot be read, is damaged, or is of another pool."""
+    """What this client remembers, of the pool or of where pools are, cannot be read, is damaged, or
+    is of another pool."""
 
     id = "E-ANCHOR"
 

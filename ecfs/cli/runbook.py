@@ -213,7 +213,8 @@ REFUSALS = {
                       "Use that mount, or unmount it. A machine that died is taken over after half "
                       "a minute of silence."),
     "E-MOUNTPOINT": Entry("The mount point is not an empty directory.", "Choose another."),
-    "E-POOL-EXISTS": Entry("mkfs found a pool there.", "`--force` destroys it, for ever."),
+    "E-POOL-EXISTS": Entry("mkfs found a pool there. What a killed mkfs has begun is none.",
+                           "`--force` destroys it, for ever."),
     "E-TOO-FEW-TARGETS": Entry("The geometry needs more targets than were given.",
                                "Give k + m targets at least, or a smaller k or m."),
     "E-SAME-TARGET": Entry("One directory was given twice.", "Give each target once."),
@@ -230,11 +231,11 @@ REFUSALS = {
     "E-APPEND": Entry("Too few targets take new stripes.", "Bring targets back or free some room."),
     "E-NO-SPACE": Entry("Nothing more can be placed without the reserve.",
                         "Delete something, or add room to the targets that `ecfs status` names."),
-    "E-ANCHOR": Entry("What this machine remembers of the pool cannot be read, is damaged, or is "
-                      "of another pool.",
+    "E-ANCHOR": Entry("What this machine remembers of the pool, or of which pool is at which path "
+                      "(`targets.json`), cannot be read, is damaged, or is of another pool.",
                       "Put the file back from a backup of the state directory. Without it nobody "
-                      "can tell whether the pool was rolled back: remove it only if you are sure "
-                      "that it was not."),
+                      "can tell whether the pool was rolled back, or is another one: remove it "
+                      "only if you are sure that it was not."),
     "E-ANCHOR-WRITE": Entry("The anchor, this machine's memory of the newest commit, could not be "
                             "written. What is in the pool is safe; an older state of it would be "
                             "taken for the newest until the anchor is written.",

@@ -34,7 +34,8 @@ _LEVELS = {Severity.INFO: logging.INFO, Severity.WARNING: logging.WARNING,
 
 
 class _Thinning:
-    """How many lines of one kind were told in the present window, and how many left out."""
+    """How many lines of one kind about one target were told in the present window, and how many
+    left out."""
 
     __slots__ = ("began_ns", "left_out_count", "told_count")
 
@@ -47,8 +48,9 @@ class _Thinning:
 class Journal:
     """Records events from any thread. `record` never raises and never loses a count.
 
-    Log and audit lines of one kind are thinned to LOG_LINES_PER_KIND_MAX in LOG_WINDOW_S; the next
-    line that is told says how many were left out. A critical kind is synced to the audit log within
+    Log and audit lines of one kind about one target are thinned to LOG_LINES_PER_KIND_MAX in
+    LOG_WINDOW_S, so that nobody's faults hide another one's; the next line that is told says how
+    many were left out. A critical kind is synced to the audit log within
     `record`, which may take milliseconds. An audit log that cannot be written is logged and counted
     in `audit_failed_count`; who must not go on without it calls `AuditLog.append` first.
     The first time, `on_audit_failure` is called with what is wrong, in whatever thread it was.
@@ -64,7 +66,7 @@ class Journal:
         self._kept: deque[Event] = deque(maxlen=EVENTS_KEPT_MAX)
         self._counts: Counter[EventKind] = Counter()
         self._counts_of: dict[bytes, Counter[EventKind]] = {}
-        self._thinnings: dict[EventKind, _Thinning] = {}
+        self._thinnings: dict[tuple[EventKind, bytes | None], _Thinning] = {}
         self.audit_failed_count = 0
         self.audit_failure = ""
         self.on_audit_failure: Callable[[str], None] = lambda failure: None
@@ -75,9 +77,10 @@ class Journal:
         with self._lock:
             self._kept.append(event)
             self._counts[event.kind] += 1
-            if event.target is not None:
-                self._count_of_target(event.target, event.kind)
-            left_out_count = self._admit(event.kind)
+            target = None if event.target is None else self._counted_as(event.target)
+            if target is not None:
+                self._counts_of.setdefault(target, Counter())[event.kind] += 1
+            left_out_count = self._admit(event.kind, target)
         if left_out_count is None:
             return
         audit = self._audit
@@ -85,7 +88,7 @@ class Journal:
             self._write_audit(audit, event, left_out_count)
         if self._logger is not None:
             level = _LEVELS[SEVERITIES[event.kind]]
-            more = f" ({left_out_count} more of this kind left out)" if left_out_count else ""
+            more = f" ({left_out_count} more like this left out)" if left_out_count else ""
             self._logger.log(level, "%s%s", event.text(), more)
 
     def close(self) -> None:
@@ -138,17 +141,18 @@ class Journal:
         with self._lock:
             return list(self._kept)[-n:] if n > 0 else []
 
-    def _count_of_target(self, target: bytes, kind: EventKind) -> None:
+    def _counted_as(self, target: bytes) -> bytes:
+        """The id under which it is counted, and its lines are: of too many, the empty one."""
         if target not in self._counts_of and len(self._counts_of) >= TARGETS_COUNTED_MAX:
-            target = b""
-        self._counts_of.setdefault(target, Counter())[kind] += 1
+            return b""
+        return target
 
-    def _admit(self, kind: EventKind) -> int | None:
+    def _admit(self, kind: EventKind, target: bytes | None) -> int | None:
         """How many were left out before this one, or None if it is to be left out itself."""
         if kind in UNTHINNED_KINDS:
             return 0
         now_ns = self.clock.monotonic_ns()
-        thinning = self._thinnings.setdefault(kind, _Thinning(now_ns))
+        thinning = self._thinnings.setdefault((kind, target), _Thinning(now_ns))
         if now_ns - thinning.began_ns >= LOG_WINDOW_S * NS_PER_S:
             thinning.began_ns, thinning.told_count = now_ns, 0
         if thinning.told_count >= LOG_LINES_PER_KIND_MAX:

@@ -1,5 +1,6 @@
 """Whether a history contains what this client remembers of it."""
 
+from collections.abc import Callable
 from enum import StrEnum
 
 from ecfs.base.errors import Forked, RolledBack, UnknownFormat
@@ -69,11 +70,13 @@ def check_descent(chain: Chain, tables: ContentTables, anchor: Anchor) -> None:
 
 
 def prove_fresh(chain: Chain, tables: ContentTables, anchor: Anchor | None, journal: Journal, *,
-                has_quorum: bool, accept_rollback: bool) -> Freshness:
+                has_quorum: bool, accept_rollback: bool,
+                on_accepted: Callable[[Anchor], None]) -> Freshness:
     """Invariant I3: as new as a read quorum and as the anchor, from which it must descend.
 
     RolledBack or Forked where it does not, unless that is accepted; an event either way. A history
-    that was accepted against the anchor is as fresh as one without an anchor.
+    that was accepted against the anchor is as fresh as one without an anchor, and `on_accepted` is
+    told which anchor was given up.
     """
     without = Freshness.QUORUM_ONLY if has_quorum else Freshness.NOT_PROVEN
     if anchor is None:
@@ -90,5 +93,6 @@ def prove_fresh(chain: Chain, tables: ContentTables, anchor: Anchor | None, jour
             got=f"{chain.tip.commit.seq} {chain.tip.hash.hex()}"))
         if not accept_rollback:
             raise
+        on_accepted(anchor)
         return without
     return Freshness.PROVEN if has_quorum else Freshness.ANCHOR_ONLY

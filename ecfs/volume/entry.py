@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from ecfs.base.errors import ReadOnly
-from ecfs.volume.creating import PoolMade, lay_out, note_force, remember
+from ecfs.base.errors import Fenced, InUse, ReadOnly
+from ecfs.base.ids import ID_LEN
+from ecfs.volume.creating import PoolMade, alone, lay_out, note_force, take_back
 from ecfs.volume.environment import Environment, OpenOptions, PoolOrder, Secret
 from ecfs.volume.locate import look_everywhere
 from ecfs.volume.membership import resume_exchange
@@ -75,8 +76,21 @@ async def create_pool(order: PoolOrder, environment: Environment) -> PoolMade:
     environment.journal().close()
     if order.force:
         note_force(order, environment)
-    made, paths = await trio.to_thread.run_sync(lay_out, order, environment)
-    remember(order, made, environment)
+    pool_id = environment.entropy.token(ID_LEN)
+    with alone(order, environment):
+        try:
+            return await _create(order, environment, pool_id)
+        except (Fenced, InUse):
+            # Somebody has opened it: it is theirs now.
+            raise
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await take_back(order, pool_id, environment)
+            raise
+
+
+async def _create(order: PoolOrder, environment: Environment, pool_id: bytes) -> PoolMade:
+    made, paths = await trio.to_thread.run_sync(lay_out, order, environment, pool_id)
     async with open_volume(paths, order.secret, environment, OpenOptions(fresh=True)) as volume:
         volume.tree.format_root(os.getuid(), os.getgid(), 0o755)
     return made

@@ -159,7 +159,7 @@ async def _follow_members(opened: Opened, options: OpenOptions) -> Chain:
         if chain is None and named.checkpoint is not None:
             raise _explained(opened, Damage("no commit record can be read"))
         if chain is None:
-            raise NotAPool("this pool was never finished by mkfs; run `ecfs mkfs --force` again")
+            raise NotAPool("this pool was never finished by mkfs; run `ecfs mkfs` again")
         if not check_known(chain.root):
             # Labels are written after the checkpoint that first has a feature.
             opened.bar(ONLY_READABLE)
@@ -391,7 +391,7 @@ def _prove_fresh(opened: Opened, options: OpenOptions) -> None:
     opened.freshness = prove_fresh(
         chain, ContentTables(opened.database), anchor, opened.journal,
         has_quorum=len(opened.view.read) >= opened.quorum.recover,
-        accept_rollback=options.accept_rollback)
+        accept_rollback=options.accept_rollback, on_accepted=opened.anchor_file.give_up)
     old = check_slots(opened.label, chain.root, opened.journal,
                       accept_rollback=options.accept_rollback)
     if old:

@@ -113,6 +113,10 @@ class Tender:
         try:
             while True:
                 await trio.sleep(ANCHOR_INTERVAL_S)
+                committer = self._volume.committer
+                if committer is None or isinstance(committer.failure, Fenced):
+                    # The anchor is that of whoever took over.
+                    return
                 try:
                     await lane.run(partial(self._volume.save_anchor, durable=False),
                                    deadline_s=TARGET_SYNC_DEADLINE_S)

@@ -19,7 +19,7 @@ QUICK = ("derived-key-without-salt", "commit-quorum-one-less", "kdf-cap-without-
          "heartbeat-of-another-epoch", "dropped-tail-accepted", "named-columns-are-strays",
          "recheck-before-the-sync", "full-target-is-away")
 ROOMS = {"sealing", "keys", "erasure", "formats", "stripes", "targets", "metadata", "namespace",
-         "content", "volume", "repair", "driver", "base", "cli"}
+         "content", "volume", "repair", "driver", "base", "cli", "observe"}
 
 
 def by_name(name: str) -> Mutant:

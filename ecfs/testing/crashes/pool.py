@@ -219,6 +219,9 @@ class _MemoryAnchor:
     def load(self) -> Anchor | None:
         return self._client.anchor
 
+    def give_up(self, anchor: Anchor) -> None:
+        pass
+
     def save(self, anchor: Anchor, *, durable: bool) -> None:
         self._client.anchor = anchor
         self._client.on_anchor(anchor)
@@ -234,6 +237,9 @@ class _NoMemory:
         return {}
 
     def note(self, paths: list[str], pool_id: bytes, *, needed: bool = True) -> None:
+        pass
+
+    def forget(self, pool_id: bytes) -> None:
         pass
 
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 from io import BytesIO
 from pathlib import Path
 
-from ecfs.base.errors import EcfsError
+from ecfs.base.errors import AnchorUnusable, EcfsError
 from ecfs.base.world import SystemClock
 from ecfs.cli.mountopts import parse
 from ecfs.cli.pool import distinct, join_targets, read_pool_file, resolve, split_targets
@@ -95,7 +95,10 @@ def path_memory(folder: Path, data: bytes) -> None:
     """targets.json."""
     (folder / "targets.json").write_bytes(data)
     memory = PathMemory(folder)
-    known = memory.load()
+    try:
+        known = memory.load()
+    except AnchorUnusable:
+        return
     expect(all(isinstance(part, str) for item in known.items() for part in item), "not text")
     memory.note(["/some/where"], POOL_ID)
     expect(memory.load()["/some/where"] == POOL_ID.hex(), "a path was not noted")

@@ -7,6 +7,7 @@ from ecfs.testing.mutation.of_formats import FORMAT_MUTANTS
 from ecfs.testing.mutation.of_keys import KEY_MUTANTS
 from ecfs.testing.mutation.of_log import LOG_MUTANTS
 from ecfs.testing.mutation.of_logged import LOGGED_MUTANTS
+from ecfs.testing.mutation.of_memory import MEMORY_MUTANTS
 from ecfs.testing.mutation.of_opening import OPENING_MUTANTS
 from ecfs.testing.mutation.of_promises import PROMISE_MUTANTS
 from ecfs.testing.mutation.of_replacing import REPLACING_MUTANTS
@@ -16,4 +17,4 @@ from ecfs.testing.mutation.of_stripes import STRIPE_MUTANTS
 
 MUTANTS = (*KEY_MUTANTS, *FORMAT_MUTANTS, *STRIPE_MUTANTS, *LOG_MUTANTS, *OPENING_MUTANTS,
            *CONTENT_MUTANTS, *DRIVER_MUTANTS, *PROMISE_MUTANTS, *LOGGED_MUTANTS, *ROOM_MUTANTS,
-           *COMMAND_MUTANTS, *REPLACING_MUTANTS, *SLOW_MUTANTS)
+           *COMMAND_MUTANTS, *REPLACING_MUTANTS, *SLOW_MUTANTS, *MEMORY_MUTANTS)

@@ -153,9 +153,6 @@ OPENING_MUTANTS = (
            "return (known or pools)[:POOLS_TRIED_MAX]", "return pools[:1]", _FOREIGN),
     Mutant("one-pool-is-tried", _LOCATING,
            "return (known or pools)[:POOLS_TRIED_MAX]", "return (known or pools)[:1]", _FOREIGN),
-    Mutant("anchor-renamed-before-it-is-there", "ecfs/volume/anchor.py",
-           "            os.fsync(file.fileno())\n        os.replace(temporary, self._path)\n"
-           "        if", "        os.replace(temporary, self._path)\n        if", _ANCHOR),
     Mutant("an-older-anchor-after-a-newer", "ecfs/volume/anchor.py",
            "                if self._saved <= (anchor.epoch, anchor.seq):\n",
            "                if self._saved:\n", _ANCHOR),

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ecfs.base.ids import ID_LEN
 from ecfs.observe import Event
 from ecfs.testing.pools import QUICK_KDF, SECRET
 from ecfs.testing.simulation.determinism import SeededEntropy, source_of
@@ -16,7 +17,7 @@ from ecfs.testing.simulation.plans import Contest, Plan
 from ecfs.testing.simulation.trace import Trace
 from ecfs.testing.simulation.troubles import end_troubles
 from ecfs.volume import OpenOptions, PoolOrder, open_volume
-from ecfs.volume.creating import lay_out, remember
+from ecfs.volume.creating import lay_out
 
 
 class World:
@@ -68,8 +69,7 @@ class World:
         """As mkfs does, without the thread. The disks are as slow as planned from now on."""
         environment = machine.environment()
         order = PoolOrder(machine.paths, self.plan.geometry, SECRET, QUICK_KDF)
-        made, paths = lay_out(order, environment)
-        remember(order, made, environment)
+        _, paths = lay_out(order, environment, environment.entropy.token(ID_LEN))
         async with open_volume(paths, SECRET, environment, OpenOptions(fresh=True)) as volume:
             volume.tree.format_root(0, 0, 0o755)
             self.ids = {member.id: member.path for member in volume.fleet}

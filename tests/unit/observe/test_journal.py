@@ -116,8 +116,23 @@ def test_a_flood_is_thinned_and_told(journal: Journal, lines: Lines, clock: Hand
     journal.record(bad())
     journal.record(bad())
     left_out = 1000 - LOG_LINES_PER_KIND_MAX
-    assert lines.lines[-2][1].endswith(f"({left_out} more of this kind left out)")
+    assert lines.lines[-2][1].endswith(f"({left_out} more like this left out)")
     assert "left out" not in lines.lines[-1][1]
+
+
+def test_a_flood_of_one_target_hides_no_other(journal: Journal, lines: Lines) -> None:
+    for _ in range(100):
+        journal.record(bad(b"\x0a"))
+    journal.record(bad(b"\x0b"))
+    journal.record(Event(EventKind.SHARD_BAD, "of no target"))
+    assert len(lines.lines) == LOG_LINES_PER_KIND_MAX + 2
+    assert "target=0b" in lines.lines[-2][1]
+
+
+def test_a_flood_of_ids_is_thinned_as_one_target(journal: Journal, lines: Lines) -> None:
+    for number in range(TARGETS_COUNTED_MAX + 100):
+        journal.record(bad(number.to_bytes(16, "big")))
+    assert len(lines.lines) == TARGETS_COUNTED_MAX + LOG_LINES_PER_KIND_MAX
 
 
 def test_acts_are_never_left_out(journal: Journal, lines: Lines) -> None:

@@ -99,7 +99,7 @@ async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 async def test_a_pool_that_mkfs_never_finished_is_none_yet(tmp_path: Path) -> None:
     """Its targets have labels, and there was no first checkpoint."""
     pool = Pool(tmp_path)
-    lay_out(PoolOrder(pool.paths, FOUR_AND_TWO, SECRET, KDF), pool.environment())
+    lay_out(PoolOrder(pool.paths, FOUR_AND_TWO, SECRET, KDF), pool.environment(), b"p" * 16)
     for options in (LOOK, OpenOptions()):
         with pytest.raises(NotAPool, match="never finished by mkfs"):
             async with pool.mounted(options):
