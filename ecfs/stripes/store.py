@@ -187,7 +187,11 @@ class StripeStore(StripeAccess):
         return [self._outcome(stripe) for stripe in stripes]
 
     async def _sync_files(self) -> None:
-        """Sync all files with unsynced shards; what cannot be synced is never trusted again."""
+        """Sync all files with unsynced shards; what cannot be synced is never trusted again.
+
+        Who is cancelled waits for the end of it: others count on what was taken here, and a sync
+        that fails is told of once, to whoever asked for it.
+        """
         pending, self._unsynced = self._unsynced, set()
         jobs = []
         files = sorted(pending)
@@ -199,7 +203,8 @@ class StripeStore(StripeAccess):
                 jobs.append((member.lane, partial(member.target.sync, name)))
                 kept.append((target_id, name))
         self._unsyncable |= set(files) - set(kept)
-        results = await run_jobs(jobs, deadline_s=TARGET_SYNC_DEADLINE_S)
+        with trio.CancelScope(shield=True):
+            results = await run_jobs(jobs, deadline_s=TARGET_SYNC_DEADLINE_S)
         for (target_id, name), result in zip(kept, results, strict=True):
             if isinstance(result, TargetError):
                 self._unsyncable.add((target_id, name))

@@ -215,8 +215,9 @@ class Reclaimer:
                     tables.set_given_back_to(newest)
         await volume.commit()
         store.given_back_to = max(store.given_back_to, newest)
-        await self._punch(work)
         self._given.update(given)
+        # After that, for it forgets again what a target cannot give back.
+        await self._punch(work)
         await volume.meter.refresh()
 
     def _shortened(self, entry: SegmentEntry, length: int) -> SegmentEntry:
@@ -313,12 +314,16 @@ class Reclaimer:
         return max(meter.room_for_moves(), meter.room_for_moves(RESERVE_LEN_MIN // 4) // 2)
 
     async def _move(self, chosen: list[Sparse], room_len: int) -> bool:
-        """Move, commit, give back; False where nothing can move now."""
+        """Move, commit, give back; False where nothing can move now.
+
+        What was planned a while ago may be gone: stripes have died since, whole segments too.
+        """
         volume = self._volume
+        segments = volume.files.index.segments
+        chosen = [one for one in chosen if one[1] in segments]
         stripe_ids = [stripe for stripe, _, _ in chosen]
         segment_ids = {segment for _, segment, _ in chosen}
-        at_end = any(not self._cannot.isdisjoint(volume.files.index.segments[one].columns)
-                     for one in segment_ids)
+        at_end = any(not self._cannot.isdisjoint(segments[one].columns) for one in segment_ids)
         try:
             done = await volume.files.mover.move_out(
                 stripe_ids, reserve=True, length_max=room_len,

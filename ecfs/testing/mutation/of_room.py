@@ -4,6 +4,7 @@ from ecfs.testing.mutation.mutant import Mutant
 
 _RECLAIMING = "ecfs/volume/reclaiming.py"
 _BACK = ("tests/unit/volume/test_giving_back.py",)
+_OVERTAKEN = ("tests/unit/volume/test_overtaken_moves.py",)
 _FULL = ("tests/unit/volume/test_full_pool.py",)
 _SPACE = ("tests/unit/volume/test_space.py",)
 _FLEET = ("tests/unit/stripes/test_fleet.py",)
@@ -15,6 +16,15 @@ ROOM_MUTANTS = (
            "        store.given_back_to =", _BACK),
     Mutant("nothing-punched", _RECLAIMING,
            "        await self._punch(work)\n", "        await self._punch([])\n", _BACK),
+    Mutant("not-punched-taken-for-given-back", _RECLAIMING,
+           "                self.forget_given(target_id)\n", "                pass\n", _BACK),
+    Mutant("what-was-planned-taken-to-be-there", _RECLAIMING,
+           "        chosen = [one for one in chosen if one[1] in segments]\n", "", _OVERTAKEN),
+    Mutant("what-died-while-it-moved-cannot-be-read", "ecfs/content/moving.py",
+           "                if self._tables.extents_of(stripe_id):\n", "                if stripe_id:\n",
+           _MOVING),
+    Mutant("what-died-while-it-was-rescued-is-lost", "ecfs/content/moving.py",
+           "if left is not None and left.stripe == stripe_id:", "if extent.id:", _MOVING),
     Mutant("headers-punched", "ecfs/volume/holes.py",
            "    at = COLUMN_HEADER_LEN\n", "    at = 0\n", _BACK),
     Mutant("the-end-of-a-live-stripe-punched", "ecfs/volume/holes.py",

@@ -10,6 +10,7 @@ import trio
 from ecfs.base.errors import EcfsError, Fault, NoSpace
 from ecfs.base.ids import InodeId
 from ecfs.base.units import KIB, MIB
+from ecfs.content.moving import MovedOut
 from ecfs.erasure import Geometry
 from ecfs.formats import SEGMENTS_FOLDER, column_name
 from ecfs.observe import EventKind
@@ -129,6 +130,27 @@ async def test_what_was_deleted_of_a_full_pool_can_be_written_again(
     async with pool.mounted() as volume:
         await check_kept(volume, kept)
         assert (await scrub(volume)).bad_count == 0
+
+
+async def test_what_cannot_be_punched_is_cut_in_the_same_round(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That a target cannot is known after the first try only."""
+    pool = SmallPool(tmp_path, 48 * MIB, (True, False, True))
+    await pool.make(TWO_AND_ONE)
+    async with pool.mounted() as volume:
+        for number in range(8):
+            await put(volume, b"f%d" % number, data_of(number))
+    async with pool.mounted() as volume:
+
+        async def nothing(*_: object, **wishes: object) -> MovedOut:
+            return MovedOut()
+
+        monkeypatch.setattr(volume.files.mover, "move_out", nothing)
+        delete(volume, [b"f%d" % number for number in range(4, 8)])
+        free_len = pool.memories[pool.paths[1]].space().free_len
+        await volume.background.tidy()
+        assert pool.memories[pool.paths[1]].space().free_len > free_len + FILE_LEN
+        await check_kept(volume, list(range(4)))
 
 
 async def test_random_blocks_of_a_large_file_can_be_written_again_and_again(
