@@ -5,6 +5,7 @@ Owns who may write and what is durable. Repair is handed to it as an argument; i
 
 from ecfs.volume.adopting import last_exchange, note_filled
 from ecfs.volume.anchor import PathMemory
+from ecfs.volume.background import Mender
 from ecfs.volume.claiming import HostLock, box_keys
 from ecfs.volume.creating import PoolMade
 from ecfs.volume.descent import Freshness
@@ -29,7 +30,7 @@ from ecfs.volume.recordscan import scan_member
 from ecfs.volume.space import VolumeSpace
 from ecfs.volume.status import PoolStatus, TargetStatus
 from ecfs.volume.tending import Tender
-from ecfs.volume.volume import Mender, Volume
+from ecfs.volume.volume import Volume
 
 __all__ = [
     "Environment", "Freshness", "Host", "HostLock", "Located", "Mender", "OpenOptions",

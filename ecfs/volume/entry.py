@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from ecfs.base.errors import ReadOnly
+from ecfs.volume.background import Mender
 from ecfs.volume.creating import PoolMade, lay_out, note_force, remember
 from ecfs.volume.environment import Environment, OpenOptions, PoolOrder, Secret
 from ecfs.volume.locate import look_everywhere
@@ -14,7 +15,7 @@ from ecfs.volume.membership import resume_exchange
 from ecfs.volume.opening import open_pool
 from ecfs.volume.status import PoolStatus, peeked
 from ecfs.volume.tending import Tender
-from ecfs.volume.volume import Mender, Volume
+from ecfs.volume.volume import Volume
 
 
 @asynccontextmanager
@@ -29,12 +30,7 @@ async def open_volume(paths: Iterable[str], secret: Secret, environment: Environ
     opened = await open_pool(paths, secret, environment, chosen)
     try:
         async with trio.open_nursery() as nursery:
-            try:
-                volume = Volume(opened, chosen, nursery, mender)
-            except BaseException:
-                # There is no volume to close.
-                opened.close()
-                raise
+            volume = Volume(opened, chosen, nursery, mender)
             try:
                 await begin(volume)
                 yield volume
@@ -43,6 +39,9 @@ async def open_volume(paths: Iterable[str], secret: Secret, environment: Environ
                     await volume.close()
     except BaseExceptionGroup as group:
         raise _single(group) from None
+    finally:
+        # Nobody is left who could ask for anything.
+        opened.close()
 
 
 async def begin(volume: Volume) -> None:
@@ -59,6 +58,7 @@ async def begin(volume: Volume) -> None:
     tender = Tender(volume)
     volume.background = tender
     volume.nursery.start_soon(tender.run)
+    volume.keep_up(tender.tend_always)
 
 
 def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -4,6 +4,8 @@ from ecfs.testing.mutation.mutant import Mutant
 
 _RECLAIMING = "ecfs/volume/reclaiming.py"
 _BACK = ("tests/unit/volume/test_giving_back.py",)
+_VOLUME = "ecfs/volume/volume.py"
+_CLOSING = ("tests/unit/volume/test_closing.py",)
 _OVERTAKEN = ("tests/unit/volume/test_overtaken_moves.py",)
 _FULL = ("tests/unit/volume/test_full_pool.py",)
 _SPACE = ("tests/unit/volume/test_space.py",)
@@ -21,10 +23,28 @@ ROOM_MUTANTS = (
     Mutant("what-was-planned-taken-to-be-there", _RECLAIMING,
            "        chosen = [one for one in chosen if one[1] in segments]\n", "", _OVERTAKEN),
     Mutant("what-died-while-it-moved-cannot-be-read", "ecfs/content/moving.py",
-           "                if self._tables.extents_of(stripe_id):\n", "                if stripe_id:\n",
-           _MOVING),
+           "                if self._tables.extents_of(stripe_id):\n",
+           "                if stripe_id:\n", _MOVING),
     Mutant("what-died-while-it-was-rescued-is-lost", "ecfs/content/moving.py",
            "if left is not None and left.stripe == stripe_id:", "if extent.id:", _MOVING),
+    Mutant("who-tends-goes-on-behind-the-end", _VOLUME,
+           "                await task.end()\n", "                pass\n", _CLOSING),
+    Mutant("record-on-its-way-trimmed", _VOLUME,
+           "            async with self.committer.lock:\n"
+           "                # What lies behind its offset else may be a record on its way.\n",
+           "            if self.committer:\n", _CLOSING),
+    Mutant("cancelled-flusher-left-to-write", _VOLUME,
+           "            if self.nursery.cancel_scope.cancel_called:\n"
+           "                await self._flushing.end()\n", "", _CLOSING),
+    Mutant("failed-flush-takes-names-along", _VOLUME,
+           "            await self.commit()\n        await self.checkpoint(clean=True)",
+           "            raise failure\n        await self.checkpoint(clean=True)", _CLOSING),
+    Mutant("noted-bug-loses-what-was-written", _VOLUME,
+           "            if self.broken:\n", "            if self._lost is not None:\n", _CLOSING),
+    Mutant("closed-under-who-is-cancelled", "ecfs/volume/entry.py",
+           "                    await volume.close()\n",
+           "                    await volume.close()\n                    opened.close()\n",
+           _CLOSING),
     Mutant("headers-punched", "ecfs/volume/holes.py",
            "    at = COLUMN_HEADER_LEN\n", "    at = 0\n", _BACK),
     Mutant("the-end-of-a-live-stripe-punched", "ecfs/volume/holes.py",

@@ -391,13 +391,12 @@ async def test_a_sync_that_is_cancelled_takes_nothing_from_others(
             async def sync_mine() -> None:
                 outcomes.extend(await world.store.sync([stripe]))
 
-            async with trio.open_nursery() as nursery:
-                async with trio.open_nursery() as given_up:
-                    given_up.start_soon(world.store.sync, [])
-                    await wait_all_tasks_blocked()
-                    nursery.start_soon(sync_mine)
-                    await wait_all_tasks_blocked()
-                    given_up.cancel_scope.cancel()
+            async with trio.open_nursery() as nursery, trio.open_nursery() as given_up:
+                given_up.start_soon(world.store.sync, [])
+                await wait_all_tasks_blocked()
+                nursery.start_soon(sync_mine)
+                await wait_all_tasks_blocked()
+                given_up.cancel_scope.cancel()
             assert [type(one) for one in outcomes] == [AppendRefused if fails else Written]
             for memory in world.memories:
                 memory.crash()
