@@ -128,7 +128,7 @@ class StripeStore(StripeAccess):
 
     def _takes(self, member: Member, *, reserve: bool) -> bool:
         """Whether a target takes shards now, those that may use the reserve or others."""
-        if member.leaving:
+        if not member.takes_shards:
             return False
         return member.online and not (member.packed if reserve else member.full)
 
@@ -340,7 +340,7 @@ class StripeStore(StripeAccess):
         geometry: Geometry | None = stream.geometry
         if len(placeable) < stream.geometry.shards:
             geometry = narrowed(stream.geometry, len(placeable))
-        here_count = sum(not member.leaving for member in self.fleet.online())
+        here_count = sum(member.takes_shards for member in self.fleet.online())
         if not here_count:
             raise AppendRefused("no target can be reached")
         if geometry is None or len(placeable) <= stream.geometry.parity < here_count:
@@ -349,9 +349,10 @@ class StripeStore(StripeAccess):
         ordered = sorted(placeable, key=lambda member: (-(member.free_len >> 26), member.id))
         columns = [member.id for member in ordered[: geometry.shards]]
         if len(columns) < geometry.shards:
-            # Nobody asks for a column of one that leaves once it has left.
-            spare = [member.id for member in sorted(self.fleet, key=lambda one: one.leaving)
-                     if member.id not in columns]
+            # Nobody asks for a column of one that leaves once it has left, nor of one that comes if
+            # it does not come after all.
+            spare = [one.id for one in sorted(self.fleet, key=lambda one: not one.takes_shards)
+                     if one.id not in columns]
             columns += spare[: geometry.shards - len(columns)]
         turn = self.next_segment % len(columns)
         return geometry, tuple(columns[turn:] + columns[:turn])
