@@ -71,7 +71,7 @@ ROOM_MUTANTS = (
     Mutant("a-sync-gives-nothing-back", "ecfs/volume/volume.py",
            "            await self.background.give_back()\n", "            pass\n", _BACK),
     Mutant("catching-up-waits-for-what-was-given-back", "ecfs/repair/mending.py",
-           " and volume.store.keeps_dead(entry, kind)\n", "\n", _BACK),
+           " and store.keeps_dead(entry, kind)\n", "\n", _BACK),
     Mutant("given-back-forgotten-by-the-next-mount", "ecfs/volume/behind.py",
            "    store.given_back_to = tables.given_back_to()\n", "", _BACK),
     Mutant("late-readers-of-dead-stripes-accuse", "ecfs/stripes/access.py",

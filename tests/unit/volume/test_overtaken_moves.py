@@ -1,6 +1,6 @@
 """What moves was planned before; meanwhile programs delete it, and segments go."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,8 @@ import pytest
 from ecfs.base.ids import InodeId
 from ecfs.base.units import KIB, MIB
 from ecfs.erasure import Geometry
-from ecfs.repair import scrub
+from ecfs.formats import column_name
+from ecfs.repair import mending, scrub
 from ecfs.targets import MemoryTarget
 from ecfs.volume import Volume
 from tests.crash.world import some_bytes
@@ -19,7 +20,6 @@ ROOT = InodeId(1)
 MOUNTS = 3
 FILES = 4
 LEFT_LEN = 256 * KIB
-Body = Callable[[], Awaitable[Any]]
 
 
 def name_of(mount: int, file: int) -> bytes:
@@ -50,9 +50,9 @@ async def punch_all(volume: Volume) -> None:
     await volume.fsync(None)
 
 
-def delete(volume: Volume, mounts: Iterable[int]) -> None:
+def delete(volume: Volume, mounts: Iterable[int], files: Iterable[int] = range(FILES)) -> None:
     for mount in mounts:
-        for file in range(FILES):
+        for file in files:
             inode = volume.tree.lookup(ROOT, name_of(mount, file)).inode
             volume.tree.unlink(ROOT, name_of(mount, file))
             volume.files.discard([inode])
@@ -89,3 +89,36 @@ async def test_segments_that_go_while_others_move(
         await check_left(volume, [1])
     async with pool.mounted() as volume:
         await check_left(volume, [1])
+
+
+async def test_who_catches_up_passes_over_what_dies_meanwhile(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stripes that are punched out, and a whole segment; else it begins anew for ever."""
+    pool = await sparse_pool(tmp_path)
+    async with pool.mounted() as volume:
+        late = list(volume.fleet)[2]
+        for entry in volume.files.index.segments.values():
+            pool.memories[late.path].remove(column_name(entry.epoch, entry.id))
+        late.behind = True
+        mend_column = mending.mend_column
+        looked_at: list[object] = []
+
+        async def overtaken(store: Any, ref: Any, member: Any) -> str:
+            looked_at.append(ref)
+            if store.is_dead(ref) or ref.segment.id not in volume.files.index.segments:
+                return await mend_column(store, ref, member)
+            if not deleted:
+                deleted.append(ref)
+                delete(volume, [2])
+                delete(volume, [1], range(1, FILES))
+                await volume.background.tidy()
+            return await mend_column(store, ref, member)
+
+        deleted: list[object] = []
+        monkeypatch.setattr(mending, "mend_column", overtaken)
+        await mending.catch_up(volume, late)
+        assert deleted and not late.behind
+        for file in range(FILES):
+            assert await get(volume, name_of(0, file)) == data_of(0, file)
+        assert await get(volume, name_of(1, 0)) == data_of(1, 0)
+        assert (await scrub(volume)).bad_count == 0
