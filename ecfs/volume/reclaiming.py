@@ -23,6 +23,7 @@ from ecfs.metadata import Stored
 from ecfs.stripes import run_jobs
 from ecfs.volume.holes import DeadColumn, dead_len_of, give_back, holes_of, parts_of
 from ecfs.volume.housekeeping import remove_columns
+from ecfs.volume.loglength import SHORTENED_BY
 from ecfs.volume.volume import Volume
 
 DEAD_SHARE = 20
@@ -41,6 +42,8 @@ TAIL_SLACK_LEN = MIB
 REAPS_AT_ONCE = 64
 LOG_LEN_LOW = RESERVE_LEN_MIN // 8
 """Of records since the checkpoint where room is low: they lie in the room that is kept."""
+LOG_EPOCHS_LOW = 2
+"""Files of records where room is low: ours, and that of the mount before."""
 
 _log = logging.getLogger("ecfs.volume")
 Sparse = tuple[int, int, int]
@@ -94,6 +97,7 @@ class Reclaimer:
                         break
                 if volume.read_only or self._has_room() or self._barren == self._state():
                     return
+                await self.checkpoint_if_low()
                 await self._reclaim()
                 await self._punch_dead()
                 await self._move_sparse(until_room=True)
@@ -109,6 +113,7 @@ class Reclaimer:
                 return
             await self._reclaim()
             if self._barren != self._state():
+                await self.checkpoint_if_low()
                 await self._punch_dead()
                 await self._move_sparse()
 
@@ -123,11 +128,16 @@ class Reclaimer:
                 self._given.pop(segment_id, None)
 
     async def checkpoint_if_low(self) -> None:
-        """Records lie in the room that is kept: where room is low they go early."""
+        """Records lie in the room that is kept, also those of mounts that were killed, each with
+        what was reserved for more: where room is low they go early."""
         volume = self._volume
-        if volume.checkpointer is not None and volume.meter.is_low() and (
-                volume.checkpointer.log_len() > LOG_LEN_LOW):
+        log = volume.log_length
+        for _ in range(SHORTENED_BY):
+            if volume.checkpointer is None or log is None or not volume.meter.is_low() or not (
+                    volume.checkpointer.log_len() > LOG_LEN_LOW or log.epochs() > LOG_EPOCHS_LOW):
+                return
             await volume.checkpoint()
+            await volume.meter.refresh()
 
     def _state(self) -> tuple[int, int]:
         """While it is the same, what was tried in vain need not be tried again: nothing died, and

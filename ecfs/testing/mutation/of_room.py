@@ -45,6 +45,16 @@ ROOM_MUTANTS = (
            "                    await volume.close()\n",
            "                    await volume.close()\n                    opened.close()\n",
            _CLOSING),
+    Mutant("records-of-killed-mounts-kept", _RECLAIMING,
+           " or log.epochs() > LOG_EPOCHS_LOW):", "):", _BACK),
+    Mutant("records-of-killed-mounts-kept-from-who-may-not-grow", _RECLAIMING,
+           "                await self.checkpoint_if_low()\n"
+           "                await self._reclaim()\n",
+           "                await self._reclaim()\n", _BACK),
+    Mutant("records-of-killed-mounts-kept-from-who-syncs", _RECLAIMING,
+           "                await self.checkpoint_if_low()\n"
+           "                await self._punch_dead()\n",
+           "                await self._punch_dead()\n", _BACK),
     Mutant("headers-punched", "ecfs/volume/holes.py",
            "    at = COLUMN_HEADER_LEN\n", "    at = 0\n", _BACK),
     Mutant("the-end-of-a-live-stripe-punched", "ecfs/volume/holes.py",

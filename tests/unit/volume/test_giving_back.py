@@ -198,6 +198,28 @@ async def test_who_may_not_grow_waits_for_what_is_dead(tmp_path: Path) -> None:
         await check_kept(volume, list(range(1, count, 2)))
 
 
+@pytest.mark.parametrize("syncs", [False, True])
+async def test_what_killed_mounts_left_of_their_records_gives_its_room_back(
+        tmp_path: Path, syncs: bool) -> None:
+    """It lies in the room that is kept, and what is deleted would fill that first."""
+    pool = SmallPool(tmp_path, 48 * MIB)
+    async with full_pool(pool) as (_, count):
+        pass
+    for _ in range(12):
+        async with pool.crashing():
+            pass
+    async with pool.mounted() as volume:
+        assert volume.log_length is not None and volume.log_length.epochs() > 12
+        assert available(volume) <= 0
+        free_len = pool.memories[pool.paths[0]].space().free_len
+        delete(volume, [b"f%d" % number for number in range(6)])
+        await (volume.fsync(None) if syncs else volume.make_room())
+        volume.admit(grows=True)
+        assert volume.log_length.epochs() <= 2
+        assert pool.memories[pool.paths[0]].space().free_len > free_len + 10 * MIB
+        await check_kept(volume, list(range(6, count)))
+
+
 async def test_syncing_all_gives_back_what_is_dead(tmp_path: Path) -> None:
     pool = SmallPool(tmp_path, 48 * MIB)
     async with full_pool(pool) as (volume, count):
