@@ -78,7 +78,9 @@ class Mover:
             try:
                 room_len, found = await self._moves_of(stripe_id)
             except Damage as damage:
-                done.unreadable[stripe_id] = damage
+                if self._tables.extents_of(stripe_id):
+                    # Else it died while it was read, and may have been given back since.
+                    done.unreadable[stripe_id] = damage
                 continue
             if not found:
                 continue
@@ -109,16 +111,22 @@ class Mover:
         shown: dict[int, list[tuple[int, int]]] = {}
         for number, inode, offset in self._tables.shown_of_stripe(stripe_id, SHOWN_ROWS_MAX):
             shown.setdefault(number, []).append((inode, offset))
+        extents = self._tables.extents_of(stripe_id)
+        if not extents:
+            return set()
         ref = self._index.ref(stripe_id)
         lost: set[int] = set()
         moves = []
-        for extent in self._tables.extents_of(stripe_id):
+        for extent in extents:
             places = shown.get(extent.id, [(0, 0)])
             try:
                 units = self._store.layout(ref).units_of(extent.start, extent.length)
                 data = (await self._store.read(ref, units)).data
             except Damage:
-                lost |= {inode for inode, _ in places}
+                left = self._tables.extent(extent.id)
+                if left is not None and left.stripe == stripe_id:
+                    # Else it died, or moved, while it was read.
+                    lost |= {inode for inode, _ in places}
             else:
                 moves.append(Move(extent.id, data, self._flusher.note(*places[0])))
         if moves and move:

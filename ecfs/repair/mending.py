@@ -257,34 +257,40 @@ async def catch_up(volume: Volume, member: Member,
 
     The count of shards that were written. The target is no longer behind afterwards, unless
     something could not be read or written, or it missed more meanwhile or of a checkpoint that is
-    under way. A dead stripe that cannot be read counts only while a target is away that may have
-    more of it, and not where dead ones may have been given back. `note` is told of each record's
-    length and outcome.
+    under way. What dies and is given back meanwhile is passed over. A dead stripe that cannot be
+    read counts only while a target is away that may have more of it, and not where dead ones may
+    have been given back. `note` is told of each record's length and outcome.
     """
     written = 0
     complete = True
     missed_count = member.missed_count
+    store = volume.store
     for entry, kind, live in segments_of(volume):
-        if member.id not in entry.columns:
+        if member.id not in entry.columns or store.is_given_back(entry):
             continue
-        written += await _check_header(volume.store, entry, member)
+        written += await _check_header(store, entry, member)
         seen_to = COLUMN_HEADER_LEN
         unknown = False
-        async with aclosing(walk(volume.store, entry, kind, live)) as stripes:
+        async with aclosing(walk(store, entry, kind, live)) as stripes:
             async for ref, is_live in stripes:
                 unknown = unknown or ref.offset != seen_to
                 seen_to = ref.offset + ref.record_len
                 try:
-                    done = await mend_column(volume.store, ref, member)
+                    done = await mend_column(store, ref, member)
                     note(ref.record_len, done)
                 except (Unreadable, Damage):
-                    complete = complete and not is_live
-                    unknown = True
+                    done = UNREADABLE
+                if store.is_gone(ref):
+                    # It died since, and is nobody's to have.
                     continue
                 written += done == MENDED
-                complete = complete and done != FAILED
-        complete = await _sync_column(entry, member) and complete
-        if ((unknown or seen_to < entry.length) and volume.store.keeps_dead(entry, kind)
+                unknown = unknown or done == UNREADABLE
+                complete = complete and done != FAILED and not (done == UNREADABLE and is_live)
+        synced = await _sync_column(entry, member)
+        if store.is_given_back(entry):
+            continue
+        complete = complete and synced
+        if ((unknown or seen_to < entry.length) and store.keeps_dead(entry, kind)
                 and _is_any_away(volume, entry)):
             complete = False
     if (complete and member.online and member.missed_count == missed_count
@@ -307,7 +313,7 @@ def _is_any_away(volume: Volume, entry: SegmentEntry) -> bool:
                for member in map(volume.fleet.get, entry.columns))
 
 
-GOOD, MENDED, FAILED = "good", "mended", "failed"
+GOOD, MENDED, FAILED, UNREADABLE = "good", "mended", "failed", "unreadable"
 LOOKS_AT_A_SHARD = 2
 
 

@@ -22,7 +22,6 @@ from ecfs.observe import Event, EventKind
 from ecfs.repair.mending import MENDED, catch_up
 from ecfs.repair.progress import Progress, ProgressTaker
 from ecfs.repair.sparing import check_room, check_spare, check_writable, held_len
-from ecfs.repair.walking import segments_of
 from ecfs.stripes import Member, MemberState
 from ecfs.targets import Target
 from ecfs.volume import (
@@ -135,7 +134,7 @@ async def _go_on(volume: Volume, new: Member, progress: ProgressTaker) -> Rebuil
 
 
 async def _fill(volume: Volume, new: Member, progress: ProgressTaker) -> int:
-    total = sum(entry.length for entry, _, _ in segments_of(volume) if new.id in entry.columns)
+    total = held_len(volume, new)
     done_len = written = 0
 
     def note(length: int, outcome: str) -> None:

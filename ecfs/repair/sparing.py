@@ -7,9 +7,12 @@ one and holds nothing yet; with too many others away, or behind, files could not
 from ecfs.base.errors import ReadOnly, Refusal, TooFewReachable
 from ecfs.base.limits import RESERVE_LEN_MIN
 from ecfs.base.units import MIB
-from ecfs.formats import SegmentEntry
+from ecfs.formats import KIND_CONTENT, SegmentEntry
+from ecfs.metadata import Stored
 from ecfs.stripes import Member
-from ecfs.volume import Volume
+from ecfs.volume import Volume, dead_len_of
+
+NOTHING_STORED = Stored(0, 0, 0)
 
 
 def check_spare(volume: Volume, old: Member) -> None:
@@ -63,8 +66,16 @@ def _how(member: Member) -> str:
 
 
 def held_len(volume: Volume, member: Member) -> int:
-    """Bytes of the columns of a target."""
-    return sum(entry.length for entry in _columns_on(volume, member))
+    """Bytes that a new target takes in the place of one: its columns, but of content that may have
+    been given back only what lives, for no more than that is made anew."""
+    stored = volume.files.tables.stored_by_segment()
+    content = volume.files.index.segments
+    length = 0
+    for entry in _columns_on(volume, member):
+        length += entry.length
+        if content.get(entry.id) is entry and not volume.store.keeps_dead(entry, KIND_CONTENT):
+            length -= dead_len_of(entry, stored.get(entry.id, NOTHING_STORED))
+    return length
 
 
 def check_room(path: str, free_len: int, needed_len: int) -> None:

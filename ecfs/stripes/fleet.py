@@ -49,11 +49,12 @@ class Member:
     `free_len`: bytes beyond the reserve, as last measured; `full`: none are, so it takes no new
     content; `packed`: it refused even what may use the reserve. `filling`: somebody is rebuilding
     it now. `reason`: why it is not there, `remedy`: what brings it back, where that is not plain.
-    `leaving`: another target takes its place: it takes commit records until that is done, no
-    shards, and is not taken in again. `behind`: it may lack shards that it never acknowledged,
-    until it has caught up; `missed_count` grows with each. `unnamed`: some are of stripes that no
-    checkpoint names yet, so who catches up cannot find them. `source`: the target in whose place it
-    came, as long as that is here and needed.
+    `leaving`: another target takes its place: it takes commit records until that is done,
+    no labels, and is not taken in again. `takes_shards`: those of new stripes may lie there; not on
+    that other target before columns are handed over to it, nor on this one after. `behind`: it may
+    lack shards that it never acknowledged, until it has caught up; `missed_count` grows with each.
+    `unnamed`: some are of stripes that no checkpoint names yet, so who catches up cannot find them.
+    `source`: the target in whose place it came, as long as that is here and needed.
     """
 
     id: bytes
@@ -68,6 +69,7 @@ class Member:
     behind: bool = False
     filling: bool = False
     leaving: bool = False
+    takes_shards: bool = True
     missed_count: int = 0
     unnamed: bool = False
     generation: tuple[int, int] = (0, 0)
@@ -134,10 +136,11 @@ class Fleet:
                          new if member.id == old_id else member
                          for member in self._members.values() if member is not new}
 
-    def mark_leaving(self, member: Member, *, leaving: bool = True) -> None:
-        """Another target takes the place of a member, or does not after all."""
-        member.leaving = leaving
-        self._tell(member)
+    def hand_over(self, old: Member, new: Member) -> None:
+        """What is placed from now on lies on one target where it used to lie on another."""
+        old.takes_shards, new.takes_shards = False, True
+        self._tell(old)
+        self._tell(new)
 
     def let_go_source(self, member: Member) -> None:
         """Close what a member was filled from, unless that is a member (still) itself."""
@@ -152,7 +155,7 @@ class Fleet:
 
     def placeable(self) -> list[Member]:
         """Members that may take new columns."""
-        return [member for member in self.online() if not member.full and not member.leaving]
+        return [member for member in self.online() if not member.full and member.takes_shards]
 
     def mark_away(self, target_id: bytes, reason: str, fault: Fault | None = None) -> None:
         """Take a target out until it is seen again; says so loudly, once. `fault`: how it failed,

@@ -128,7 +128,7 @@ class StripeStore(StripeAccess):
 
     def _takes(self, member: Member, *, reserve: bool) -> bool:
         """Whether a target takes shards now, those that may use the reserve or others."""
-        if member.leaving:
+        if not member.takes_shards:
             return False
         return member.online and not (member.packed if reserve else member.full)
 
@@ -187,7 +187,11 @@ class StripeStore(StripeAccess):
         return [self._outcome(stripe) for stripe in stripes]
 
     async def _sync_files(self) -> None:
-        """Sync all files with unsynced shards; what cannot be synced is never trusted again."""
+        """Sync all files with unsynced shards; what cannot be synced is never trusted again.
+
+        Who is cancelled waits for the end of it: others count on what was taken here, and a sync
+        that fails is told of once, to whoever asked for it.
+        """
         pending, self._unsynced = self._unsynced, set()
         jobs = []
         files = sorted(pending)
@@ -199,7 +203,8 @@ class StripeStore(StripeAccess):
                 jobs.append((member.lane, partial(member.target.sync, name)))
                 kept.append((target_id, name))
         self._unsyncable |= set(files) - set(kept)
-        results = await run_jobs(jobs, deadline_s=TARGET_SYNC_DEADLINE_S)
+        with trio.CancelScope(shield=True):
+            results = await run_jobs(jobs, deadline_s=TARGET_SYNC_DEADLINE_S)
         for (target_id, name), result in zip(kept, results, strict=True):
             if isinstance(result, TargetError):
                 self._unsyncable.add((target_id, name))
@@ -335,7 +340,7 @@ class StripeStore(StripeAccess):
         geometry: Geometry | None = stream.geometry
         if len(placeable) < stream.geometry.shards:
             geometry = narrowed(stream.geometry, len(placeable))
-        here_count = sum(not member.leaving for member in self.fleet.online())
+        here_count = sum(member.takes_shards for member in self.fleet.online())
         if not here_count:
             raise AppendRefused("no target can be reached")
         if geometry is None or len(placeable) <= stream.geometry.parity < here_count:
@@ -344,9 +349,10 @@ class StripeStore(StripeAccess):
         ordered = sorted(placeable, key=lambda member: (-(member.free_len >> 26), member.id))
         columns = [member.id for member in ordered[: geometry.shards]]
         if len(columns) < geometry.shards:
-            # Nobody asks for a column of one that leaves once it has left.
-            spare = [member.id for member in sorted(self.fleet, key=lambda one: one.leaving)
-                     if member.id not in columns]
+            # Nobody asks for a column of one that leaves once it has left, nor of one that comes if
+            # it does not come after all.
+            spare = [one.id for one in sorted(self.fleet, key=lambda one: not one.takes_shards)
+                     if one.id not in columns]
             columns += spare[: geometry.shards - len(columns)]
         turn = self.next_segment % len(columns)
         return geometry, tuple(columns[turn:] + columns[:turn])

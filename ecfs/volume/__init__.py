@@ -5,12 +5,14 @@ Owns who may write and what is durable. Repair is handed to it as an argument; i
 
 from ecfs.volume.adopting import last_exchange, note_filled
 from ecfs.volume.anchor import PathMemory
+from ecfs.volume.background import Mender
 from ecfs.volume.claiming import HostLock, box_keys
 from ecfs.volume.creating import PoolMade
 from ecfs.volume.descent import Freshness
 from ecfs.volume.entry import create_pool, open_volume, peek_pool
 from ecfs.volume.environment import Environment, Host, OpenOptions, PoolOrder, Secret
 from ecfs.volume.everywhere import on_online
+from ecfs.volume.holes import dead_len_of
 from ecfs.volume.leftovers import clear_leftovers
 from ecfs.volume.locate import (
     Located,
@@ -29,12 +31,13 @@ from ecfs.volume.sighting import Sighting
 from ecfs.volume.space import VolumeSpace
 from ecfs.volume.status import PoolStatus, TargetStatus
 from ecfs.volume.tending import Tender
-from ecfs.volume.volume import Mender, Volume
+from ecfs.volume.volume import Volume
 
 __all__ = [
     "Environment", "Freshness", "Host", "HostLock", "Located", "Mender", "OpenOptions",
     "PathMemory", "PoolMade", "PoolOrder", "PoolStatus", "Secret", "Sighting", "TargetStatus",
     "Tender", "Volume", "VolumeSpace", "box_keys", "claimer_of", "clear_leftovers", "create_pool",
+    "dead_len_of",
     "exchange_member", "find_bad", "finish_exchange", "label_mac", "last_exchange", "look_at",
     "look_everywhere", "mend_labels", "mend_records", "note_filled", "on_online", "open_volume",
     "peek_pool", "pool_of", "scan_member", "shows", "unlock",

@@ -8,6 +8,7 @@ import trio
 
 from ecfs.base.errors import Fenced, InUse, ReadOnly
 from ecfs.base.ids import ID_LEN
+from ecfs.volume.background import Mender
 from ecfs.volume.creating import PoolMade, alone, lay_out, note_force, take_back
 from ecfs.volume.environment import Environment, OpenOptions, PoolOrder, Secret
 from ecfs.volume.locate import look_everywhere
@@ -15,7 +16,7 @@ from ecfs.volume.membership import resume_exchange
 from ecfs.volume.opening import open_pool
 from ecfs.volume.status import PoolStatus, peeked
 from ecfs.volume.tending import Tender
-from ecfs.volume.volume import Mender, Volume
+from ecfs.volume.volume import Volume
 
 
 @asynccontextmanager
@@ -30,12 +31,7 @@ async def open_volume(paths: Iterable[str], secret: Secret, environment: Environ
     opened = await open_pool(paths, secret, environment, chosen)
     try:
         async with trio.open_nursery() as nursery:
-            try:
-                volume = Volume(opened, chosen, nursery, mender)
-            except BaseException:
-                # There is no volume to close.
-                opened.close()
-                raise
+            volume = Volume(opened, chosen, nursery, mender)
             try:
                 await begin(volume)
                 yield volume
@@ -44,6 +40,9 @@ async def open_volume(paths: Iterable[str], secret: Secret, environment: Environ
                     await volume.close()
     except BaseExceptionGroup as group:
         raise _single(group) from None
+    finally:
+        # Nobody is left who could ask for anything.
+        opened.close()
 
 
 async def begin(volume: Volume) -> None:
@@ -60,6 +59,7 @@ async def begin(volume: Volume) -> None:
     tender = Tender(volume)
     volume.background = tender
     volume.nursery.start_soon(tender.run)
+    volume.keep_up(tender.tend_always)
 
 
 def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:

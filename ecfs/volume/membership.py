@@ -8,7 +8,9 @@ every target that a column names is known by a label.
 
 The old target, where it is there, takes records as before until that checkpoint: without it the old
 members may be too few to acknowledge anything, and an exchange that cannot end cannot be undone.
-From the moment at which its columns are the new one's it is the new one's `source`.
+Until its columns are the new one's it takes shards as well, and the new one takes none: stripes
+that are written meanwhile lie where a crash leaves them whole. From that moment on it is the new
+one's `source`.
 """
 
 from dataclasses import replace
@@ -49,7 +51,9 @@ async def exchange_member(volume: Volume, old: Member, new: Member) -> None:
 async def _move_columns(volume: Volume, writer: RecordWriter, old: Member, new: Member) -> None:
     """Up to the commit by which every column of the old target is the new one's."""
     label = volume.labeller.label
-    volume.fleet.mark_leaving(old)
+    old.leaving = True
+    # A stripe that had a column there would lack it for ever, should it not come after all.
+    new.takes_shards = False
     volume.fleet.add(new)
     entry = TargetEntry(new.id, new.name, new.path)
     volume.labeller.change(replace(label, targets=(*label.targets, entry)))
@@ -66,9 +70,10 @@ async def _move_columns(volume: Volume, writer: RecordWriter, old: Member, new: 
             volume.files.index.replace_target(old.id, new.id)
             _replace_in_metadata(volume, old.id, new.id)
             new.source = old.as_source()
+            volume.fleet.hand_over(old, new)
     except BaseException:
         writer.change_members(label.members)
-        volume.fleet.mark_leaving(old, leaving=False)
+        old.leaving = False
         volume.labeller.change(replace(volume.labeller.label, targets=label.targets))
         volume.fleet.drop(new.id)
         raise
@@ -111,7 +116,8 @@ async def resume_exchange(volume: Volume) -> None:
     with volume.database.change():
         # Programs before this one did not note it when the columns moved.
         note_blank(volume.database, new.id, volume.store.next_segment)
-    volume.fleet.mark_leaving(old)
+    old.leaving = True
+    volume.fleet.hand_over(old, new)
     with trio.CancelScope(shield=True):
         await _join(volume, writer, old, new)
         _replace_in_metadata(volume, old.id, new.id)

@@ -23,6 +23,7 @@ from ecfs.metadata import Stored
 from ecfs.stripes import run_jobs
 from ecfs.volume.holes import DeadColumn, dead_len_of, give_back, holes_of, parts_of
 from ecfs.volume.housekeeping import remove_columns
+from ecfs.volume.loglength import SHORTENED_BY
 from ecfs.volume.volume import Volume
 
 DEAD_SHARE = 20
@@ -41,6 +42,8 @@ TAIL_SLACK_LEN = MIB
 REAPS_AT_ONCE = 64
 LOG_LEN_LOW = RESERVE_LEN_MIN // 8
 """Of records since the checkpoint where room is low: they lie in the room that is kept."""
+LOG_EPOCHS_LOW = 2
+"""Files of records where room is low: ours, and that of the mount before."""
 
 _log = logging.getLogger("ecfs.volume")
 Sparse = tuple[int, int, int]
@@ -94,6 +97,7 @@ class Reclaimer:
                         break
                 if volume.read_only or self._has_room() or self._barren == self._state():
                     return
+                await self.checkpoint_if_low()
                 await self._reclaim()
                 await self._punch_dead()
                 await self._move_sparse(until_room=True)
@@ -109,6 +113,7 @@ class Reclaimer:
                 return
             await self._reclaim()
             if self._barren != self._state():
+                await self.checkpoint_if_low()
                 await self._punch_dead()
                 await self._move_sparse()
 
@@ -123,11 +128,16 @@ class Reclaimer:
                 self._given.pop(segment_id, None)
 
     async def checkpoint_if_low(self) -> None:
-        """Records lie in the room that is kept: where room is low they go early."""
+        """Records lie in the room that is kept, also those of mounts that were killed, each with
+        what was reserved for more: where room is low they go early."""
         volume = self._volume
-        if volume.checkpointer is not None and volume.meter.is_low() and (
-                volume.checkpointer.log_len() > LOG_LEN_LOW):
+        log = volume.log_length
+        for _ in range(SHORTENED_BY):
+            if volume.checkpointer is None or log is None or not volume.meter.is_low() or not (
+                    volume.checkpointer.log_len() > LOG_LEN_LOW or log.epochs() > LOG_EPOCHS_LOW):
+                return
             await volume.checkpoint()
+            await volume.meter.refresh()
 
     def _state(self) -> tuple[int, int]:
         """While it is the same, what was tried in vain need not be tried again: nothing died, and
@@ -215,8 +225,9 @@ class Reclaimer:
                     tables.set_given_back_to(newest)
         await volume.commit()
         store.given_back_to = max(store.given_back_to, newest)
-        await self._punch(work)
         self._given.update(given)
+        # After that, for it forgets again what a target cannot give back.
+        await self._punch(work)
         await volume.meter.refresh()
 
     def _shortened(self, entry: SegmentEntry, length: int) -> SegmentEntry:
@@ -313,12 +324,16 @@ class Reclaimer:
         return max(meter.room_for_moves(), meter.room_for_moves(RESERVE_LEN_MIN // 4) // 2)
 
     async def _move(self, chosen: list[Sparse], room_len: int) -> bool:
-        """Move, commit, give back; False where nothing can move now."""
+        """Move, commit, give back; False where nothing can move now.
+
+        What was planned a while ago may be gone: stripes have died since, whole segments too.
+        """
         volume = self._volume
+        segments = volume.files.index.segments
+        chosen = [one for one in chosen if one[1] in segments]
         stripe_ids = [stripe for stripe, _, _ in chosen]
         segment_ids = {segment for _, segment, _ in chosen}
-        at_end = any(not self._cannot.isdisjoint(volume.files.index.segments[one].columns)
-                     for one in segment_ids)
+        at_end = any(not self._cannot.isdisjoint(segments[one].columns) for one in segment_ids)
         try:
             done = await volume.files.mover.move_out(
                 stripe_ids, reserve=True, length_max=room_len,

@@ -99,6 +99,8 @@ class Rejoiner:
         member.target, member.lane = target, lane
         left_out = self.writer.left_out
         (left_out.discard if fenced is None else left_out.add)(member.id)
+        # It is compared in full; at once, for looking after others may be cut short.
+        member.behind = True
         self.fleet.mark_online(member)
         note = "" if fenced is None else (", but another writer has claimed it, in vain so far: it "
                                           "takes no commits before the next mount")

@@ -1,12 +1,15 @@
 """What a pool is like now, as people and programs read it."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ecfs.base.errors import NotAPool
 from ecfs.formats import Label
-from ecfs.stripes import Fleet, MemberState
+from ecfs.observe import ErrorCounts
+from ecfs.stripes import Fleet, Member, MemberState
+from ecfs.targets import Space
 from ecfs.volume.locate import pool_of
 from ecfs.volume.sighting import Sighting, absence_of, reasons_of
 
@@ -66,6 +69,13 @@ class PoolStatus:
 
 
 _WORDS = {MemberState.CLONE: "left out", MemberState.FOREIGN: "left out"}
+def target_status(member: Member, errors: ErrorCounts, space: Space | None,
+                  missed_len: int) -> TargetStatus:
+    """What is told of one target. `space`: as it told it, if it has."""
+    return TargetStatus(
+        member.id.hex(), member.name, os.path.abspath(member.path), member.state.value, errors.io,
+        errors.tag, errors.label, missed_len, space.total_len if space else 0,
+        space.free_len if space else 0, member.reason)
 
 
 def state_of(fleet: Fleet, read_only: str, missed: Sequence[str]) -> str:

@@ -41,7 +41,7 @@ _log = logging.getLogger("ecfs.volume")
 
 
 class Tender:
-    """Tends one volume. `run` until cancelled, or `tend` once, as tests do."""
+    """Tends one volume: `run` and `tend_always` until cancelled, or `tend` once, as tests do."""
 
     def __init__(self, volume: Volume) -> None:
         self._volume = volume
@@ -53,17 +53,17 @@ class Tender:
         self._unmovable: set[int] = set()
 
     async def run(self) -> None:
-        """All loops, until cancelled."""
+        """What changes nothing of the volume, to its end and while it is closed."""
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._commit_loop)
                 nursery.start_soon(self._beat_loop)
                 nursery.start_soon(self._anchor_loop)
         finally:
             if self._volume.rejoiner is not None:
                 self._volume.rejoiner.close()
 
-    async def _commit_loop(self) -> None:
+    async def tend_always(self) -> None:
+        """A round every few seconds."""
         while True:
             await trio.sleep(COMMIT_INTERVAL_S)
             try:
@@ -136,7 +136,6 @@ class Tender:
             raise Bug("a volume that may write has a rejoiner")
         back = await volume.rejoiner.probe()
         for member in back:
-            member.behind = True
             self._reclaimer.forget_given(member.id)
         if back:
             await volume.checkpoint()

@@ -5,11 +5,9 @@ round lock, the commit lock.
 """
 
 import logging
-import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
 
 import trio
 
@@ -20,11 +18,11 @@ from ecfs.content import Files, note_behind
 from ecfs.formats import CheckpointPointer, SegmentEntry, column_name, logs_writes
 from ecfs.namespace import Tree
 from ecfs.observe import Event, EventKind, Journal
-from ecfs.stripes import Fleet, Member, ShardFault, StripeRef, StripeStore
+from ecfs.stripes import Fleet, StripeStore
 from ecfs.volume.anchor import Anchor
 from ecfs.volume.appending import RecordWriter
 from ecfs.volume.auditing import audit_advice, evidence_now, note_unwritable
-from ecfs.volume.background import Background, Idle
+from ecfs.volume.background import Background, Idle, Mender, Task, in_turn
 from ecfs.volume.behind import find_behind, is_dead, may_lack
 from ecfs.volume.checkpointing import Checkpointer
 from ecfs.volume.claiming import box_keys
@@ -40,24 +38,12 @@ from ecfs.volume.moving import move_small
 from ecfs.volume.opened import MOUNTED_READ_ONLY, Opened
 from ecfs.volume.rejoining import Rejoiner
 from ecfs.volume.space import SpaceMeter, VolumeSpace
-from ecfs.volume.status import PoolStatus, TargetStatus, advise, state_of
+from ecfs.volume.status import PoolStatus, advise, state_of, target_status
 
 CHANGES_PER_COMMIT_MAX = TRANSACTION_PAGES_MAX * 2
 NOTED_AGAIN_MAX = 3
 
 _log = logging.getLogger("ecfs.volume")
-
-
-class Mender(Protocol):
-    """Repairs what reads report; the room `repair` has the real one."""
-
-    def report(self, ref: StripeRef, faults: Sequence[ShardFault]) -> None:
-        """A read met damage. Does not wait."""
-        ...
-
-    async def run(self, volume: "Volume") -> None:
-        """Mend until cancelled."""
-        ...
 
 
 class Volume:
@@ -100,6 +86,8 @@ class Volume:
         self._anchored: Tip | None = None
         self._start = opened.start
         self.background: Background = Idle()
+        self._flushing = Task()
+        self._changing: list[Task] = []
         self.rejoiner: Rejoiner | None = None
         self._strays_removed = False
         self.files.on_damage = self.damaged.note
@@ -203,10 +191,15 @@ class Volume:
                 self.committer = None
         self.nursery.start_soon(self.meter.run)
         if self.committer is not None:
-            self.nursery.start_soon(self.files.run)
+            self._flushing.begin(self.nursery, self.files.run)
             if self.mender is not None:
-                self.nursery.start_soon(self.mender.run, self)
+                self.keep_up(partial(self.mender.run, self))
         opened.note_mounted(self.read_only)
+
+    def keep_up(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Something that changes the database, from now until the pool is closed."""
+        self._changing.append(Task())
+        self._changing[-1].begin(self.nursery, work)
 
     async def _begin_epoch(self) -> None:
         opened = self.opened
@@ -245,31 +238,45 @@ class Volume:
         await self.log_length.shorten()
 
     async def close(self) -> None:
-        """Make everything durable, write a clean checkpoint, let go. Raises what went wrong."""
-        lost: Damage | None = None
+        """Make everything durable, write a clean checkpoint, end all tasks. Raises what went wrong.
+
+        Nothing else changes the database any more, least of all behind that checkpoint. The flusher
+        goes on, so that nothing is written twice, but where something has failed and all tasks are
+        cancelled: then it might take up what it is asked for, and end in the middle.
+        """
         try:
+            for task in self._changing:
+                await task.end()
+            if self.nursery.cancel_scope.cancel_called:
+                await self._flushing.end()
             await self.look_for_fence()
-            if self._lost is not None:
+            if self.broken:
+                # What came before is safe, and what was written since a bug was noted as well.
                 await self.fsync(None)
             if self.committer is not None and not self.read_only:
-                try:
-                    await self._flush(None)
-                except Damage as damage:
-                    _log.error("some of what was written is lost with the metadata: %s", damage)
-                    lost = damage
-                while self.files.reap():
-                    await trio.lowlevel.checkpoint()
-                await self.background.reclaim()
-                await self.checkpoint(clean=True)
-                self.save_anchor(durable=True)
-                if self.writer is not None:
-                    await self.writer.trim()
+                await self._end_cleanly()
         finally:
             self.journal.record(Event(EventKind.UNMOUNTED, "unmounted"))
             self.nursery.cancel_scope.cancel()
-            self.opened.close()
-        if lost is not None:
-            raise lost
+
+    async def _end_cleanly(self) -> None:
+        failure = await in_turn(partial(self._flush, None), self._reap, self.background.reclaim)
+        await self._flushing.end()
+        if failure is not None:
+            # What could be written is safe even if the checkpoint meets the same.
+            await self.commit()
+        await self.checkpoint(clean=True)
+        self.save_anchor(durable=True)
+        if self.writer is not None and self.committer is not None:
+            async with self.committer.lock:
+                # What lies behind its offset else may be a record on its way.
+                await self.writer.trim()
+        if failure is not None:
+            raise failure
+
+    async def _reap(self) -> None:
+        while self.files.reap():
+            await trio.lowlevel.checkpoint()
 
     def save_anchor(self, *, durable: bool) -> None:
         """Remember the newest acknowledged commit outside of the pool."""
@@ -309,8 +316,6 @@ class Volume:
         self.broken = (f"a change that a program was told of is lost: {error}; unmount, run 'ecfs "
                        "fsck' on the pool, mount it again")
         self.journal.record(Event(EventKind.CHANGE_LOST, self.broken))
-
-    # -- checkpoints and space ---------------------------------------------------------------
 
     async def checkpoint(self, *, clean: bool = False) -> None:
         """Write a checkpoint, then labels; give back what neither it nor the last one needs."""
@@ -378,7 +383,10 @@ class Volume:
     def status(self, *, only_looked_at: bool = False) -> PoolStatus:
         """What it is like now; `only_looked_at`: as it would be, were it mounted to be written."""
         missed = [member.name for member in self.fleet if member.behind and member.online]
-        targets = tuple(self._target_status(member) for member in self.fleet)
+        targets = tuple(
+            target_status(member, self.journal.errors_of(member.id),
+                          self.meter.spaces.get(member.id), self.files.tables.missed_len(member.id))
+            for member in self.fleet)
         bar = "" if only_looked_at and self.read_only == MOUNTED_READ_ONLY else self.read_only
         seq, label = (self.committer or self.opened).tip.seq, self.labeller.label
         evidence = evidence_now(self.committer.newest if self.committer else None,
@@ -389,11 +397,3 @@ class Volume:
             self.pool_id.hex(), state_of(self.fleet, bar, missed), self.opened.freshness.value,
             self.opened.newest_epoch, seq, label.data, label.parity, targets,
             tuple(self.damaged.paths()), advice, audit=evidence.to_json(self.journal.audit_head()))
-
-    def _target_status(self, member: Member) -> TargetStatus:
-        errors = self.journal.errors_of(member.id)
-        space = self.meter.spaces.get(member.id)
-        return TargetStatus(
-            member.id.hex(), member.name, os.path.abspath(member.path), member.state.value,
-            errors.io, errors.tag, errors.label, self.files.tables.missed_len(member.id),
-            space.total_len if space else 0, space.free_len if space else 0, member.reason)

@@ -187,7 +187,7 @@ OPENING_MUTANTS = (
            "            self.store.tell_held()\n",
            "            self.store.hold_back()\n", _LOADING),
     Mutant("volume-that-cannot-be-is-not-closed", "ecfs/volume/entry.py",
-           "                opened.close()\n", "", _LOADING),
+           "        opened.close()\n", "        pass\n", _LOADING),
     Mutant("bytes-of-few-not-kept", "ecfs/volume/records.py",
            "        if 2 * len(view.holders[key]) > len(view.read):\n", "        if view.read:\n",
            _LITTLE),

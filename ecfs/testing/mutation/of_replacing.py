@@ -4,6 +4,7 @@ from ecfs.testing.mutation.mutant import Mutant
 
 _SPARING = ("tests/unit/repair/test_sparing.py",)
 _SOURCES = ("tests/unit/stripes/test_sources.py",)
+_MEANWHILE = ("tests/unit/repair/test_written_meanwhile.py",)
 _REPLACING = ("tests/unit/repair/test_replacing.py",)
 
 REPLACING_MUTANTS = (
@@ -19,14 +20,24 @@ REPLACING_MUTANTS = (
            "    if free_len < needed_len + RESERVE_LEN_MIN:\n",
            "    if free_len < needed_len:\n", _SPARING),
     Mutant("replaced-by-a-disk-of-any-size", "ecfs/repair/sparing.py",
-           "    return sum(entry.length for entry in _columns_on(volume, member))\n",
-           "    return 0\n", _SPARING),
+           "        length += entry.length\n", "", _SPARING),
+    Mutant("what-was-given-back-taken-for-held", "ecfs/repair/sparing.py",
+           "and not volume.store.keeps_dead(entry, KIND_CONTENT):", "and False:", _SPARING),
+    Mutant("what-is-made-anew-taken-for-given-back", "ecfs/repair/sparing.py",
+           " and not volume.store.keeps_dead(entry, KIND_CONTENT):", ":", _SPARING),
     Mutant("old-target-takes-no-records", "ecfs/volume/membership.py",
-           "    volume.fleet.mark_leaving(old)\n    volume.fleet.add(new)\n",
-           "    volume.fleet.mark_away(old.id, \"\")\n    volume.fleet.add(new)\n", _SPARING),
+           "    old.leaving = True\n    # A stripe",
+           "    volume.fleet.mark_away(old.id, \"\")\n    # A stripe", _SPARING),
     Mutant("old-target-takes-no-records-of-a-later-mount", "ecfs/volume/membership.py",
-           "    volume.fleet.mark_leaving(old)\n    with trio",
+           "    old.leaving = True\n    volume.fleet.hand_over(old, new)\n    with trio",
            "    volume.fleet.mark_away(old.id, \"\")\n    with trio", _SPARING),
+    Mutant("new-target-takes-shards-before-it-counts", "ecfs/volume/membership.py",
+           "    new.takes_shards = False\n", "", _MEANWHILE),
+    Mutant("old-target-takes-none-while-it-counts", "ecfs/volume/membership.py",
+           "    new.takes_shards = False\n", "    volume.fleet.hand_over(new, old)\n"
+           "    old.takes_shards = False\n", _MEANWHILE),
+    Mutant("shards-never-handed-over", "ecfs/volume/membership.py",
+           "            volume.fleet.hand_over(old, new)\n", "", _MEANWHILE),
     Mutant("old-target-let-go-while-it-is-needed", "ecfs/volume/membership.py",
            "    new.source = old.as_source()\n    if writer", "    if writer", _SPARING),
     Mutant("old-target-not-looked-for", "ecfs/volume/opening.py",
@@ -56,12 +67,12 @@ REPLACING_MUTANTS = (
     Mutant("what-lacks-is-not-mended", "ecfs/stripes/access.py",
            "        result.faults = list(lost.faults)\n", "", _SOURCES),
     Mutant("who-leaves-takes-shards", "ecfs/stripes/store.py",
-           "        if member.leaving:\n            return False\n", "", _SOURCES),
+           "        if not member.takes_shards:\n            return False\n", "", _SOURCES),
     Mutant("who-leaves-has-a-column", "ecfs/stripes/store.py",
-           "in sorted(self.fleet, key=lambda one: one.leaving)", "in self.fleet", _SOURCES),
+           "in sorted(self.fleet, key=lambda one: not one.takes_shards)", "in self.fleet",
+           _SOURCES),
     Mutant("who-leaves-keeps-a-segment-open", "ecfs/stripes/fleet.py",
-           "        member.leaving = leaving\n        self._tell(member)\n",
-           "        member.leaving = leaving\n", _SOURCES),
+           "        self._tell(old)\n        self._tell(new)\n", "", _SOURCES),
     Mutant("member-closed-as-a-source", "ecfs/stripes/fleet.py",
            "if source is not None and self.id_of(source.target) is None:",
            "if source is not None:", _SOURCES),

@@ -4,6 +4,9 @@ from ecfs.testing.mutation.mutant import Mutant
 
 _RECLAIMING = "ecfs/volume/reclaiming.py"
 _BACK = ("tests/unit/volume/test_giving_back.py",)
+_VOLUME = "ecfs/volume/volume.py"
+_CLOSING = ("tests/unit/volume/test_closing.py",)
+_OVERTAKEN = ("tests/unit/volume/test_overtaken_moves.py",)
 _FULL = ("tests/unit/volume/test_full_pool.py",)
 _SPACE = ("tests/unit/volume/test_space.py",)
 _FLEET = ("tests/unit/stripes/test_fleet.py",)
@@ -15,6 +18,43 @@ ROOM_MUTANTS = (
            "        store.given_back_to =", _BACK),
     Mutant("nothing-punched", _RECLAIMING,
            "        await self._punch(work)\n", "        await self._punch([])\n", _BACK),
+    Mutant("not-punched-taken-for-given-back", _RECLAIMING,
+           "                self.forget_given(target_id)\n", "                pass\n", _BACK),
+    Mutant("what-was-planned-taken-to-be-there", _RECLAIMING,
+           "        chosen = [one for one in chosen if one[1] in segments]\n", "", _OVERTAKEN),
+    Mutant("what-died-while-it-moved-cannot-be-read", "ecfs/content/moving.py",
+           "                if self._tables.extents_of(stripe_id):\n",
+           "                if stripe_id:\n", _MOVING),
+    Mutant("what-died-while-it-was-rescued-is-lost", "ecfs/content/moving.py",
+           "if left is not None and left.stripe == stripe_id:", "if extent.id:", _MOVING),
+    Mutant("who-tends-goes-on-behind-the-end", _VOLUME,
+           "                await task.end()\n", "                pass\n", _CLOSING),
+    Mutant("record-on-its-way-trimmed", _VOLUME,
+           "            async with self.committer.lock:\n"
+           "                # What lies behind its offset else may be a record on its way.\n",
+           "            if self.committer:\n", _CLOSING),
+    Mutant("cancelled-flusher-left-to-write", _VOLUME,
+           "            if self.nursery.cancel_scope.cancel_called:\n"
+           "                await self._flushing.end()\n", "", _CLOSING),
+    Mutant("failed-flush-takes-names-along", _VOLUME,
+           "            await self.commit()\n        await self.checkpoint(clean=True)",
+           "            raise failure\n        await self.checkpoint(clean=True)", _CLOSING),
+    Mutant("noted-bug-loses-what-was-written", _VOLUME,
+           "            if self.broken:\n", "            if self._lost is not None:\n", _CLOSING),
+    Mutant("closed-under-who-is-cancelled", "ecfs/volume/entry.py",
+           "                    await volume.close()\n",
+           "                    await volume.close()\n                    opened.close()\n",
+           _CLOSING),
+    Mutant("records-of-killed-mounts-kept", _RECLAIMING,
+           " or log.epochs() > LOG_EPOCHS_LOW):", "):", _BACK),
+    Mutant("records-of-killed-mounts-kept-from-who-may-not-grow", _RECLAIMING,
+           "                await self.checkpoint_if_low()\n"
+           "                await self._reclaim()\n",
+           "                await self._reclaim()\n", _BACK),
+    Mutant("records-of-killed-mounts-kept-from-who-syncs", _RECLAIMING,
+           "                await self.checkpoint_if_low()\n"
+           "                await self._punch_dead()\n",
+           "                await self._punch_dead()\n", _BACK),
     Mutant("headers-punched", "ecfs/volume/holes.py",
            "    at = COLUMN_HEADER_LEN\n", "    at = 0\n", _BACK),
     Mutant("the-end-of-a-live-stripe-punched", "ecfs/volume/holes.py",
@@ -41,7 +81,7 @@ ROOM_MUTANTS = (
     Mutant("a-sync-gives-nothing-back", "ecfs/volume/volume.py",
            "            await self.background.give_back()\n", "            pass\n", _BACK),
     Mutant("catching-up-waits-for-what-was-given-back", "ecfs/repair/mending.py",
-           " and volume.store.keeps_dead(entry, kind)\n", "\n", _BACK),
+           " and store.keeps_dead(entry, kind)\n", "\n", _BACK),
     Mutant("given-back-forgotten-by-the-next-mount", "ecfs/volume/behind.py",
            "    store.given_back_to = tables.given_back_to()\n", "", _BACK),
     Mutant("late-readers-of-dead-stripes-accuse", "ecfs/stripes/access.py",

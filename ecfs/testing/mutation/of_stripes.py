@@ -8,6 +8,7 @@ _STORE = ("tests/unit/stripes/test_access.py", "tests/unit/stripes/test_fleet.py
           "tests/unit/stripes/test_store.py")
 _MENDING = ("tests/unit/repair/test_mending.py",)
 _LOOP = ("tests/hanging/test_loop_waits_for_nobody.py",)
+_OVERTAKEN = ("tests/unit/volume/test_overtaken_moves.py",)
 _CATCHING_UP = ("tests/unit/repair/test_catching_up.py",)
 _DIRECTORY = ("tests/unit/targets/test_durability.py",
               "tests/unit/targets/test_suspect_files.py")
@@ -29,11 +30,10 @@ STRIPE_MUTANTS = (
     Mutant("writeback-of-what-is-just-long", "ecfs/targets/writing.py",
            "length >= WRITEBACK_LEN_MIN and", "length > WRITEBACK_LEN_MIN and", _WRITING),
     Mutant("caught-up-in-memory-alone", "ecfs/repair/mending.py",
-           "        complete = await _sync_column(entry, member) and complete\n", "",
+           "        synced = await _sync_column(entry, member)\n", "        synced = True\n",
            _CATCHING_UP),
     Mutant("caught-up-though-nothing-is-durable", "ecfs/repair/mending.py",
-           "        complete = await _sync_column(entry, member) and complete\n",
-           "        await _sync_column(entry, member)\n", _CATCHING_UP),
+           "        complete = complete and synced\n", "", _CATCHING_UP),
     Mutant("stripe-digest-unchecked", "ecfs/stripes/sealed.py",
            "if salt != self._ref.salt or tag_vector_digest(tags) != self._ref.digest:",
            "if salt != self._ref.salt:", _SEALED),
@@ -127,6 +127,9 @@ STRIPE_MUTANTS = (
     Mutant("stripe-sync-not-awaited-by-others", "ecfs/stripes/store.py",
            "        async with self._sync_lock:\n            await self._sync_files()",
            "        await self._sync_files()", _STORE),
+    Mutant("sync-that-others-wait-for-cut-short", "ecfs/stripes/store.py",
+           "        with trio.CancelScope(shield=True):\n            results = await run_jobs(",
+           "        with trio.CancelScope():\n            results = await run_jobs(", _STORE),
     Mutant("failed-sync-ignored", "ecfs/stripes/store.py",
            _SYNC_FAILED, _SYNC_FAILED.replace("self._unsyncable.add((target_id, name))", "pass"),
            _STORE),
@@ -270,7 +273,12 @@ STRIPE_MUTANTS = (
     Mutant("caught-up-with-a-checkpoint-under-way", "ecfs/repair/mending.py",
            "            and not member.unnamed):\n", "            ):\n", _MENDING),
     Mutant("caught-up-past-what-is-lost-for-now", "ecfs/repair/mending.py",
-           "                    unknown = True\n", "", _CATCHING_UP),
+           "unknown = unknown or done == UNREADABLE", "unknown = unknown or False",
+           _CATCHING_UP),
+    Mutant("never-caught-up-with-who-deletes", "ecfs/repair/mending.py",
+           "                if store.is_gone(ref):\n", "                if False:\n", _OVERTAKEN),
+    Mutant("never-caught-up-with-columns-that-go", "ecfs/repair/mending.py",
+           "        if store.is_given_back(entry):\n", "        if False:\n", _OVERTAKEN),
     Mutant("caught-up-past-what-nobody-knows", "ecfs/repair/mending.py",
            "unknown = unknown or ref.offset != seen_to", "unknown = unknown or False",
            _CATCHING_UP),

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 import trio
 import trio.testing
 
+from ecfs.base.errors import Damage
 from ecfs.base.ids import InodeId
 from ecfs.base.units import KIB
 from tests.unit.content.simulated import FilesWorld, files_world
@@ -118,5 +119,36 @@ def test_no_more_moves_than_fits() -> None:
         done = await world.files.mover.move_out(stripes, length_max=64 * KIB)
         assert done.moved_len <= 64 * KIB
         assert await world.files.read(SOURCE, 0, LENGTH) == data
+
+    in_a_world(scenario)
+
+
+def test_what_dies_while_it_is_read_is_not_unreadable() -> None:
+    """Its room was given back as soon as it was dead."""
+    async def scenario(world: FilesWorld, data: bytearray) -> None:
+        [stripe, *_] = [row[0] for row in world.database.rows("SELECT id FROM stripes")]
+        read = world.files.store.read
+
+        async def too_late(*asked: object) -> None:
+            world.files.discard([SOURCE])
+            raise Damage("holes")
+
+        async def lost(*asked: object) -> None:
+            raise Damage("rotten")
+
+        world.files.store.read = lost  # type: ignore[method-assign, assignment]
+        done = await world.files.mover.move_out([stripe])
+        assert [*done.unreadable] == [stripe]
+        assert await world.files.rescue(stripe, move=True) == {SOURCE}
+        world.files.store.read = too_late  # type: ignore[method-assign, assignment]
+        assert await world.files.rescue(stripe, move=True) == set()
+        await world.files.write(SOURCE, 0, bytes(data))
+        await world.files.flush(None)
+        [stripe] = [row[0] for row in world.database.rows("SELECT id FROM stripes")]
+        done = await world.files.mover.move_out([stripe])
+        assert not done.unreadable and not done.kept and not done.moved_len
+        # By now there is not even a row of it.
+        assert await world.files.rescue(stripe, move=True) == set()
+        world.files.store.read = read  # type: ignore[method-assign]
 
     in_a_world(scenario)

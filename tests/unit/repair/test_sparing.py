@@ -8,9 +8,11 @@ import pytest
 
 from ecfs.base.errors import Refusal, TooFewReachable, Unreadable
 from ecfs.base.limits import RESERVE_LEN_MIN
+from ecfs.base.units import MIB
 from ecfs.formats import labels_among
 from ecfs.repair import replace_target, salvage, scrub
 from ecfs.repair.mending import catch_up
+from ecfs.repair.sparing import held_len
 from ecfs.targets import MemoryTarget
 from ecfs.volume import OpenOptions, Volume
 from tests.unit.repair.sites import FILES, POOLS, Site, fail_to_settle, holds_everything
@@ -127,6 +129,42 @@ async def test_a_disk_that_is_too_small_is_refused_before_anything_is_changed(
             await replace_target(volume, site.old, site.new)
         assert not site.disks.targets[site.new].list_names()
         is_as_before(volume, site)
+
+
+@pytest.mark.parametrize("site", [POOLS[0]], indirect=True)
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_what_was_given_back_needs_no_room_on_the_new_disk(
+        site: Site, is_lost: bool) -> None:
+    """A disk of the size of the old one does, however much has been written and deleted there."""
+    await site.make()
+    async with site.ground.open() as opening:
+        volume = opening.volume
+        for number in range(24):
+            await opening.shell.write(b"f%d" % number, b"%d" % number * MIB)
+            await volume.fsync(None)
+        old = next(member for member in volume.fleet if member.path == site.old)
+        whole_len = held_len(volume, old)
+        assert whole_len == sum(
+            entry.length for segments in (volume.opened.table.segments, volume.files.index.segments)
+            for entry in segments.values() if old.id in entry.columns)
+        for number in range(24):
+            if number % 4:
+                opening.shell.unlink(b"f%d" % number)
+        await volume.fsync(None)
+        assert held_len(volume, old) == whole_len
+        await volume.background.tidy()
+        needed_len = held_len(volume, old)
+        assert needed_len < whole_len / 2
+        space = site.disks.targets[site.old].space()
+        assert needed_len <= space.total_len - space.free_len
+        if is_lost:
+            site.lost = {site.old}
+            volume.fleet.mark_away(old.id, "unplugged")
+        site.disks.targets[site.new] = MemoryTarget(
+            site.new, total_len=RESERVE_LEN_MIN + needed_len)
+        assert (await replace_target(volume, site.old, site.new)).complete
+        await holds_everything(opening)
+        assert not (await scrub(volume)).bad_count
 
 
 @pytest.mark.parametrize(("site", "lost_count"), [(pool, pool[2]) for pool in POOLS],

@@ -4,7 +4,7 @@ import pytest
 
 from ecfs.base.errors import Fault, Unreadable
 from ecfs.erasure import Geometry
-from ecfs.formats import KIND_METADATA, column_name
+from ecfs.formats import KIND_CONTENT, KIND_METADATA, column_name
 from ecfs.stripes import Member, MemberState, Source, StripeLost, Written
 from ecfs.targets import InlineLane, MemoryTarget
 from tests.unit.stripes.simulated import World
@@ -87,20 +87,24 @@ async def test_who_leaves_takes_no_shards() -> None:
     world = World(Geometry(2, 1), 3)
     leaving = world.fleet[world.ids[0]]
     before = await durable(world)
-    world.fleet.mark_leaving(leaving)
+    new = Member(NEW, "new", "memory:new", takes_shards=False)
+    world.fleet.hand_over(leaving, new)
     assert world.store.open_segment_ids() == set()
     stripe = await durable(world)
     assert leaving.online and leaving not in world.fleet.placeable()
     assert before.ref.segment.id != stripe.ref.segment.id
     assert leaving.id not in stripe.ref.segment.columns and stripe.ref.geometry == Geometry(1, 1)
     assert await read_all(world, before) == EXTENTS
-    world.fleet.add(Member(NEW, "new", "memory:new"))
+    world.fleet.add(new)
     metadata = await durable(world, KIND_METADATA)
     assert metadata.ref.segment.columns.count(NEW) == 1
     assert leaving.id not in metadata.ref.segment.columns
-    world.fleet.drop(NEW)
-    world.fleet.mark_leaving(leaving, leaving=False)
-    assert (await durable(world)).ref.geometry == Geometry(2, 1)
+    world.fleet.hand_over(new, leaving)
+    stripe = await durable(world)
+    assert stripe.ref.geometry == Geometry(2, 1) and NEW not in stripe.ref.segment.columns
+    world.fleet.mark_away(world.ids[1], "unplugged")
+    for kind in (KIND_CONTENT, KIND_METADATA):
+        assert NEW not in (await durable(world, kind)).ref.segment.columns
 
 
 async def test_the_old_target_is_let_go_of_once_and_not_while_it_is_a_member() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ecfs.base.errors import AppendRefused, Bug, Fault, NoSpace, TargetError, Unreadable
 from ecfs.base.limits import COLUMN_HEADER_LEN
@@ -373,6 +373,35 @@ async def test_a_stripe_is_durable_once_its_own_sync_returned(clock: MockClock) 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(one)
                 nursery.start_soon(other)
+
+        await with_slow_lanes(seed, scenario)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_sync_that_is_cancelled_takes_nothing_from_others(
+        clock: MockClock, fails: bool) -> None:
+    """What they wrote is in it: neither its end nor its failure may go unnoticed."""
+    for seed in range(8):
+        async def scenario(world: World) -> None:
+            stripe = await append(world)
+            outcomes: list[object] = []
+            if fails:
+                world.fail_all(Fault.IO, "sync")
+
+            async def sync_mine() -> None:
+                outcomes.extend(await world.store.sync([stripe]))
+
+            async with trio.open_nursery() as nursery, trio.open_nursery() as given_up:
+                given_up.start_soon(world.store.sync, [])
+                await wait_all_tasks_blocked()
+                nursery.start_soon(sync_mine)
+                await wait_all_tasks_blocked()
+                given_up.cancel_scope.cancel()
+            assert [type(one) for one in outcomes] == [AppendRefused if fails else Written]
+            for memory in world.memories:
+                memory.crash()
+            if not fails:
+                assert await read_all(world, stripe) == EXTENTS
 
         await with_slow_lanes(seed, scenario)
 

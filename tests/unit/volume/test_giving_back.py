@@ -10,6 +10,7 @@ import trio
 from ecfs.base.errors import EcfsError, Fault, NoSpace
 from ecfs.base.ids import InodeId
 from ecfs.base.units import KIB, MIB
+from ecfs.content.moving import MovedOut
 from ecfs.erasure import Geometry
 from ecfs.formats import SEGMENTS_FOLDER, column_name
 from ecfs.observe import EventKind
@@ -131,6 +132,27 @@ async def test_what_was_deleted_of_a_full_pool_can_be_written_again(
         assert (await scrub(volume)).bad_count == 0
 
 
+async def test_what_cannot_be_punched_is_cut_in_the_same_round(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That a target cannot is known after the first try only."""
+    pool = SmallPool(tmp_path, 48 * MIB, (True, False, True))
+    await pool.make(TWO_AND_ONE)
+    async with pool.mounted() as volume:
+        for number in range(8):
+            await put(volume, b"f%d" % number, data_of(number))
+    async with pool.mounted() as volume:
+
+        async def nothing(*_: object, **wishes: object) -> MovedOut:
+            return MovedOut()
+
+        monkeypatch.setattr(volume.files.mover, "move_out", nothing)
+        delete(volume, [b"f%d" % number for number in range(4, 8)])
+        free_len = pool.memories[pool.paths[1]].space().free_len
+        await volume.background.tidy()
+        assert pool.memories[pool.paths[1]].space().free_len > free_len + FILE_LEN
+        await check_kept(volume, list(range(4)))
+
+
 async def test_random_blocks_of_a_large_file_can_be_written_again_and_again(
         tmp_path: Path) -> None:
     """What lives of its extents is cut out of them."""
@@ -174,6 +196,28 @@ async def test_who_may_not_grow_waits_for_what_is_dead(tmp_path: Path) -> None:
         assert trio.current_time() - began < 1
         volume.admit(grows=True)
         await check_kept(volume, list(range(1, count, 2)))
+
+
+@pytest.mark.parametrize("syncs", [False, True])
+async def test_what_killed_mounts_left_of_their_records_gives_its_room_back(
+        tmp_path: Path, syncs: bool) -> None:
+    """It lies in the room that is kept, and what is deleted would fill that first."""
+    pool = SmallPool(tmp_path, 48 * MIB)
+    async with full_pool(pool) as (_, count):
+        pass
+    for _ in range(12):
+        async with pool.crashing():
+            pass
+    async with pool.mounted() as volume:
+        assert volume.log_length is not None and volume.log_length.epochs() > 12
+        assert available(volume) <= 0
+        free_len = pool.memories[pool.paths[0]].space().free_len
+        delete(volume, [b"f%d" % number for number in range(6)])
+        await (volume.fsync(None) if syncs else volume.make_room())
+        volume.admit(grows=True)
+        assert volume.log_length.epochs() <= 2
+        assert pool.memories[pool.paths[0]].space().free_len > free_len + 10 * MIB
+        await check_kept(volume, list(range(6, count)))
 
 
 async def test_syncing_all_gives_back_what_is_dead(tmp_path: Path) -> None:
