@@ -245,7 +245,8 @@ async def _read_view(opened: Opened) -> LogView:
     members = dict.fromkeys(member for group in opened.groups for member in group)
     return await read_log(opened.fleet, members, keys,
                           epoch=pointer.epoch if pointer else 0,
-                          offset=pointer.offset if pointer else 0)
+                          offset=pointer.offset if pointer else 0,
+                          seq=pointer.seq if pointer else 0)
 
 
 def _find_lagging(opened: Opened, view: LogView, chain: Chain) -> None:

@@ -192,7 +192,7 @@ OPENING_MUTANTS = (
     Mutant("volume-that-cannot-be-is-not-closed", "ecfs/volume/entry.py",
            "                opened.close()\n", "", _LOADING),
     Mutant("bytes-of-few-not-kept", "ecfs/volume/records.py",
-           "        if 2 * len(view.holders[key]) > len(view.read):\n", "        if view.read:\n",
+           "data = None if 2 * len(holders) > len(view.read) else found.data", "data = None",
            _LITTLE),
     Mutant("adopted-only-where-shown-again", "ecfs/volume/logmending.py",
            "        await self.mend(members, start, chain.records)\n",

@@ -71,12 +71,12 @@ class Members:
     async def mend(self, epoch: int = EPOCH) -> tuple[int, int]:
         return await self.mender(epoch).mend(tuple(self.world.ids), START)
 
-    async def secure(self) -> None:
+    async def secure(self, epoch: int = EPOCH) -> None:
         """As a mount does before it begins its epoch."""
         view = await self.view()
         chain = adopt(view, drop_tail=False)
         assert isinstance(chain, Chain)
-        await self.mender().secure((tuple(self.world.ids),), QUORUM, START, chain, view)
+        await self.mender(epoch).secure((tuple(self.world.ids),), QUORUM, START, chain, view)
 
     def file(self, number: int, epoch: int = EPOCH) -> bytes:
         memory = self.world.memories[number]
@@ -84,6 +84,9 @@ class Members:
 
     def write(self, number: int, offset: int, data: bytes, epoch: int = EPOCH) -> None:
         self.world.memories[number].write(commits_name(epoch), offset, [data])
+
+    def write_new(self, number: int, epoch: int, data: bytes) -> None:
+        self.world.memories[number].create(commits_name(epoch), data)
 
     def drop_last(self, *numbers: int) -> None:
         """These members never got the newest record."""
@@ -207,6 +210,68 @@ async def test_records_that_moved_are_where_most_have_them(members: Members) -> 
     assert {members.file(number).rstrip(b"\0") for number in range(6)} == {whole.rstrip(b"\0")}
 
 
+@pytest.mark.parametrize("place", [3, 5, 100_000])
+async def test_who_alone_has_the_newest_record_does_not_say_where_it_lies(
+        members: Members, place: int) -> None:
+    """Near the end of what a mount reads, or where the one before lies, which it hides then."""
+    members.drop_last(*range(6))
+    members.write(0, place * BLOCK_LEN, members.records[4])
+    view = await members.view()
+    assert view.records[EPOCH, 5].offset == 4 * BLOCK_LEN and not view.holders[EPOCH, 5]
+    assert view.ends[EPOCH] == 5 * BLOCK_LEN
+    await members.secure()
+    whole = b"".join(members.records)
+    assert all(members.file(number).rstrip(b"\0") == whole.rstrip(b"\0")
+               for number in range(1, 6))
+    assert members.file(0)[: len(whole)] == whole
+    assert not any(members.world.memories[0].read(commits_name(EPOCH), at * BLOCK_LEN, BLOCK_LEN)
+                   .strip(b"\0") for at in (5, place) if at > 4)
+
+
+async def test_the_first_record_of_an_epoch_lies_at_its_begin(members: Members) -> None:
+    """One that opened an epoch and crashed: it is on one member, which shows it further on."""
+    members.make(6, record_hash(members.records[-1]), epoch=EPOCH + 1)
+    members.write_new(1, EPOCH + 1, bytes(9 * BLOCK_LEN) + members.records[5])
+    assert (await members.view()).records[EPOCH + 1, 6].offset == 0
+    await members.secure(EPOCH + 1)
+    assert all(members.file(number, EPOCH + 1)[:BLOCK_LEN] == members.records[5]
+               for number in range(6))
+
+
+@pytest.mark.parametrize("honest", [0, 5])
+async def test_labels_say_where_their_record_lies(members: Members, honest: int) -> None:
+    """What was before it was given back, and is nothing that anybody needs."""
+    whole = b"".join(members.records)
+    for number in range(6):
+        if number > honest:
+            members.world.memories[number].truncate(commits_name(EPOCH), 0)
+        members.write(number, 0, bytes(2 * BLOCK_LEN))
+    members.write(0, 0, bytes(5 * BLOCK_LEN) + whole)
+    view = await read_log(members.world.fleet, members.world.ids, members.keys, epoch=EPOCH,
+                          offset=2 * BLOCK_LEN, seq=3)
+    assert {seq: found.offset for (_, seq), found in view.records.items()} == {
+        3: 2 * BLOCK_LEN, 4: 3 * BLOCK_LEN, 5: 4 * BLOCK_LEN}
+    assert view.ends[EPOCH] == len(whole)
+    assert all(view.holders[EPOCH, seq] == set(members.world.ids[1 : 1 + honest])
+               for seq in (3, 4, 5))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+async def test_what_follows_a_gap_lies_where_most_have_one_of_it(members: Members,
+                                                                count: int) -> None:
+    """Nothing tells where the first of it begins; the last of it one member alone has."""
+    for number in range(6):
+        members.write(number, 0, bytes(2 * BLOCK_LEN))
+    members.drop_last(*range(count, 6))
+    for number in range(count):
+        members.write(number, 0, bytes(7 * BLOCK_LEN) + b"".join(members.records[2:]))
+    view = await members.view()
+    assert {seq: found.offset for (_, seq), found in view.records.items()} == {
+        3: 2 * BLOCK_LEN, 4: 3 * BLOCK_LEN, 5: 4 * BLOCK_LEN}
+    assert view.holders[EPOCH, 3] == set(members.world.ids[count:])
+    assert not view.holders[EPOCH, 5]
+
+
 async def test_a_record_whose_first_copy_cannot_be_read_again_counts_on_others(
         members: Members) -> None:
     """Only the first member's bytes are kept: what it lacks is read once more from another."""
@@ -256,10 +321,10 @@ async def test_long_records_across_windows(members: Members,
     monkeypatch.setattr("ecfs.volume.recordscan.SCAN_CHUNK_LEN", 2 * BLOCK_LEN)
     members.make(6, record_hash(members.records[-1]), padding=300_000)
     parent = record_hash(members.records[-1])
-    at = 5 * BLOCK_LEN + 3 * 65536
+    at = 5 * BLOCK_LEN
     members.make(7, parent)
     for number in range(6):
-        members.write(number, 5 * BLOCK_LEN, members.records[5])
+        members.write(number, at, members.records[5])
         members.write(number, at + len(members.records[5]), members.records[6])
     view = await members.view()
     assert sorted(seq for _, seq in view.records) == [1, 2, 3, 4, 5, 6, 7]
@@ -456,18 +521,30 @@ async def test_files_of_later_epochs_are_left_alone(members: Members) -> None:
                for memory in members.world.memories[3:])
 
 
-@pytest.mark.parametrize("kept", [3, 4])
-async def test_the_record_that_more_members_have_keeps_its_place(members: Members,
-                                                                 kept: int) -> None:
-    """Two records that both are needed, at one place: the lesser one does not spread."""
-    other = members.records[7 - kept]
+@pytest.mark.parametrize("more", [3, 4])
+async def test_two_records_at_one_place_get_their_own(members: Members, more: int) -> None:
+    """Both are needed, and each has one that says where it lies, however many show it elsewhere."""
     for number in range(6):
         members.world.memories[number].truncate(commits_name(EPOCH), 3 * BLOCK_LEN)
-        members.write(number, 3 * BLOCK_LEN, members.records[kept] if number > 1 else other)
+        members.write(number, 3 * BLOCK_LEN, members.records[more if number > 1 else 7 - more])
     await members.mend()
+    assert {members.file(number) for number in range(6)} == {b"".join(members.records)}
+
+
+@pytest.mark.parametrize("more", [0, 1])
+async def test_the_record_that_more_members_have_keeps_its_place(members: Members,
+                                                                 more: int) -> None:
+    """Two that both are needed, the second a checkpoint behind a gap, of which nothing tells where
+    it lies: the lesser one does not spread."""
+    root = Root(2, bytes(31) + b"2", 1, (), (), (), 1, 1, 1, 1, 0, 0, 4, 2, 1, (), (), 1)
+    both = [members.records[0], encode_commit(
+        Commit(EPOCH, 3, root.base_hash, bytes(16), 0, 1, 1, (), root=root), members.keys,
+        bytes(32))]
     for number in range(6):
-        assert members.file(number)[3 * BLOCK_LEN : 4 * BLOCK_LEN] == members.records[kept]
-    assert all(other not in members.file(number) for number in range(6))
+        members.world.memories[number].truncate(commits_name(EPOCH), 0)
+        members.write(number, 0, both[more if number > 1 else 1 - more])
+    await members.mend()
+    assert {members.file(number) for number in range(6)} == {both[more]}
 
 
 async def test_before_an_epoch_a_quorum_holds_what_was_adopted(members: Members) -> None:
