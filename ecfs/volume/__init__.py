@@ -12,16 +12,8 @@ from ecfs.volume.entry import create_pool, open_volume, peek_pool
 from ecfs.volume.environment import Environment, Host, OpenOptions, PoolOrder, Secret
 from ecfs.volume.everywhere import on_online
 from ecfs.volume.leftovers import clear_leftovers
-from ecfs.volume.locate import (
-    Located,
-    Sighting,
-    label_mac,
-    look_at,
-    look_everywhere,
-    pool_of,
-    shows,
-    unlock,
-)
+from ecfs.volume.locate import Located, label_mac, shows, unlock
+from ecfs.volume.looking import Sighting, look_at, look_everywhere, pool_of
 from ecfs.volume.membership import exchange_member, finish_exchange
 from ecfs.volume.mending import find_bad, mend_labels, mend_records
 from ecfs.volume.opening import claimer_of

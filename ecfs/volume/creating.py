@@ -166,8 +166,9 @@ def note_force(order: PoolOrder, environment: Environment) -> None:
 
 def remember(order: PoolOrder, made: PoolMade, environment: Environment) -> None:
     """These paths hold this pool from now on, whatever they held before."""
-    PathMemory(environment.state_dir).note([os.path.realpath(path) for path in order.paths],
-                                           made.pool_id)
+    PathMemory(environment.state_dir).note(
+        [place for path in order.paths for place in (os.path.abspath(path),
+                                                     os.path.realpath(path))], made.pool_id)
 
 
 def _write_labels(order: PoolOrder, environment: Environment, targets: list[Target]) -> PoolMade:

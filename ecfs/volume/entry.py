@@ -9,7 +9,7 @@ import trio
 from ecfs.base.errors import ReadOnly
 from ecfs.volume.creating import PoolMade, lay_out, note_force, remember
 from ecfs.volume.environment import Environment, OpenOptions, PoolOrder, Secret
-from ecfs.volume.locate import look_everywhere
+from ecfs.volume.looking import look_everywhere
 from ecfs.volume.membership import resume_exchange
 from ecfs.volume.opening import open_pool
 from ecfs.volume.status import PoolStatus, peeked

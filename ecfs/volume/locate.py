@@ -4,70 +4,29 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import partial
 
 from ecfs.base.errors import (
     ClonedTargets,
     Damage,
     ForeignTargets,
     NotAPool,
-    SameTarget,
-    TargetError,
     TooFewReachable,
-    UnknownFormat,
     WrongPassphrase,
 )
-from ecfs.base.limits import LABEL_LEN_MAX, TARGET_DEADLINE_S, TARGETS_MAX
 from ecfs.formats import (
     Label,
-    SignedLabel,
     check_label,
-    decode_label,
     hashes_first,
-    labels_among,
     unit_len,
 )
 from ecfs.keys import KeySlot, MasterKey, open_slots
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.sealing import keyed_hash
 from ecfs.stripes import Source
-from ecfs.targets import AnyLane, Target, run_all
-from ecfs.volume.environment import Environment, Secret
+from ecfs.volume.environment import Secret
+from ecfs.volume.looking import Sighting, ranked_pools
 
-LABELS_TRIED_MAX = 4
 POOLS_TRIED_MAX = 3
-
-
-@dataclass(slots=True)
-class Sighting:
-    """What lies at one path: a target with labels (newest first), or the reason why there is none.
-    `was_given`: the user named the path, and not only some label, which anybody may have written.
-    `place`: the path without symbolic links, as far as it could be followed in time.
-    """
-
-    path: str
-    target: Target | None = None
-    lane: AnyLane | None = None
-    labels: list[SignedLabel] = field(default_factory=list)
-    reason: str = ""
-    unknown_format: UnknownFormat | None = None
-    was_given: bool = False
-    place: str = ""
-
-    def __post_init__(self) -> None:
-        self.place = self.place or os.path.abspath(self.path)
-
-    def close(self) -> None:
-        """Let go of the target and its lane."""
-        if self.lane is not None:
-            self.lane.close(timeout=0.0)
-        if self.target is not None:
-            self.target.close()
-
-    @property
-    def pool_id(self) -> bytes | None:
-        """The pool that its newest label names."""
-        return self.labels[0].label.pool_id if self.labels else None
 
 
 @dataclass(slots=True)
@@ -112,90 +71,6 @@ class LabelMac:
         return keyed_hash(self._key, purpose=b"label", parts=[body])
 
 
-def look_at(path: str, environment: Environment) -> Sighting:
-    """Open what is at `path` and read its labels; never raises for what it finds. Runs in a lane:
-    where a share hangs, nothing can be learned of a path at once, not even where it leads."""
-    sighting = Sighting(path, place=os.path.realpath(path))
-    try:
-        sighting.target = environment.open_target(path)
-        names = labels_among(sighting.target.list_names())
-    except TargetError as error:
-        sighting.reason = str(error)
-        return sighting
-    for _, _, name in names[:LABELS_TRIED_MAX]:
-        try:
-            data = sighting.target.read(name, 0, LABEL_LEN_MAX + 1)
-            sighting.labels.append(decode_label(data))
-        except UnknownFormat as error:
-            sighting.unknown_format = error
-        except (TargetError, Damage) as error:
-            sighting.reason = f"{name}: {error}"
-    if not names:
-        sighting.reason = "no label: an empty directory, or a disk that is not mounted"
-    return sighting
-
-
-async def look_all(paths: list[str], environment: Environment) -> list[Sighting]:
-    """Sightings of several places at once; one that does not answer in time holds up no other."""
-    lanes = [environment.open_lane(os.path.basename(path) or "target") for path in paths]
-    jobs = [partial(look_at, path, environment) for path in paths]
-    sightings = []
-    for path, lane, result in zip(paths, lanes, await run_all(lanes, jobs, TARGET_DEADLINE_S),
-                                  strict=True):
-        sighting = Sighting(path, reason=str(result)) if isinstance(
-            result, TargetError) else result
-        sighting.lane = lane
-        sightings.append(sighting)
-    return sightings
-
-
-async def look_everywhere(paths: Iterable[str], environment: Environment) -> list[Sighting]:
-    """Sightings of the given paths; then of the last known paths that their labels name."""
-    sightings = await look_all(list(paths), environment)
-    known: dict[str, str] = {}
-    for sighting in sightings:
-        if sighting.place in known:
-            for one in sightings:
-                one.close()
-            raise SameTarget(f"{sighting.path} is the same directory as {known[sighting.place]}; "
-                             "give each target once")
-        known[sighting.place] = sighting.path
-        sighting.was_given = True
-    pools = _leading_pools(sightings)
-    named = Counter(path for sighting in sightings if sighting.pool_id in pools
-                    for path in sorted({entry.path for entry in sighting.labels[0].label.targets}))
-    # Those that most labels name: a forged label cannot send us looking all over the machine.
-    more = [path for path, _ in named.most_common(TARGETS_MAX)
-            if os.path.abspath(path) not in {*known, *known.values()}]
-    for found in await look_all(more, environment):
-        if found.pool_id in pools and found.place not in known:
-            known[found.place] = found.path
-            sightings.append(found)
-        else:
-            found.close()
-    return sightings
-
-
-def pool_of(sightings: Iterable[Sighting]) -> bytes | None:
-    """The pool that most of the labels name; of several, the one that is met first."""
-    pools = _leading_pools(sightings)
-    return pools[0] if pools else None
-
-
-def _leading_pools(sightings: Iterable[Sighting]) -> list[bytes]:
-    """Those that most of the given targets name. What lies at a path that only a label names does
-    not count: one that lies may name dozens of folders of its own."""
-    ranked = _ranked_pools(sightings)
-    return [pool for pool, count in ranked if count == ranked[0][1]]
-
-
-def _ranked_pools(sightings: Iterable[Sighting]) -> list[tuple[bytes, int]]:
-    found = list(sightings)
-    given = [sighting for sighting in found if sighting.was_given] or found
-    return Counter(sighting.pool_id for sighting in given
-                   if sighting.pool_id is not None).most_common()
-
-
 def unlock(sightings: list[Sighting], secret: Secret, pinned: dict[str, str],
            journal: Journal) -> Located:
     """Open a key slot, then believe only labels whose MAC is right.
@@ -220,6 +95,8 @@ def unlock(sightings: list[Sighting], secret: Secret, pinned: dict[str, str],
             journal.record(Event(EventKind.TARGET_FOREIGN, messages[-1]))
         elif sighting.pool_id is None:
             messages.append(f"{sighting.path}: {sighting.reason}")
+            if sighting.is_double:
+                journal.record(Event(EventKind.TARGET_FOREIGN, messages[-1]))
     single = _without_clones(authentic, messages, journal)
     best = max((label for label, _ in single.values()),
                key=lambda label: (label.epoch, label.generation))
@@ -255,7 +132,7 @@ def _open_one(sightings: list[Sighting], secret: Secret,
 def _choose_pools(sightings: list[Sighting], pinned: dict[str, str]) -> list[bytes]:
     """Pools that it may be, the likeliest first: those that were here before, and only those, or
     where nothing is known those that the most targets name."""
-    pools = [pool for pool, _ in _ranked_pools(sightings)]
+    pools = [pool for pool, _ in ranked_pools(sightings)]
     if not pools:
         for sighting in sightings:
             if sighting.unknown_format is not None:
@@ -265,8 +142,7 @@ def _choose_pools(sightings: list[Sighting], pinned: dict[str, str]) -> list[byt
             raise NotAPool(f"nothing of a pool can be reached ({reasons}). Check that its disks "
                            "are mounted")
         raise NotAPool(f"no label of an ecfs pool here ({reasons})")
-    expected = {pinned[path] for sighting in sightings
-                if (path := sighting.place) in pinned}
+    expected = _expected(sightings, pinned)
     # What was here before counts more than how many name what: with m >= k the liars may be more.
     known = [pool for pool in pools if pool.hex() in expected]
     if expected and not known:
@@ -274,6 +150,17 @@ def _choose_pools(sightings: list[Sighting], pinned: dict[str, str]) -> list[byt
             f"these paths held pool {min(expected)} before and now hold pool {pools[0].hex()}. If "
             "you replaced it yourself, remove the entries from targets.json in the state directory")
     return (known or pools)[:POOLS_TRIED_MAX]
+
+
+def _expected(sightings: list[Sighting], pinned: dict[str, str]) -> set[str]:
+    """Pools that were here before. What was given counts, as it was given: where it leads now, and
+    which other paths there are, targets may have changed to where another pool was before."""
+    given = [sighting for sighting in sightings if sighting.was_given] or sightings
+    for paths in ([one.text for one in given], [one.place for one in given],
+                  [one.place for one in sightings]):
+        if found := {pinned[path] for path in paths if path in pinned}:
+            return found
+    return set()
 
 
 def _authentic_label(sighting: Sighting, mac: LabelMac, commitment: bytes,
@@ -325,7 +212,7 @@ def _located(pool_id: bytes, master: MasterKey, best: Label,
     for entry in best.targets:
         if entry.id not in kept:
             at_path = next((sighting for sighting in sightings
-                            if entry.path in (sighting.place, os.path.abspath(sighting.path))),
+                            if entry.path in (sighting.place, sighting.text)),
                            None)
             absent[entry.id] = at_path.reason if at_path and at_path.reason else "not found"
     replaced: dict[str, Sighting] = {}

@@ -30,7 +30,8 @@ from ecfs.volume.claiming import Claimer, HostLock, box_keys, is_claimed_after
 from ecfs.volume.committing import Tip
 from ecfs.volume.descent import check_downgrade, check_slots, prove_fresh
 from ecfs.volume.environment import Environment, OpenOptions, Secret
-from ecfs.volume.locate import Located, look_everywhere, require, unlock
+from ecfs.volume.locate import Located, require, unlock
+from ecfs.volume.looking import look_everywhere
 from ecfs.volume.opened import MOUNTED_READ_ONLY, Opened
 from ecfs.volume.records import LogView, read_log
 from ecfs.volume.recovery import (
@@ -88,8 +89,8 @@ async def _open_pool(paths: Iterable[str], secret: Secret, environment: Environm
                     environment.entropy.token(16), kdf_s=kdf_s, started_ns=started_ns)
     try:
         await _open(opened, options, writable)
-        memory.note([one.place for one in located.sightings.values()], located.pool_id,
-                    needed=not options.read_only)
+        memory.note([path for one in located.sightings.values() for path in (one.text, one.place)],
+                    located.pool_id, needed=not options.read_only)
     except BaseException:
         opened.release()
         raise

@@ -7,7 +7,7 @@ from typing import Any
 from ecfs.base.errors import NotAPool
 from ecfs.formats import Label
 from ecfs.stripes import Fleet, MemberState
-from ecfs.volume.locate import Sighting, pool_of
+from ecfs.volume.looking import Sighting, pool_of
 
 
 @dataclass(frozen=True, slots=True)

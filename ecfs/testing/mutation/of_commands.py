@@ -32,7 +32,7 @@ COMMAND_MUTANTS = (
     Mutant("pool-made-before-its-audit-log", "ecfs/volume/entry.py",
            "    environment.journal().close()\n", "", _LOOKING),
     Mutant("reading-notes-targets-or-fails", "ecfs/volume/opening.py",
-           "                    needed=not options.read_only)", "                    needed=True)",
+           "located.pool_id, needed=not options.read_only)", "located.pool_id, needed=True)",
            _LOOKING),
     Mutant("state-of-a-look-is-read-only", "ecfs/cli/engine.py",
            "status(only_looked_at=self._transport is None)", "status(only_looked_at=False)",

@@ -9,6 +9,7 @@ _MOUNTED = ("tests/unit/volume/test_pools.py::test_a_second_mount_on_this_host_i
             "test_a_mount_on_another_host_is_refused_while_the_first_beats")
 _COMMITTING = ("tests/unit/volume/test_commit_order.py",)
 _LOG = ("tests/unit/volume/test_logmending.py",)
+_FAR = ("tests/unit/volume/test_far_records.py",)
 _CHANGING = ("tests/unit/volume/test_changing_records.py",)
 _KEEPING = ("tests/unit/volume/test_housekeeping.py",)
 _TAKEN = ("tests/unit/volume/test_checkpointer.py",)
@@ -117,20 +118,20 @@ LOG_MUTANTS = (
            "                pass\n            elif error.fault not in (Fault.UNSAFE,", _CHANGING),
     Mutant("minority-says-where-a-record-lies", _RECORDS,
            "key=lambda base: (base >= 0, len(voters[base]), votes[base], -base))",
-           "key=lambda base: (base >= 0, -len(voters[base]), votes[base], -base))", _LOG),
+           "key=lambda base: (base >= 0, -len(voters[base]), votes[base], -base))", _FAR),
     Mutant("one-record-says-where-all-lie", _RECORDS,
            "len(voters[base]), votes[base], -base))", "len(voters[base]), -base))", _LOG),
     Mutant("who-shows-a-record-says-where-it-lies", _RECORDS,
            "        if before is None or before.hash != found.commit.parent:\n",
-           "        if before is None or before:\n", _LOG),
+           "        if before is None or before:\n", _FAR),
     Mutant("labels-do-not-say-where-their-record-lies", _RECORDS,
-           "        return start.offset - distance\n", "        pass\n", _LOG),
+           "        return start.offset - distance\n", "        pass\n", _FAR),
     Mutant("an-epoch-begins-where-most-have-it", _RECORDS,
            "    if parent == NO_PARENT or by_hash.get(parent, first)[0] != first[0]:\n",
-           "    if parent == NO_PARENT:\n", _LOG),
+           "    if parent == NO_PARENT:\n", _FAR),
     Mutant("records-of-before-the-checkpoint-kept", _RECORDS,
            "        if epoch == start.epoch and offset < start.offset:\n",
-           "        if offset < 0:\n", _LOG),
+           "        if offset < 0:\n", _FAR),
     Mutant("copies-elsewhere-of-a-holder-unseen", _RECORDS,
            "for member in (members if most else members - holders)]",
            "for member in members - holders]", _LOG),

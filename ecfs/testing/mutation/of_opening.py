@@ -24,6 +24,8 @@ _OPENING = "ecfs/volume/opening.py"
 _CLAIMING = "ecfs/volume/claiming.py"
 _RECOVERING = "ecfs/volume/recovery.py"
 _LOCATING = "ecfs/volume/locate.py"
+_LOOKING = "ecfs/volume/looking.py"
+_LINKS = ("tests/unit/volume/test_links.py",)
 
 OPENING_MUTANTS = (
     Mutant("claim-of-our-epoch-taken-for-a-later-one", "ecfs/volume/appending.py",
@@ -153,6 +155,25 @@ OPENING_MUTANTS = (
            "return (known or pools)[:POOLS_TRIED_MAX]", "return pools[:1]", _FOREIGN),
     Mutant("one-pool-is-tried", _LOCATING,
            "return (known or pools)[:POOLS_TRIED_MAX]", "return (known or pools)[:1]", _FOREIGN),
+    Mutant("pools-known-by-where-paths-lead", _LOCATING,
+           "for paths in ([one.text for one in given], [one.place",
+           "for paths in ([one.place", _LINKS),
+    Mutant("paths-of-labels-tell-what-was-here", _LOCATING,
+           "    given = [sighting for sighting in sightings if sighting.was_given] or sightings\n"
+           "    for paths", "    given = sightings\n    for paths", _LINKS),
+    Mutant("only-where-paths-lead-is-noted", "ecfs/volume/opening.py",
+           "for path in (one.text, one.place)]", "for path in (one.place,)]", _LINKS),
+    Mutant("a-pool-made-known-by-where-paths-lead", "ecfs/volume/creating.py",
+           "for place in (os.path.abspath(path),\n"
+           "                                                     os.path.realpath(path))]",
+           "for place in (os.path.realpath(path),)]", _LINKS),
+    Mutant("links-count-beside-where-they-lead", _LOOKING,
+           "            sighting.leave_out(first[sighting.place])\n", "            pass\n", _LINKS),
+    Mutant("links-count-before-what-they-lead-to", _LOOKING,
+           "sorted(sightings, key=lambda one: (one.is_link, one.place != one.text)):",
+           "list(sightings):", _LINKS),
+    Mutant("a-path-given-twice-taken", _LOOKING,
+           "        if sighting.text in texts:\n", "        if not sighting.text:\n", _LINKS),
     Mutant("anchor-renamed-before-it-is-there", "ecfs/volume/anchor.py",
            "            os.fsync(file.fileno())\n        os.replace(temporary, self._path)\n"
            "        if", "        os.replace(temporary, self._path)\n        if", _ANCHOR),

@@ -74,7 +74,8 @@ STRIPE_MUTANTS = (
            _FEATURES),
     Mutant("label-says-nothing-of-units", "ecfs/volume/locate.py",
            "unit_len=unit_len(best))", "unit_len=UNIT_LEN_MAX)", _FEATURES,
-           (("import LABEL_LEN_MAX,", "import LABEL_LEN_MAX, UNIT_LEN_MAX,"),)),
+           (("from ecfs.formats import (\n", "from ecfs.base.limits import UNIT_LEN_MAX\n"
+             "from ecfs.formats import (\n"),)),
     Mutant("new-pools-without-the-bit", "ecfs/volume/creating.py",
            "checkpoint=None, incompatible=INCOMPATIBLE_OF_NEW)", "checkpoint=None)", _FEATURES),
     Mutant("parity-not-tagged", "ecfs/stripes/sealed.py",

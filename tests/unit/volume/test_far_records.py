@@ -8,11 +8,80 @@ import pytest
 from ecfs.base.limits import LOG_READ_LEN_MAX
 from ecfs.base.units import BLOCK_LEN, MIB
 from ecfs.erasure import Geometry
-from ecfs.formats import commits_name
+from ecfs.formats import commits_name, record_hash
 from ecfs.testing.pools import Ground
 from ecfs.volume.loglength import LogLength
+from ecfs.volume.records import read_log
+from tests.unit.volume.log_members import EPOCH, Members
 
 pytestmark = pytest.mark.usefixtures("remembered_keys")
+
+
+@pytest.fixture
+def members() -> Members:
+    return Members()
+
+
+@pytest.mark.parametrize("place", [3, 5, 100_000])
+async def test_who_alone_has_the_newest_record_does_not_say_where_it_lies(
+        members: Members, place: int) -> None:
+    """Near the end of what a mount reads, or where the one before lies, which it hides then."""
+    members.drop_last(*range(6))
+    members.write(0, place * BLOCK_LEN, members.records[4])
+    view = await members.view()
+    assert view.records[EPOCH, 5].offset == 4 * BLOCK_LEN and not view.holders[EPOCH, 5]
+    assert view.ends[EPOCH] == 5 * BLOCK_LEN
+    await members.secure()
+    whole = b"".join(members.records)
+    assert all(members.file(number).rstrip(b"\0") == whole.rstrip(b"\0")
+               for number in range(1, 6))
+    assert members.file(0)[: len(whole)] == whole
+    assert not any(members.world.memories[0].read(commits_name(EPOCH), at * BLOCK_LEN, BLOCK_LEN)
+                   .strip(b"\0") for at in (5, place) if at > 4)
+
+
+async def test_the_first_record_of_an_epoch_lies_at_its_begin(members: Members) -> None:
+    """One that opened an epoch and crashed: it is on one member, which shows it further on."""
+    members.make(6, record_hash(members.records[-1]), epoch=EPOCH + 1)
+    members.write_new(1, EPOCH + 1, bytes(9 * BLOCK_LEN) + members.records[5])
+    assert (await members.view()).records[EPOCH + 1, 6].offset == 0
+    await members.secure(EPOCH + 1)
+    assert all(members.file(number, EPOCH + 1)[:BLOCK_LEN] == members.records[5]
+               for number in range(6))
+
+
+@pytest.mark.parametrize("honest", [0, 5])
+async def test_labels_say_where_their_record_lies(members: Members, honest: int) -> None:
+    """What was before it was given back, and is nothing that anybody needs."""
+    whole = b"".join(members.records)
+    for number in range(6):
+        if number > honest:
+            members.world.memories[number].truncate(commits_name(EPOCH), 0)
+        members.write(number, 0, bytes(2 * BLOCK_LEN))
+    members.write(0, 0, bytes(6 * BLOCK_LEN) + whole[BLOCK_LEN:])
+    view = await read_log(members.world.fleet, members.world.ids, members.keys, epoch=EPOCH,
+                          offset=2 * BLOCK_LEN, seq=3)
+    assert {seq: found.offset for (_, seq), found in view.records.items()} == {
+        3: 2 * BLOCK_LEN, 4: 3 * BLOCK_LEN, 5: 4 * BLOCK_LEN}
+    assert view.ends[EPOCH] == len(whole)
+    assert all(view.holders[EPOCH, seq] == set(members.world.ids[1 : 1 + honest])
+               for seq in (3, 4, 5))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+async def test_what_follows_a_gap_lies_where_most_have_one_of_it(members: Members,
+                                                                count: int) -> None:
+    """Nothing tells where the first of it begins; the last of it one member alone has."""
+    for number in range(6):
+        members.write(number, 0, bytes(2 * BLOCK_LEN))
+    members.drop_last(*range(count, 6))
+    for number in range(count):
+        members.write(number, 0, bytes(7 * BLOCK_LEN) + b"".join(members.records[2:]))
+    view = await members.view()
+    assert {seq: found.offset for (_, seq), found in view.records.items()} == {
+        3: 2 * BLOCK_LEN, 4: 3 * BLOCK_LEN, 5: 4 * BLOCK_LEN}
+    assert view.holders[EPOCH, 3] == set(members.world.ids[count:])
+    assert not view.holders[EPOCH, 5]
 
 
 class Killed(BaseException):

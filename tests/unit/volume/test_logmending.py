@@ -4,13 +4,9 @@ import pytest
 
 from ecfs.base.errors import Fault, Fenced, ReadOnly, TargetError
 from ecfs.base.units import BLOCK_LEN
-from ecfs.erasure import Geometry
 from ecfs.formats import (
-    NO_PARENT,
-    CheckpointPointer,
     Claim,
     Commit,
-    PageDelta,
     Root,
     claim_name,
     commits_name,
@@ -19,80 +15,10 @@ from ecfs.formats import (
     record_hash,
 )
 from ecfs.observe import EventKind
-from ecfs.targets import FaultyTarget, Outcome, Target
-from ecfs.volume.claiming import box_keys
-from ecfs.volume.logmending import LogMender
-from ecfs.volume.records import LogView, read_log
+from ecfs.targets import FaultyTarget, Outcome
 from ecfs.volume.recordsource import RecordSource
-from ecfs.volume.recovery import Chain, adopt
-from tests.unit.stripes.simulated import POOL_ID, World
-
-QUORUM = 4
-EPOCH = 3
-CLAIM = b"our claim".ljust(BLOCK_LEN, b"\0")
-START = CheckpointPointer(EPOCH, 1, 0, bytes(32))
-
-
-class Members:
-    """Six members with the same records in `commits.3`: a checkpoint, then plain ones."""
-
-    def __init__(self, count: int = 5) -> None:
-        self.world = World(Geometry(4, 2), 6)
-        self.keys = box_keys(self.world.master, POOL_ID, "commit")
-        self.records: list[bytes] = []
-        parent = NO_PARENT
-        for seq in range(1, count + 1):
-            parent = self.make(seq, parent)
-        for memory in self.world.memories:
-            memory.create(commits_name(EPOCH), b"".join(self.records))
-            memory.create(claim_name(EPOCH), CLAIM)
-        self.fences: dict[Target, Fenced] = {}
-
-    def make(self, seq: int, parent: bytes, *, epoch: int = EPOCH, padding: int = 0,
-             clean: bool = False, more: bool = False) -> bytes:
-        """The next record of `records`; its hash."""
-        root = Root(0, NO_PARENT, 1, (), (), (), 1, 1, 1, 1, 0, 0, 4, 2, 1, (), (), 1) if (
-            seq == 1) else None
-        pages = (PageDelta(1, False, bytes(padding)),) if padding else ()
-        data = encode_commit(Commit(epoch, seq, parent, bytes(16), 0, 1, 1, pages, root=root,
-                                    clean=clean, more=more),
-                             self.keys, self.world.entropy.token(32))
-        self.records.append(data)
-        return record_hash(data)
-
-    def mender(self, epoch: int = EPOCH) -> LogMender:
-        return LogMender(self.world.fleet, self.world.journal, self.keys, epoch, CLAIM,
-                         lambda target: self.fences.get(target), self.keys)
-
-    async def view(self, offset: int = 0) -> LogView:
-        return await read_log(self.world.fleet, self.world.ids, self.keys, epoch=EPOCH,
-                              offset=offset)
-
-    async def mend(self, epoch: int = EPOCH) -> tuple[int, int]:
-        return await self.mender(epoch).mend(tuple(self.world.ids), START)
-
-    async def secure(self, epoch: int = EPOCH) -> None:
-        """As a mount does before it begins its epoch."""
-        view = await self.view()
-        chain = adopt(view, drop_tail=False)
-        assert isinstance(chain, Chain)
-        await self.mender(epoch).secure((tuple(self.world.ids),), QUORUM, START, chain, view)
-
-    def file(self, number: int, epoch: int = EPOCH) -> bytes:
-        memory = self.world.memories[number]
-        return memory.read(commits_name(epoch), 0, 1 << 24)
-
-    def write(self, number: int, offset: int, data: bytes, epoch: int = EPOCH) -> None:
-        self.world.memories[number].write(commits_name(epoch), offset, [data])
-
-    def write_new(self, number: int, epoch: int, data: bytes) -> None:
-        self.world.memories[number].create(commits_name(epoch), data)
-
-    def drop_last(self, *numbers: int) -> None:
-        """These members never got the newest record."""
-        for number in numbers:
-            self.world.memories[number].truncate(
-                commits_name(EPOCH), len(b"".join(self.records[:-1])))
+from ecfs.volume.recovery import adopt
+from tests.unit.volume.log_members import CLAIM, EPOCH, QUORUM, START, Members
 
 
 @pytest.fixture
@@ -208,68 +134,6 @@ async def test_records_that_moved_are_where_most_have_them(members: Members) -> 
     bad, mended = await members.mend()
     assert bad == mended > 0
     assert {members.file(number).rstrip(b"\0") for number in range(6)} == {whole.rstrip(b"\0")}
-
-
-@pytest.mark.parametrize("place", [3, 5, 100_000])
-async def test_who_alone_has_the_newest_record_does_not_say_where_it_lies(
-        members: Members, place: int) -> None:
-    """Near the end of what a mount reads, or where the one before lies, which it hides then."""
-    members.drop_last(*range(6))
-    members.write(0, place * BLOCK_LEN, members.records[4])
-    view = await members.view()
-    assert view.records[EPOCH, 5].offset == 4 * BLOCK_LEN and not view.holders[EPOCH, 5]
-    assert view.ends[EPOCH] == 5 * BLOCK_LEN
-    await members.secure()
-    whole = b"".join(members.records)
-    assert all(members.file(number).rstrip(b"\0") == whole.rstrip(b"\0")
-               for number in range(1, 6))
-    assert members.file(0)[: len(whole)] == whole
-    assert not any(members.world.memories[0].read(commits_name(EPOCH), at * BLOCK_LEN, BLOCK_LEN)
-                   .strip(b"\0") for at in (5, place) if at > 4)
-
-
-async def test_the_first_record_of_an_epoch_lies_at_its_begin(members: Members) -> None:
-    """One that opened an epoch and crashed: it is on one member, which shows it further on."""
-    members.make(6, record_hash(members.records[-1]), epoch=EPOCH + 1)
-    members.write_new(1, EPOCH + 1, bytes(9 * BLOCK_LEN) + members.records[5])
-    assert (await members.view()).records[EPOCH + 1, 6].offset == 0
-    await members.secure(EPOCH + 1)
-    assert all(members.file(number, EPOCH + 1)[:BLOCK_LEN] == members.records[5]
-               for number in range(6))
-
-
-@pytest.mark.parametrize("honest", [0, 5])
-async def test_labels_say_where_their_record_lies(members: Members, honest: int) -> None:
-    """What was before it was given back, and is nothing that anybody needs."""
-    whole = b"".join(members.records)
-    for number in range(6):
-        if number > honest:
-            members.world.memories[number].truncate(commits_name(EPOCH), 0)
-        members.write(number, 0, bytes(2 * BLOCK_LEN))
-    members.write(0, 0, bytes(5 * BLOCK_LEN) + whole)
-    view = await read_log(members.world.fleet, members.world.ids, members.keys, epoch=EPOCH,
-                          offset=2 * BLOCK_LEN, seq=3)
-    assert {seq: found.offset for (_, seq), found in view.records.items()} == {
-        3: 2 * BLOCK_LEN, 4: 3 * BLOCK_LEN, 5: 4 * BLOCK_LEN}
-    assert view.ends[EPOCH] == len(whole)
-    assert all(view.holders[EPOCH, seq] == set(members.world.ids[1 : 1 + honest])
-               for seq in (3, 4, 5))
-
-
-@pytest.mark.parametrize("count", [1, 2])
-async def test_what_follows_a_gap_lies_where_most_have_one_of_it(members: Members,
-                                                                count: int) -> None:
-    """Nothing tells where the first of it begins; the last of it one member alone has."""
-    for number in range(6):
-        members.write(number, 0, bytes(2 * BLOCK_LEN))
-    members.drop_last(*range(count, 6))
-    for number in range(count):
-        members.write(number, 0, bytes(7 * BLOCK_LEN) + b"".join(members.records[2:]))
-    view = await members.view()
-    assert {seq: found.offset for (_, seq), found in view.records.items()} == {
-        3: 2 * BLOCK_LEN, 4: 3 * BLOCK_LEN, 5: 4 * BLOCK_LEN}
-    assert view.holders[EPOCH, 3] == set(members.world.ids[count:])
-    assert not view.holders[EPOCH, 5]
 
 
 async def test_a_record_whose_first_copy_cannot_be_read_again_counts_on_others(
