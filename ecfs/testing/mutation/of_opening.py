@@ -163,10 +163,6 @@ OPENING_MUTANTS = (
            "    for paths", "    given = sightings\n    for paths", _LINKS),
     Mutant("only-where-paths-lead-is-noted", "ecfs/volume/opening.py",
            "for path in (one.text, one.place)]", "for path in (one.place,)]", _LINKS),
-    Mutant("a-pool-made-known-by-where-paths-lead", "ecfs/volume/creating.py",
-           "for place in (os.path.abspath(path),\n"
-           "                                                     os.path.realpath(path))]",
-           "for place in (os.path.realpath(path),)]", _LINKS),
     Mutant("links-count-beside-where-they-lead", _LOOKING,
            "            sighting.leave_out(first[sighting.place])\n", "            pass\n", _LINKS),
     Mutant("links-count-before-what-they-lead-to", _LOOKING,
