@@ -203,7 +203,7 @@ def claimer_of(opened: Opened) -> Claimer:
     return Claimer(opened.fleet, box_keys(opened.master, pool_id, "claim"),
                    box_keys(opened.master, pool_id, "heartbeat"), opened.environment.entropy,
                    opened.journal, opened.environment.host, opened.label.members,
-                   opened.quorum.commit, opened.label.liars)
+                   opened.quorum.commit, opened.label.parity)
 
 
 async def _claim(opened: Opened, options: OpenOptions) -> None:
