@@ -2,8 +2,9 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 from ecfs.base.errors import (
     ClonedTargets,
@@ -13,6 +14,7 @@ from ecfs.base.errors import (
     TooFewReachable,
     WrongPassphrase,
 )
+from ecfs.base.limits import PARITY_SHARDS_MAX
 from ecfs.formats import (
     Label,
     check_label,
@@ -26,7 +28,7 @@ from ecfs.stripes import Source
 from ecfs.volume.environment import Secret
 from ecfs.volume.looking import Sighting, ranked_pools
 
-POOLS_TRIED_MAX = 3
+POOLS_TRIED_MAX = PARITY_SHARDS_MAX + 1
 
 
 @dataclass(slots=True)
@@ -104,16 +106,29 @@ def unlock(sightings: list[Sighting], secret: Secret, pinned: dict[str, str],
 
 
 def _slots_of(sightings: Iterable[Sighting]) -> list[KeySlot]:
-    """The key slots that labels show, those of most targets first: a few targets with slots of
-    their own making cannot use up the runs of the KDF that an unlock allows. What is at a path that
-    only a label names comes after: one that lies may name dozens of folders of its own."""
-    given: Counter[KeySlot] = Counter()
-    others: Counter[KeySlot] = Counter()
+    """The key slots that labels show. What is at a path that only a label names comes after: one
+    that lies may name dozens of folders of its own."""
+    found = list(sightings)
+    return list(dict.fromkeys([
+        *_in_turn([one for one in found if one.was_given]),
+        *_in_turn([one for one in found if not one.was_given])]))
+
+
+def _in_turn(sightings: list[Sighting]) -> Iterator[KeySlot]:
+    """Slots that most targets show, and in turn with them the first of each target, the second of
+    each and so on. So no targets with slots of their own making use up the runs of the KDF that an
+    unlock allows: neither a few nor, where m is not less than k, as many as the honest ones."""
+    counts: Counter[KeySlot] = Counter()
+    ranks: dict[KeySlot, int] = {}
     for sighting in sightings:
         # Once for each target, and in an order that is the same in every run.
-        (given if sighting.was_given else others).update(list(dict.fromkeys(
-            slot for signed in sighting.labels for slot in signed.label.slots)))
-    return sorted({**given, **others}, key=lambda slot: (-given[slot], -others[slot]))
+        own = dict.fromkeys(slot for signed in sighting.labels for slot in signed.label.slots)
+        counts.update(list(own))
+        for rank, slot in enumerate(own):
+            ranks[slot] = min(rank, ranks.get(slot, rank))
+    by_count = sorted(counts, key=lambda slot: -counts[slot])
+    return chain.from_iterable(zip(
+        by_count, sorted(by_count, key=lambda slot: ranks[slot]), strict=True))
 
 
 def _open_one(sightings: list[Sighting], secret: Secret,
