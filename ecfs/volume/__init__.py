@@ -17,6 +17,7 @@ from ecfs.volume.looking import Sighting, look_at, look_everywhere, pool_of
 from ecfs.volume.membership import exchange_member, finish_exchange
 from ecfs.volume.mending import find_bad, mend_labels, mend_records
 from ecfs.volume.opening import claimer_of
+from ecfs.volume.recordfiles import next_block
 from ecfs.volume.recordscan import scan_member
 from ecfs.volume.space import VolumeSpace
 from ecfs.volume.status import PoolStatus, TargetStatus
@@ -28,6 +29,7 @@ __all__ = [
     "PathMemory", "PoolMade", "PoolOrder", "PoolStatus", "Secret", "Sighting", "TargetStatus",
     "Tender", "Volume", "VolumeSpace", "box_keys", "claimer_of", "clear_leftovers", "create_pool",
     "exchange_member", "find_bad", "finish_exchange", "label_mac", "last_exchange", "look_at",
-    "look_everywhere", "mend_labels", "mend_records", "note_filled", "on_online", "open_volume",
+    "look_everywhere", "mend_labels", "mend_records", "next_block", "note_filled", "on_online",
+    "open_volume",
     "peek_pool", "pool_of", "scan_member", "shows", "unlock",
 ]
