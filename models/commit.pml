@@ -24,7 +24,8 @@
  * What is left out: content (STRIPES are synced before a record is sent and never overwritten),
  * heartbeats, the second listing in CLAIM (the model shows that nothing but comfort rests on it),
  * the spare older checkpoint (here deletion goes right up to the newest root's base: bolder than
- * the code), steps of several records (`more`).
+ * the code), steps of several records (`more`), where records lie in files (it follows from the
+ * chain: what a liar says of it is not believed).
  *
  * Asserted: OneHistory, NothingLost, NoGap, Fenced: see there. Each mutation of the list
  * at the end of this comment makes one of them fail, but for one.

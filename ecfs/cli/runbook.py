@@ -71,7 +71,8 @@ EVENTS = {
     EventKind.TARGET_BACK: Entry(
         "A target that was away answers again, and catches up on what it missed.", NOTHING),
     EventKind.TARGET_FOREIGN: Entry(
-        "A directory that was given holds a target of another pool. It is left out.",
+        "A directory that was given holds a target of another pool, or is a link to another "
+        "target. It is left out.",
         "Check the paths; is the right disk mounted there?"),
     EventKind.TARGET_CLONE: Entry(
         "Two directories have the same target: one is a copy. Both are left out, because nobody "

@@ -54,12 +54,14 @@ def open_slots(slots: Iterable[KeySlot], secret: bytes, kind: SlotKind | None,
     _check_secret(secret, kind)
     failures: list[EcfsError] = []
     stretched: dict[tuple[KdfParameters, bytes], bytes] = {}
+    untried_count = 0
     for slot in fitting:
         run = (slot.kdf, slot.salt)
         try:
             slot.kdf.check()
             if run not in stretched:
                 if len(stretched) == KDF_RUNS_PER_UNLOCK_MAX:
+                    untried_count += 1
                     continue
                 stretched[run] = _stretch(secret, *run)
             master = _open(slot, stretched[run], pool_id)
@@ -68,7 +70,7 @@ def open_slots(slots: Iterable[KeySlot], secret: bytes, kind: SlotKind | None,
             continue
         if master is not None:
             return master
-    raise _worst(failures) or WrongPassphrase(_advice(known, fitting, kind))
+    raise _worst(failures) or WrongPassphrase(_advice(known, fitting, kind, untried_count))
 
 
 def _open(slot: KeySlot, stretched: bytes, pool_id: bytes) -> MasterKey | None:
@@ -120,12 +122,17 @@ def _worst(failures: list[EcfsError]) -> EcfsError | None:
     return next(iter(damages + failures), None)
 
 
-def _advice(known: list[KeySlot], fitting: list[KeySlot], kind: SlotKind | None) -> str:
+def _advice(known: list[KeySlot], fitting: list[KeySlot], kind: SlotKind | None,
+            untried_count: int) -> str:
     if not known:
         return "the pool has no key slot that can be read; try with more targets"
     present = " or ".join(sorted({slot.kind.words for slot in known}))
     if not fitting and kind is not None:
         return f"no key slot of this pool takes a {kind.words}; give a {present}"
     words = "secret" if kind is None else kind.words
+    if untried_count:
+        return (f"the {words} opens none of {len(fitting) - untried_count} key slots; targets show "
+                f"{untried_count} more, which were not tried. If you are sure of the {words}, give "
+                "fewer paths: only those of targets that you trust")
     return (f"the {words} opens none of the pool's {len(fitting)} key slot(s) for it; check "
             f"spelling, keyboard layout and final newlines, or give another {present}")

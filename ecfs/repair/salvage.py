@@ -24,8 +24,10 @@ from ecfs.base.errors import (
     UsageRefusal,
 )
 from ecfs.base.paths import real_path
+from ecfs.base.world import Clock
 from ecfs.erasure import Geometry
 from ecfs.repair.progress import Progress, ProgressTaker
+from ecfs.repair.salvage_asking import Asked
 from ecfs.repair.salvage_log import columns_of
 from ecfs.repair.salvage_out import free_path
 from ecfs.repair.salvage_records import RecordedWrites
@@ -157,7 +159,8 @@ async def _replay_log(paths: tuple[str, ...], secret: Secret, environment: Envir
         lock = HostLock(environment.run_dir, located.pool_id)
         lock.take()
         try:
-            return await trio.to_thread.run_sync(_replay, located, folder, salvaged, meter)
+            return await trio.to_thread.run_sync(_replay, located, environment.clock, folder,
+                                                 salvaged, meter)
         finally:
             lock.release()
     finally:
@@ -166,17 +169,19 @@ async def _replay_log(paths: tuple[str, ...], secret: Secret, environment: Envir
             sighting.close()
 
 
-def _replay(located: Located, folder: Path, salvaged: Salvaged, meter: _Meter) -> int:
+def _replay(located: Located, clock: Clock, folder: Path, salvaged: Salvaged,
+            meter: _Meter) -> int:
     """Runs in a thread of its own."""
     if salvaged.folders:
         folder = free_path(folder, b"lost+found", "log")
         folder.mkdir(mode=0o700)
     # What was replaced too: the target in its place may not have all of it.
-    places = [(sighting.target, sighting.lane) for sighting in located.kept()
-              if sighting.target is not None and sighting.lane is not None]
+    targets = [Asked(sighting.target, sighting.lane, clock) for sighting in located.kept()
+               if sighting.target is not None and sighting.lane is not None]
     label = located.label
-    records = RecordedWrites(places, box_keys(located.master, located.pool_id, "commit"))
-    replay = LogReplay(columns_of(places), records, located.master, located.pool_id,
+    records = RecordedWrites(targets, box_keys(located.master, located.pool_id, "commit"))
+    columns = columns_of(targets, located.master, located.pool_id)
+    replay = LogReplay(columns, records, located.master, located.pool_id,
                        Geometry(label.data, label.parity), folder, salvaged,
                        meter.say_from_thread)
     meter.total_len = replay.total_len

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ecfs.base.errors import Damage, TargetError
-from ecfs.base.limits import COLUMN_HEADER_LEN, COLUMN_LEN_MAX, TARGET_DEADLINE_S
+from ecfs.base.limits import COLUMN_HEADER_LEN, COLUMN_LEN_MAX
 from ecfs.base.units import BLOCK_LEN, MIB
 from ecfs.erasure import Code, Geometry
 from ecfs.formats import (
@@ -32,6 +32,7 @@ from ecfs.formats import (
     split_record_header,
 )
 from ecfs.keys import MasterKey, SegmentKeys
+from ecfs.repair.salvage_asking import Asked
 from ecfs.sealing import keyed_hash
 from ecfs.stripes import (
     Layout,
@@ -42,9 +43,12 @@ from ecfs.stripes import (
     check_body,
     rebuild_bodies,
 )
-from ecfs.targets import AnyLane, Target
+from ecfs.targets import Target
+from ecfs.volume import next_block
 
 WINDOW_LEN = MIB
+UNPROVEN_MAX = 1000
+"""Segments of which one target has names and nobody a header that proves itself."""
 FOLDER_PATTERN = re.compile(r"[0-9a-f]{2}")
 
 Buffer = bytes | bytearray | memoryview
@@ -53,17 +57,21 @@ Buffer = bytes | bytearray | memoryview
 class Column:
     """A file that is named as a column, read through a window. Errors read as an early end."""
 
-    def __init__(self, target: Target, lane: AnyLane, name: str) -> None:
-        self._target = target
-        self._lane = lane
+    def __init__(self, asked: Asked, name: str) -> None:
+        self._asked = asked
         self._name = name
         self._window = b""
         self._window_at = 0
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether others are to be asked first."""
+        return self._asked.is_slow
+
     def size(self) -> int:
         """Its length in bytes."""
         try:
-            return self._lane.run_sync(self._target.size, self._name, deadline_s=TARGET_DEADLINE_S)
+            return self._asked.guess(lambda target: target.size(self._name))
         except TargetError:
             return 0
 
@@ -71,41 +79,88 @@ class Column:
         """A few bytes, from the window."""
         inside = offset - self._window_at
         if inside < 0 or inside + length > len(self._window):
-            self._window, self._window_at = self.read(offset, WINDOW_LEN), offset
+            self._window = self._read(self._asked.guess, offset, WINDOW_LEN)
+            self._window_at = offset
             inside = 0
         return self._window[inside : inside + length]
+
+    def next_block(self, offset: int) -> int:
+        """The first block from `offset` on that is not zeros, as far as the window shows; where it
+        shows nothing, the column's greatest length."""
+        if not self.block(offset, BLOCK_LEN):
+            return COLUMN_LEN_MAX
+        return next_block(self._window, self._window_at, offset - self._window_at)
 
     def release(self) -> None:
         """Let go of the window."""
         self._window = b""
 
+    def header(self) -> bytes:
+        """What is in the place of a header."""
+        return self._read(self._asked.guess, 0, COLUMN_HEADER_LEN)
+
     def read(self, offset: int, length: int) -> bytes:
-        """Bytes, fewer where the file ends."""
-        read = partial(self._target.read, self._name, offset, length)
+        """Bytes of something that was found, fewer where the file ends."""
+        return self._read(self._asked.get, offset, length)
+
+    def _read(self, ask: Callable[[Callable[[Target], bytes]], bytes], offset: int,
+              length: int) -> bytes:
         try:
-            return self._lane.run_sync(read, deadline_s=TARGET_DEADLINE_S)
+            return ask(lambda target: target.read(self._name, offset, length))
         except TargetError:
             return b""
 
 
-def columns_of(places: Sequence[tuple[Target, AnyLane]]) -> dict[tuple[int, int], list[Column]]:
-    """All files that are named as columns, by (segment, epoch)."""
-    found: dict[tuple[int, int], list[Column]] = {}
-    for target, lane in places:
-        try:
-            for folder in lane.run_sync(target.list_names, SEGMENTS_FOLDER,
-                                        deadline_s=TARGET_DEADLINE_S):
-                if FOLDER_PATTERN.fullmatch(folder) is None:
-                    continue
-                path = f"{SEGMENTS_FOLDER}/{folder}"
-                for name in lane.run_sync(target.list_names, path, deadline_s=TARGET_DEADLINE_S):
-                    match = COLUMN_PATTERN.fullmatch(name)
-                    if match is not None:
-                        key = (int(match[2], 16), int(match[1], 16))
-                        found.setdefault(key, []).append(Column(target, lane, f"{path}/{name}"))
-        except TargetError:
-            continue
+Key = tuple[int, int]
+"""(segment, epoch)"""
+
+
+def columns_of(targets: Sequence[Asked], master: MasterKey,
+               pool_id: bytes) -> dict[Key, list[Column]]:
+    """All files that are named as columns of segments of which one target has a header that proves
+    itself; and of each target so many more, since all headers of a segment may be lost."""
+    proven: set[Key] = set()
+    others: set[Key] = set()
+    for asked in targets:
+        unproven_count = 0
+        for key, column in _named(asked):
+            if key in proven:
+                continue
+            if unproven_count == UNPROVEN_MAX:
+                break
+            header = _proven_header(column.header(), master.segment(*key))
+            if header is not None and (header.segment, header.epoch, header.pool_id) == (
+                    *key, pool_id):
+                proven.add(key)
+            else:
+                unproven_count += 1
+                others.add(key)
+    found: dict[Key, list[Column]] = {}
+    for asked in targets:
+        for key, column in _named(asked):
+            if key in proven or key in others:
+                found.setdefault(key, []).append(column)
     return found
+
+
+def _named(asked: Asked) -> Iterator[tuple[Key, Column]]:
+    """All that is named as a column on a target."""
+    try:
+        for folder in asked.guess(lambda target: target.list_names(SEGMENTS_FOLDER)):
+            if FOLDER_PATTERN.fullmatch(folder) is None:
+                continue
+            path = f"{SEGMENTS_FOLDER}/{folder}"
+            for name in asked.guess(partial(_listed, path=path)):
+                match = COLUMN_PATTERN.fullmatch(name)
+                if match is not None:
+                    yield ((int(match[2], 16), int(match[1], 16)),
+                           Column(asked, f"{path}/{name}"))
+    except TargetError:
+        return
+
+
+def _listed(target: Target, path: str) -> list[str]:
+    return target.list_names(path)
 
 
 @dataclass(slots=True)
@@ -166,7 +221,7 @@ class SegmentScan:
         strangers = []
         geometry = None
         for file in files:
-            header = _proven_header(file.read(0, COLUMN_HEADER_LEN), keys)
+            header = _proven_header(file.header(), keys)
             if header is None or (header.segment, header.epoch, header.pool_id) != (
                     segment, epoch, pool_id) or header.column in columns:
                 strangers.append(file)
@@ -174,7 +229,8 @@ class SegmentScan:
                 columns[header.column] = file
                 geometry = Geometry(header.data, header.parity)
         known = geometry or usual
-        length = max((file.size() for file in files), default=0)
+        # A size is believed of who proves to have a column, if anybody does.
+        length = max((file.size() for file in columns.values() or files), default=0)
         entry = SegmentEntry(segment, epoch, known.data, known.parity, (b"",) * known.shards,
                              min(length, COLUMN_LEN_MAX))
         return cls(entry, keys, pool_id, columns, strangers)
@@ -182,14 +238,16 @@ class SegmentScan:
     def stripes(self) -> Iterator[FoundStripe]:
         """All stripes whose head opens, in the order in which they lie."""
         at = COLUMN_HEADER_LEN
+        files = [*self.columns.values(), *self.strangers]
         while at < self.entry.length:
             found = self.stripe_at(at, Column.block)
             if found is not None and found.ref.record_len % BLOCK_LEN == 0:
                 yield found
                 at += found.ref.record_len
             else:
-                at += BLOCK_LEN
-        for file in [*self.columns.values(), *self.strangers]:
+                at = min((file.next_block(at + BLOCK_LEN) for file in files),
+                         default=COLUMN_LEN_MAX)
+        for file in files:
             file.release()
 
     def stripe_at(self, offset: int,
@@ -244,7 +302,7 @@ class SegmentScan:
         parts = []
         for unit in units:
             file = self.columns.get(unit.shard)
-            sealed = b"" if file is None else file.read(
+            sealed = b"" if file is None or file.is_slow else file.read(
                 ref.offset + ref.head_len + unit.offset, unit.end - unit.offset)
             try:
                 parts.append(found.opener.open_unit(unit.nonce, sealed))
@@ -269,13 +327,17 @@ class SegmentScan:
         ref = found.ref
         good: dict[int, Buffer] = {}
         raw: dict[int, Buffer] = {}
-        for index, file in self.columns.items():
+        for index, file in sorted(self.columns.items(), key=lambda one: one[1].is_slow):
+            if file.is_slow and len(good) >= ref.geometry.data:
+                break
             body = file.read(ref.offset + ref.head_len, ref.body_len)
             if self._has_tag(found, index, body):
                 good[index] = body
             elif index < ref.geometry.data:
                 raw[index] = body
-        for file in self.strangers:
+        for file in sorted(self.strangers, key=lambda one: one.is_slow):
+            if file.is_slow and len(good) >= ref.geometry.data:
+                break
             body = file.read(ref.offset + ref.head_len, ref.body_len)
             for index in range(ref.geometry.shards):
                 if index not in good and self._has_tag(found, index, body):

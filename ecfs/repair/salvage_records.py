@@ -7,12 +7,11 @@ and bytes are read again when it is their turn, from another target where that o
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from ecfs.base.errors import Damage, TargetError
-from ecfs.base.limits import TARGET_DEADLINE_S, TARGET_SYNC_DEADLINE_S
+from ecfs.base.limits import TARGET_SYNC_DEADLINE_S
 from ecfs.formats import BoxKeys, LoggedWrite, commits_name, decode_commit, record_hash
-from ecfs.targets import AnyLane, Target
+from ecfs.repair.salvage_asking import Asked
 from ecfs.volume import scan_member
 
 
@@ -28,17 +27,16 @@ class WriteTurn:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    target: Target
-    lane: AnyLane
+    asked: Asked
     name: str
     offset: int
     length: int
 
-    def read(self) -> bytes:
+    def read(self, *, is_known: bool) -> bytes:
         """What is there now; nothing where that cannot be read."""
-        read = partial(self.target.read, self.name, self.offset, self.length)
+        ask = self.asked.get if is_known else self.asked.guess
         try:
-            return self.lane.run_sync(read, deadline_s=TARGET_DEADLINE_S)
+            return ask(lambda target: target.read(self.name, self.offset, self.length))
         except TargetError:
             return b""
 
@@ -46,8 +44,8 @@ class _Place:
 class RecordedWrites:
     """What records of any epoch carry, on any of these targets. Blocks."""
 
-    def __init__(self, places: Sequence[tuple[Target, AnyLane]], keys: BoxKeys) -> None:
-        self._targets = places
+    def __init__(self, targets: Sequence[Asked], keys: BoxKeys) -> None:
+        self._targets = targets
         self._keys = keys
         self._places: dict[bytes, list[_Place]] = {}
         self._last: tuple[bytes, tuple[LoggedWrite, ...]] = (b"", ())
@@ -55,19 +53,19 @@ class RecordedWrites:
     def turns(self) -> Iterator[WriteTurn]:
         """All writes, each once, in the order in which they lie on the first target that has them.
         Those that do not tell their order count as older than everything."""
-        for target, lane in self._targets:
+        for asked in self._targets:
             try:
-                scan = lane.run_sync(scan_member, target, 0, 0, False,
-                                     deadline_s=TARGET_SYNC_DEADLINE_S)
+                scan = asked.guess(lambda target: scan_member(target, 0, 0, False),
+                                   TARGET_SYNC_DEADLINE_S)
             except TargetError:
                 continue
             for box in scan.boxes:
-                place = _Place(target, lane, commits_name(box.epoch), box.offset, box.length)
+                place = _Place(asked, commits_name(box.epoch), box.offset, box.length)
                 known = self._places.get(box.hash)
                 if known is not None:
                     known.append(place)
                     continue
-                writes = self._opened(box.hash, place.read())
+                writes = self._opened(box.hash, place.read(is_known=False))
                 if writes:
                     self._places[box.hash] = [place]
                     yield from (WriteTurn(write.order, write.inode, box.hash, index)
@@ -77,8 +75,9 @@ class RecordedWrites:
         """The bytes of a turn; None where no target shows them any more."""
         record, writes = self._last
         if record != turn.record:
-            writes = next((found for place in self._places[turn.record]
-                           if (found := self._opened(turn.record, place.read()))), ())
+            places = sorted(self._places[turn.record], key=lambda place: place.asked.is_slow)
+            writes = next((found for place in places if (
+                found := self._opened(turn.record, place.read(is_known=True)))), ())
             self._last = turn.record, writes
         return writes[turn.index] if writes else None
 

@@ -107,19 +107,26 @@ def seal_stripe(*, keys: SegmentKeys, pool_id: bytes, segment: SegmentEntry, off
     parts = [*extents, directory]
     binding = binding_of(segment, pool_id, offset, kind)
     hashed = _hash_of(keys)
-    salt = stripe_salt(keys.salt, kind=b"stripe", address=binding, fresh=fresh,
-                       parts=[hashed(part) for part in parts])
-    sealer = UnitSealer(derive(keys.seal, salt=salt, info=_STRIPE_KEY))
     layout = Layout(segment.data, body_len, keys.unit_len)
-    data = unwritten(segment.data * body_len)
-    view = memoryview(data)
-    position = edge = 0
+    placed: list[list[UnitRun]] = []
     starts = []
+    position = 0
     for part in parts:
         runs, after = layout.place(position, len(part))
         starts.append(runs[0].shard * body_len + runs[0].offset if runs else position)
+        placed.append(runs)
+        position = after
+    head = pack_head(StripeHead(kind, body_len, len(directory), len(extents), starts[-1], order))
+    # The head too: its order may be another one when `fresh` repeats.
+    salt = stripe_salt(keys.salt, kind=b"stripe", address=binding, fresh=fresh,
+                       parts=[*(hashed(part) for part in parts), head])
+    sealer = UnitSealer(derive(keys.seal, salt=salt, info=_STRIPE_KEY))
+    data = unwritten(segment.data * body_len)
+    view = memoryview(data)
+    edge = 0
+    for part, own in zip(parts, placed, strict=True):
         source, done = memoryview(part), 0
-        for run in runs:
+        for run in own:
             shard, within, length, unit_len = run
             at = shard * body_len + within
             if at > edge:
@@ -129,15 +136,13 @@ def seal_stripe(*, keys: SegmentKeys, pool_id: bytes, segment: SegmentEntry, off
             sealer.seal_run(run.nonce, binding, source[done : done + length], view[at:edge],
                             unit_len=unit_len)
             done += length
-        position = after
     view[edge:] = bytes(len(view) - edge)
     parity = code.encode(data, body_len) if segment.parity else []
     bodies = [view[i * body_len : (i + 1) * body_len] for i in range(segment.data)]
     bodies += [memoryview(body) for body in parity]
     tags = [shard_tag(keys.tag, binding=binding, index=index, body=hashed(body))
             for index, body in enumerate(bodies)]
-    head = StripeHead(kind, body_len, len(directory), len(extents), starts[-1], order)
-    sealed_head = sealer.seal(HEAD_INDEX, binding, pack_head(head))
+    sealed_head = sealer.seal(HEAD_INDEX, binding, head)
     ref = StripeRef(segment, kind, offset, body_len, salt, tag_vector_digest(tags))
     return SealedStripe(ref, join_record_header(sealed_head, salt, tags), tuple(bodies),
                         tuple(starts[:-1]))

@@ -14,18 +14,12 @@ from ecfs.volume.environment import Environment, Host, OpenOptions, PoolOrder, S
 from ecfs.volume.everywhere import on_online
 from ecfs.volume.holes import dead_len_of
 from ecfs.volume.leftovers import clear_leftovers
-from ecfs.volume.locate import (
-    Located,
-    label_mac,
-    look_at,
-    look_everywhere,
-    pool_of,
-    shows,
-    unlock,
-)
+from ecfs.volume.locate import Located, label_mac, shows, unlock
+from ecfs.volume.looking import look_at, look_everywhere, pool_of
 from ecfs.volume.membership import exchange_member, finish_exchange
 from ecfs.volume.mending import find_bad, mend_labels, mend_records
 from ecfs.volume.opening import claimer_of
+from ecfs.volume.recordfiles import next_block
 from ecfs.volume.recordscan import scan_member
 from ecfs.volume.sighting import Sighting
 from ecfs.volume.space import VolumeSpace
@@ -39,6 +33,7 @@ __all__ = [
     "Tender", "Volume", "VolumeSpace", "box_keys", "claimer_of", "clear_leftovers", "create_pool",
     "dead_len_of",
     "exchange_member", "find_bad", "finish_exchange", "label_mac", "last_exchange", "look_at",
-    "look_everywhere", "mend_labels", "mend_records", "note_filled", "on_online", "open_volume",
+    "look_everywhere", "mend_labels", "mend_records", "next_block", "note_filled", "on_online",
+    "open_volume",
     "peek_pool", "pool_of", "scan_member", "shows", "unlock",
 ]

@@ -172,8 +172,8 @@ class Claimed:
 
 @dataclass(slots=True)
 class Claimer:
-    """Claims a pool for one writer. `held`: the targets that took the claim. A heart is heard on
-    more than `liars` targets: one that plays back old beats would else keep a dead one beating."""
+    """Claims a pool for one writer. `held`: the targets that took the claim. `parity`: how many
+    targets may be lost, or lie: those that play back old beats keep no dead writer beating."""
 
     fleet: Fleet
     keys: BoxKeys
@@ -183,7 +183,7 @@ class Claimer:
     host: Host
     members: tuple[bytes, ...]
     quorum: int
-    liars: int = 0
+    parity: int = 0
     held: set[bytes] = field(default_factory=set)
 
     async def look(self) -> ClaimView:
@@ -241,12 +241,18 @@ class Claimer:
         while trio.current_time() < until:
             await trio.sleep(HEARTBEAT_INTERVAL_S)
             now = await self.look()
-            moved = sum(now.beats.get(target_id, 0) > beat
-                        for target_id, beat in view.beats.items())
-            if moved > self.liars or now.newest != claim:
+            if self._beats(view, now) or now.newest != claim:
                 holder = now.newest or claim
                 raise InUse(f"the pool is mounted on {holder.host} (process {holder.pid}, epoch "
                             f"{holder.epoch}); unmount it there first")
+
+    def _beats(self, before: ClaimView, now: ClaimView) -> bool:
+        """Whether more targets than can lie show that a heart went on: of those that may be lost
+        or lie some are not here. A holder that has a quorum is heard on more than that."""
+        here = before.beats.keys() & now.beats.keys()
+        moved = sum(now.beats[target_id] > before.beats[target_id] for target_id in here)
+        away = len(self.fleet) - len(here)
+        return moved > max(0, min(self.parity, self.quorum - 1) - away)
 
     async def claim(self, epoch: int, writer: bytes) -> Claimed:
         """CLAIM: create `claim.<epoch>` on a quorum of members.

@@ -231,8 +231,9 @@ def note_force(order: PoolOrder, environment: Environment) -> None:
 
 def remember(order: PoolOrder, pool_id: bytes, environment: Environment) -> None:
     """These paths hold this pool from now on, whatever they held before."""
-    PathMemory(environment.state_dir).note([os.path.realpath(path) for path in order.paths],
-                                           pool_id)
+    PathMemory(environment.state_dir).note(
+        [place for path in order.paths for place in (os.path.abspath(path),
+                                                     os.path.realpath(path))], pool_id)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from ecfs.base.ids import ID_LEN
 from ecfs.volume.background import Mender
 from ecfs.volume.creating import PoolMade, alone, lay_out, note_force, take_back
 from ecfs.volume.environment import Environment, OpenOptions, PoolOrder, Secret
-from ecfs.volume.locate import look_everywhere
+from ecfs.volume.looking import look_everywhere
 from ecfs.volume.membership import resume_exchange
 from ecfs.volume.opening import open_pool
 from ecfs.volume.status import PoolStatus, peeked

@@ -2,40 +2,34 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import chain
 
 from ecfs.base.errors import (
     ClonedTargets,
     Damage,
     ForeignTargets,
     NotAPool,
-    SameTarget,
-    TargetError,
     TooFewReachable,
-    UnknownFormat,
     WrongPassphrase,
 )
-from ecfs.base.limits import LABEL_LEN_MAX, TARGET_DEADLINE_S, TARGETS_MAX
+from ecfs.base.limits import PARITY_SHARDS_MAX
 from ecfs.formats import (
     Label,
     check_label,
-    decode_label,
     hashes_first,
-    labels_among,
     unit_len,
 )
 from ecfs.keys import KeySlot, MasterKey, open_slots
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.sealing import keyed_hash
 from ecfs.stripes import Source
-from ecfs.targets import run_all
-from ecfs.volume.environment import Environment, Secret
+from ecfs.volume.environment import Secret
+from ecfs.volume.looking import ranked_pools
 from ecfs.volume.sighting import Absence, Sighting, absence_of, reasons_of
 
-LABELS_TRIED_MAX = 4
-POOLS_TRIED_MAX = 3
+POOLS_TRIED_MAX = PARITY_SHARDS_MAX + 1
 
 
 @dataclass(slots=True)
@@ -82,92 +76,6 @@ class LabelMac:
         return keyed_hash(self._key, purpose=b"label", parts=[body])
 
 
-def look_at(path: str, environment: Environment) -> Sighting:
-    """Open what is at `path` and read its labels; never raises for what it finds. Runs in a lane:
-    where a share hangs, nothing can be learned of a path at once, not even where it leads."""
-    sighting = Sighting(path, place=os.path.realpath(path))
-    try:
-        sighting.target = environment.open_target(path)
-        names = labels_among(sighting.target.list_names())
-    except TargetError as error:
-        sighting.reason = str(error)
-        return sighting
-    for _, _, name in names[:LABELS_TRIED_MAX]:
-        try:
-            data = sighting.target.read(name, 0, LABEL_LEN_MAX + 1)
-            sighting.labels.append(decode_label(data))
-        except UnknownFormat as error:
-            sighting.unknown_format = error
-        except (TargetError, Damage) as error:
-            sighting.reason = f"{name}: {error}"
-            sighting.spoiled = sighting.spoiled or isinstance(error, Damage)
-    sighting.spoiled = sighting.spoiled and not sighting.labels
-    if not names:
-        sighting.reason = "no label: an empty directory, or a disk that is not mounted"
-    return sighting
-
-
-async def look_all(paths: list[str], environment: Environment) -> list[Sighting]:
-    """Sightings of several places at once; one that does not answer in time holds up no other."""
-    lanes = [environment.open_lane(os.path.basename(path) or "target") for path in paths]
-    jobs = [partial(look_at, path, environment) for path in paths]
-    sightings = []
-    for path, lane, result in zip(paths, lanes, await run_all(lanes, jobs, TARGET_DEADLINE_S),
-                                  strict=True):
-        sighting = Sighting(path, reason=str(result)) if isinstance(
-            result, TargetError) else result
-        sighting.lane = lane
-        sightings.append(sighting)
-    return sightings
-
-
-async def look_everywhere(paths: Iterable[str], environment: Environment) -> list[Sighting]:
-    """Sightings of the given paths; then of the last known paths that their labels name."""
-    sightings = await look_all(list(paths), environment)
-    known: dict[str, str] = {}
-    for sighting in sightings:
-        if sighting.place in known:
-            for one in sightings:
-                one.close()
-            raise SameTarget(f"{sighting.path} is the same directory as {known[sighting.place]}; "
-                             "give each target once")
-        known[sighting.place] = sighting.path
-        sighting.was_given = True
-    pools = _leading_pools(sightings)
-    named = Counter(path for sighting in sightings if sighting.pool_id in pools
-                    for path in sorted({entry.path for entry in sighting.labels[0].label.targets}))
-    # Those that most labels name: a forged label cannot send us looking all over the machine.
-    more = [path for path, _ in named.most_common(TARGETS_MAX)
-            if os.path.abspath(path) not in {*known, *known.values()}]
-    for found in await look_all(more, environment):
-        if found.pool_id in pools and found.place not in known:
-            known[found.place] = found.path
-            sightings.append(found)
-        else:
-            found.close()
-    return sightings
-
-
-def pool_of(sightings: Iterable[Sighting]) -> bytes | None:
-    """The pool that most of the labels name; of several, the one that is met first."""
-    pools = _leading_pools(sightings)
-    return pools[0] if pools else None
-
-
-def _leading_pools(sightings: Iterable[Sighting]) -> list[bytes]:
-    """Those that most of the given targets name. What lies at a path that only a label names does
-    not count: one that lies may name dozens of folders of its own."""
-    ranked = _ranked_pools(sightings)
-    return [pool for pool, count in ranked if count == ranked[0][1]]
-
-
-def _ranked_pools(sightings: Iterable[Sighting]) -> list[tuple[bytes, int]]:
-    found = list(sightings)
-    given = [sighting for sighting in found if sighting.was_given] or found
-    return Counter(sighting.pool_id for sighting in given
-                   if sighting.pool_id is not None).most_common()
-
-
 def unlock(sightings: list[Sighting], secret: Secret, pinned: dict[str, str],
            journal: Journal) -> Located:
     """Open a key slot, then believe only labels whose MAC is right.
@@ -194,6 +102,8 @@ def unlock(sightings: list[Sighting], secret: Secret, pinned: dict[str, str],
             journal.record(Event(EventKind.TARGET_FOREIGN, messages[-1]))
         elif sighting.pool_id is None:
             messages.append(f"{sighting.path}: {sighting.reason}")
+            if sighting.is_double:
+                journal.record(Event(EventKind.TARGET_FOREIGN, messages[-1]))
     single = _without_clones(authentic, messages, journal)
     best = max((label for label, _ in single.values()),
                key=lambda label: (label.epoch, label.generation))
@@ -206,16 +116,29 @@ def unlock(sightings: list[Sighting], secret: Secret, pinned: dict[str, str],
 
 
 def _slots_of(sightings: Iterable[Sighting]) -> list[KeySlot]:
-    """The key slots that labels show, those of most targets first: a few targets with slots of
-    their own making cannot use up the runs of the KDF that an unlock allows. What is at a path that
-    only a label names comes after: one that lies may name dozens of folders of its own."""
-    given: Counter[KeySlot] = Counter()
-    others: Counter[KeySlot] = Counter()
+    """The key slots that labels show. What is at a path that only a label names comes after: one
+    that lies may name dozens of folders of its own."""
+    found = list(sightings)
+    return list(dict.fromkeys([
+        *_in_turn([one for one in found if one.was_given]),
+        *_in_turn([one for one in found if not one.was_given])]))
+
+
+def _in_turn(sightings: list[Sighting]) -> Iterator[KeySlot]:
+    """Slots that most targets show, and in turn with them the first of each target, the second of
+    each and so on. So no targets with slots of their own making use up the runs of the KDF that an
+    unlock allows: neither a few nor, where m is not less than k, as many as the honest ones."""
+    counts: Counter[KeySlot] = Counter()
+    ranks: dict[KeySlot, int] = {}
     for sighting in sightings:
         # Once for each target, and in an order that is the same in every run.
-        (given if sighting.was_given else others).update(list(dict.fromkeys(
-            slot for signed in sighting.labels for slot in signed.label.slots)))
-    return sorted({**given, **others}, key=lambda slot: (-given[slot], -others[slot]))
+        own = dict.fromkeys(slot for signed in sighting.labels for slot in signed.label.slots)
+        counts.update(list(own))
+        for rank, slot in enumerate(own):
+            ranks[slot] = min(rank, ranks.get(slot, rank))
+    by_count = sorted(counts, key=lambda slot: -counts[slot])
+    return chain.from_iterable(zip(
+        by_count, sorted(by_count, key=lambda slot: ranks[slot]), strict=True))
 
 
 def _open_one(sightings: list[Sighting], secret: Secret,
@@ -234,7 +157,7 @@ def _open_one(sightings: list[Sighting], secret: Secret,
 def _choose_pools(sightings: list[Sighting], pinned: dict[str, str]) -> list[bytes]:
     """Pools that it may be, the likeliest first: those that were here before, and only those, or
     where nothing is known those that the most targets name."""
-    pools = [pool for pool, _ in _ranked_pools(sightings)]
+    pools = [pool for pool, _ in ranked_pools(sightings)]
     if not pools:
         for sighting in sightings:
             if sighting.unknown_format is not None:
@@ -244,10 +167,7 @@ def _choose_pools(sightings: list[Sighting], pinned: dict[str, str]) -> list[byt
             raise NotAPool(f"nothing of a pool can be reached ({reasons}). Check that its disks "
                            "are mounted")
         raise NotAPool(f"no label of an ecfs pool here ({reasons})")
-    # Where the user named places of which something is known, that counts, and not what is known of
-    # places that a label names: a stranger's label names its own.
-    expected = ({pinned[one.place] for one in sightings if one.was_given and one.place in pinned}
-                or {pinned[one.place] for one in sightings if one.place in pinned})
+    expected = _expected(sightings, pinned)
     # What was here before counts more than how many name what: with m >= k the liars may be more.
     known = [pool for pool in pools if pool.hex() in expected]
     if expected and not known:
@@ -255,6 +175,17 @@ def _choose_pools(sightings: list[Sighting], pinned: dict[str, str]) -> list[byt
             f"these paths held pool {min(expected)} before and now hold pool {pools[0].hex()}. If "
             "you replaced it yourself, remove the entries from targets.json in the state directory")
     return (known or pools)[:POOLS_TRIED_MAX]
+
+
+def _expected(sightings: list[Sighting], pinned: dict[str, str]) -> set[str]:
+    """Pools that were here before. What was given counts, as it was given: where it leads now, and
+    which other paths there are, targets may have changed to where another pool was before."""
+    given = [sighting for sighting in sightings if sighting.was_given] or sightings
+    for paths in ([one.text for one in given], [one.place for one in given],
+                  [one.place for one in sightings]):
+        if found := {pinned[path] for path in paths if path in pinned}:
+            return found
+    return set()
 
 
 def _authentic_label(sighting: Sighting, mac: LabelMac, commitment: bytes,

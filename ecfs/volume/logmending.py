@@ -59,7 +59,7 @@ class LogMender:
         """
         bad = mended = 0
         view = await read_log(self.fleet, members, self.keys, epoch=start.epoch,
-                              offset=start.offset)
+                              offset=start.offset, seq=start.seq)
         for found in adopted:
             key = (found.commit.epoch, found.commit.seq)
             if view.records.setdefault(key, found) is found:
@@ -97,7 +97,7 @@ class LogMender:
         if not thin:
             return
         again = await read_log(self.fleet, members, self.keys, epoch=start.epoch,
-                               offset=start.offset)
+                               offset=start.offset, seq=start.seq)
         if _thin(keys, counted, quorum, again):
             raise ReadOnly("the newest commits are on too few targets, and no more of them take "
                            "records now")
@@ -106,7 +106,7 @@ class LogMender:
                       start: CheckpointPointer) -> list[set[bytes]]:
         """Which of `members` have each of the records from `start` on that are needed."""
         view = await read_log(self.fleet, members, self.keys, epoch=start.epoch,
-                              offset=start.offset)
+                              offset=start.offset, seq=start.seq)
         return [view.holders[key] for key in _worth_keeping(view)]
 
     async def _sync(self, members: tuple[bytes, ...], epochs: set[int]) -> set[bytes]:

@@ -18,19 +18,21 @@ from ecfs.base.errors import (
 from ecfs.base.limits import ORDER_EPOCH_SHIFT
 from ecfs.base.units import BLOCK_LEN, NS_PER_S
 from ecfs.erasure import Geometry, metadata_geometry
-from ecfs.formats import CheckpointPointer, TargetEntry, check_known
+from ecfs.formats import CheckpointPointer, check_known
 from ecfs.metadata import MAIN_NAME, ContentTables, Database, PageStore, PageVfs
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Identity, Member, MemberState, StripeStore
 from ecfs.targets import Target
-from ecfs.volume.adopting import adopted, exchange_left, quorum_of
+from ecfs.volume.adopting import adopted, quorum_of
 from ecfs.volume.anchor import AnchorFile, PathMemory
 from ecfs.volume.auditing import compare_audit, note_audit
 from ecfs.volume.claiming import Claimer, HostLock, box_keys, is_claimed_after
 from ecfs.volume.committing import Tip
+from ecfs.volume.cutshort import leave_out, note_sources
 from ecfs.volume.descent import check_downgrade, check_slots, prove_fresh
 from ecfs.volume.environment import Environment, OpenOptions, Secret
-from ecfs.volume.locate import Located, look_everywhere, require, unlock
+from ecfs.volume.locate import Located, require, unlock
+from ecfs.volume.looking import look_everywhere
 from ecfs.volume.opened import MOUNTED_READ_ONLY, Opened
 from ecfs.volume.records import LogView, read_log
 from ecfs.volume.recovery import (
@@ -88,8 +90,8 @@ async def _open_pool(paths: Iterable[str], secret: Secret, environment: Environm
                     environment.entropy.token(16), kdf_s=kdf_s, started_ns=started_ns)
     try:
         await _open(opened, options, writable)
-        memory.note([one.place for one in located.sightings.values()], located.pool_id,
-                    needed=not options.read_only)
+        memory.note([path for one in located.sightings.values() for path in (one.text, one.place)],
+                    located.pool_id, needed=not options.read_only)
     except BaseException:
         opened.release()
         raise
@@ -138,11 +140,12 @@ async def _open(opened: Opened, options: OpenOptions, writable: bool) -> None:
         return
     named = opened.label.targets
     chain = await _follow_members(opened, options)
+    note_sources(opened.fleet, chain.root)
     try:
         _load(opened, chain)
     except Damage as error:
         raise _explained(opened, error) from error
-    _leave_out(opened, named)
+    leave_out(opened, named)
     _prove_fresh(opened, options)
 
 
@@ -189,24 +192,6 @@ def _explained(opened: Opened, error: Damage) -> Unreadable:
     return Unreadable(f"the metadata is lost: {error}. `ecfs salvage` gets files out of the log")
 
 
-def _leave_out(opened: Opened, named: tuple[TargetEntry, ...]) -> None:
-    """Let go of targets that labels name but that are no part of the pool (any more, or yet)."""
-    assert opened.database is not None
-    opened.exchange = exchange_left(opened.database, opened.label, named)
-    keep = {entry.id for entry in opened.label.targets}
-    if opened.exchange is not None:
-        keep.add(opened.exchange.new.id)
-    for member in [member for member in opened.fleet if member.id not in keep]:
-        opened.fleet.let_go_source(member)
-        opened.fleet.drop(member.id)
-        if member.lane is not None:
-            member.lane.close(timeout=0.0)
-        if member.target is not None:
-            member.target.close()
-        opened.located.messages.append(
-            f"{member.path}: is not part of the pool; its exchange was cut short")
-
-
 def _members_online(opened: Opened) -> int:
     return sum(1 for target_id in opened.label.members
                if (member := opened.fleet.get(target_id)) is not None and member.online)
@@ -218,7 +203,7 @@ def claimer_of(opened: Opened) -> Claimer:
     return Claimer(opened.fleet, box_keys(opened.master, pool_id, "claim"),
                    box_keys(opened.master, pool_id, "heartbeat"), opened.environment.entropy,
                    opened.journal, opened.environment.host, opened.label.members,
-                   opened.quorum.commit, opened.label.liars)
+                   opened.quorum.commit, opened.label.parity)
 
 
 async def _claim(opened: Opened, options: OpenOptions) -> None:
@@ -245,7 +230,8 @@ async def _read_view(opened: Opened) -> LogView:
     members = dict.fromkeys(member for group in opened.groups for member in group)
     return await read_log(opened.fleet, members, keys,
                           epoch=pointer.epoch if pointer else 0,
-                          offset=pointer.offset if pointer else 0)
+                          offset=pointer.offset if pointer else 0,
+                          seq=pointer.seq if pointer else 0)
 
 
 def _find_lagging(opened: Opened, view: LogView, chain: Chain) -> None:

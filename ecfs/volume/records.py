@@ -2,7 +2,8 @@
 
 All members hold the same records at the same offsets of `commits.<epoch>`; a member that missed one
 has a hole there. A reader believes nothing but what opens, and scans past what does not
-(`recordscan`).
+(`recordscan`). Where a record lies is no secret and nothing that a member may say: in an epoch each
+begins where the one before ends, the first at 0.
 
 Another writer may give back room, or be about to write, while its files are read: claims fence what
 it acknowledges, not that. So what does not open is read once more, and what is there then counts.
@@ -24,6 +25,7 @@ from ecfs.base.limits import (
 from ecfs.base.units import BLOCK_LEN, MIB, NS_PER_S
 from ecfs.base.world import Clock
 from ecfs.formats import (
+    NO_PARENT,
     BoxKeys,
     Commit,
     commits_name,
@@ -72,8 +74,9 @@ class LogView:
 
 
 async def read_log(fleet: Fleet, members: Iterable[bytes], keys: BoxKeys, *, epoch: int,
-                   offset: int) -> LogView:
+                   offset: int, seq: int = 0) -> LogView:
     """READ: everything from `offset` of `commits.<epoch>` on, and all later epochs, of all members.
+    `seq`: of the record that begins there, 0 where that is not known.
     """
     view = LogView()
     asked: list[Member] = [member for target_id in members
@@ -84,7 +87,7 @@ async def read_log(fleet: Fleet, members: Iterable[bytes], keys: BoxKeys, *, epo
         jobs.append((member.lane,
                      partial(scan_member, member.target, epoch, offset, number == 0)))
     by_hash: dict[bytes, tuple[int, int]] = {}
-    places: dict[tuple[int, int], dict[int, set[bytes]]] = {}
+    places: Places = {}
     bad: list[tuple[bytes, int, int]] = []
     for member, result in zip(asked, await run_jobs(jobs, TARGET_SYNC_DEADLINE_S), strict=True):
         if isinstance(result, TargetError):
@@ -119,10 +122,7 @@ async def read_log(fleet: Fleet, members: Iterable[bytes], keys: BoxKeys, *, epo
                 continue
             by_hash[box.hash] = key
             places.setdefault(key, {}).setdefault(box.offset, set()).add(member.id)
-    for key in sorted(places):
-        _settle_place(view, key, places[key])
-        if 2 * len(view.holders[key]) > len(view.read):
-            view.records[key] = replace(view.records[key], data=None)
+    _settle_places(view, places, by_hash, _Start(epoch, offset, seq))
     view.bad += _not_held(view, bad)
     return view
 
@@ -141,21 +141,84 @@ def _not_held(view: LogView, bad: list[tuple[bytes, int, int]]) -> list[tuple[by
     return list(left)
 
 
-def _settle_place(view: LogView, key: tuple[int, int], members_at: dict[int, set[bytes]]) -> None:
-    """A record lies where most members have it, of two such places where the one before it ends;
-    one that has it elsewhere does not have it. The one before may be shown by a liar alone."""
-    before = view.records.get((key[0], key[1] - 1))
-    expected = before.offset + before.length if before is not None else 0
-    offset = max(members_at, key=lambda at: (len(members_at[at]), at == expected, -at))
-    found = view.records[key] = replace(view.records[key], offset=offset)
-    view.holders[key] = members_at.pop(offset)
-    epoch, end = key[0], offset + found.length
-    view.ends[epoch] = max(view.ends.get(epoch, 0), end)
-    # A copy that a holder has elsewhere is bad as well, unless it is that one which may be good.
-    most = all(len(members) < len(view.holders[key]) for members in members_at.values())
-    view.bad += [(member, epoch, at) for begin, members in members_at.items()
-                 for at in range(begin, begin + found.length, BLOCK_LEN)
-                 for member in (members if most else members - view.holders[key])]
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Where reading began, and the number of the record there, if it is known."""
+
+    epoch: int
+    offset: int
+    seq: int
+
+
+Places = dict[tuple[int, int], dict[int, set[bytes]]]
+"""By (epoch, seq): at which offsets which members show the record."""
+
+Run = dict[tuple[int, int], int]
+"""Records of one epoch that follow each other: how far behind the first of them each one lies."""
+
+
+def _settle_places(view: LogView, places: Places, by_hash: dict[bytes, tuple[int, int]],
+                   start: _Start) -> None:
+    """Each record lies where its chain says, whoever shows it elsewhere: a member that alone has
+    the newest one could else have it put, everywhere, so far out that no mount reads it."""
+    runs: list[Run] = []
+    end = 0
+    for key in sorted(places):
+        before, found = view.records.get((key[0], key[1] - 1)), view.records[key]
+        if before is None or before.hash != found.commit.parent:
+            runs.append({})
+            end = 0
+        runs[-1][key] = end
+        end += found.length
+    for run in runs:
+        base = _known_base(view, run, by_hash, start)
+        _settle_run(view, places, run, base, start)
+
+
+def _known_base(view: LogView, run: Run, by_hash: dict[bytes, tuple[int, int]],
+                start: _Start) -> int | None:
+    """Where the first record of a run lies, as the labels or its parent tell; None where something
+    before it is not here."""
+    if (distance := run.get((start.epoch, start.seq))) is not None:
+        return start.offset - distance
+    first = next(iter(run))
+    parent = view.records[first].commit.parent
+    if parent == NO_PARENT or by_hash.get(parent, first)[0] != first[0]:
+        return 0
+    return None
+
+
+def _likely_base(places: Places, run: Run) -> int:
+    """Where most members have one of a run, of two such places where there are more of it."""
+    voters: dict[int, set[bytes]] = {}
+    votes: Counter[int] = Counter()
+    for key, distance in run.items():
+        for offset, members in places[key].items():
+            voters.setdefault(offset - distance, set()).update(members)
+            votes[offset - distance] += len(members)
+    return max(votes, key=lambda base: (base >= 0, len(voters[base]), votes[base], -base))
+
+
+def _settle_run(view: LogView, places: Places, run: Run, base: int | None, start: _Start) -> None:
+    """A member that has a record elsewhere does not have it. That copy is bad, unless nobody knows
+    the place and it may be the good one."""
+    known = base is not None
+    begin = base if base is not None else _likely_base(places, run)
+    for key, distance in run.items():
+        found, epoch, offset = view.records[key], key[0], begin + distance
+        members_at = places[key]
+        holders = view.holders[key] = members_at.pop(offset, set())
+        most = known or all(len(members) < len(holders) for members in members_at.values())
+        view.bad += [(member, epoch, at) for wrong, members in members_at.items()
+                     for at in range(wrong, wrong + found.length, BLOCK_LEN)
+                     for member in (members if most else members - holders)]
+        if epoch == start.epoch and offset < start.offset:
+            # From before the checkpoint: given back on honest members, or about to be.
+            del view.holders[key], view.records[key]
+            continue
+        data = None if 2 * len(holders) > len(view.read) else found.data
+        view.records[key] = replace(found, offset=offset, data=data)
+        view.ends[epoch] = max(view.ends.get(epoch, 0), offset + found.length)
 
 
 def _open_box(view: LogView, keys: BoxKeys, box: Box) -> tuple[int, int] | None:

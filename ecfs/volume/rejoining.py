@@ -23,7 +23,8 @@ from ecfs.stripes import Fleet, Member, MemberState, run_jobs
 from ecfs.targets import AnyLane, Target
 from ecfs.volume.appending import RecordWriter
 from ecfs.volume.environment import Environment
-from ecfs.volume.locate import look_at, shows
+from ecfs.volume.locate import shows
+from ecfs.volume.looking import look_at
 from ecfs.volume.sighting import Sighting
 
 

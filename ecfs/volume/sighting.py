@@ -17,7 +17,8 @@ class Sighting:
     """What lies at one path: a target with labels (newest first), or the reason why there is none.
     `was_given`: the user named the path, and not only some label, which anybody may have written.
     `spoiled`: there are labels, but none that can be read, or believed.
-    `place`: the path without symbolic links, as far as it could be followed in time.
+    `place`: the path without symbolic links, as far as it could be followed in time. `is_link`:
+    the path itself is one. `is_double`: it leads to where another of the paths is; left out.
     """
 
     path: str
@@ -29,6 +30,8 @@ class Sighting:
     was_given: bool = False
     spoiled: bool = False
     place: str = ""
+    is_link: bool = False
+    is_double: bool = False
 
     def __post_init__(self) -> None:
         self.place = self.place or os.path.abspath(self.path)
@@ -39,6 +42,16 @@ class Sighting:
             self.lane.close(timeout=0.0)
         if self.target is not None:
             self.target.close()
+
+    @property
+    def text(self) -> str:
+        """The path as it was given, which no target can change."""
+        return os.path.abspath(self.path)
+
+    def leave_out(self, first: "Sighting") -> None:
+        """It is no target of its own: it leads to where `first` is."""
+        self.is_double, self.labels, self.place = True, [], self.text
+        self.reason = f"leads to {first.path}, which counts once; this one is left out"
 
     @property
     def pool_id(self) -> bytes | None:
@@ -75,7 +88,7 @@ def absence_of(entry: TargetEntry, sightings: Iterable[Sighting], pool_id: bytes
         return Absence(f"{' and '.join(copies)} are copies of it, so both are left out",
                        MemberState.CLONE, "Take the copy away and mount again.")
     found = next((sighting for sighting in sightings
-                  if entry.path in (sighting.place, os.path.abspath(sighting.path))), None)
+                  if entry.path in (sighting.place, sighting.text)), None)
     if found is None:
         return Absence("not found")
     if found.pool_id not in (None, pool_id):

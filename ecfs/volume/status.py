@@ -10,7 +10,7 @@ from ecfs.formats import Label
 from ecfs.observe import ErrorCounts
 from ecfs.stripes import Fleet, Member, MemberState
 from ecfs.targets import Space
-from ecfs.volume.locate import pool_of
+from ecfs.volume.looking import pool_of
 from ecfs.volume.sighting import Sighting, absence_of, reasons_of
 
 

@@ -68,11 +68,15 @@ async def test_permuted_order_and_other_places(lab: Lab) -> None:
 
 
 async def test_one_directory_twice(lab: Lab) -> None:
+    """Given twice it is a slip; by a link, which its owner may have made, it counts once."""
     link = lab.base / "pool" / "link"
     link.symlink_to(lab.path(2))
     with pytest.raises(SameTarget):
-        async with lab.ground.open(paths=(*lab.ground.paths, str(link))):
+        async with lab.ground.open(paths=(*lab.ground.paths, f"{lab.path(2)}/.")):
             pass
+    async with lab.ground.open(paths=(str(link), *lab.ground.paths)) as opening:
+        assert set(states_of(opening)) == {"online"}
+        assert str(lab.path(2)) in {member.path for member in opening.volume.fleet}
 
 
 async def test_a_cloned_target_is_left_out(lab: Lab) -> None:

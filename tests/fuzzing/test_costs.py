@@ -55,7 +55,7 @@ from ecfs.testing.fuzzing.material import EPOCH, FixedEntropy, box_keys, golden,
 from ecfs.volume import Environment, Host, Secret, unlock
 from ecfs.volume.appending import CLAIMS_CHECKED_MAX, RecordWriter
 from ecfs.volume.claiming import EPOCH_JUMP_MAX
-from ecfs.volume.locate import LABELS_TRIED_MAX, look_at
+from ecfs.volume.looking import LABELS_TRIED_MAX, look_at
 from ecfs.volume.records import read_log
 from ecfs.volume.recordscan import SCAN_CHUNK_LEN, SCAN_KEPT_LEN_MAX
 from ecfs.volume.sighting import Sighting

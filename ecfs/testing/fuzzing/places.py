@@ -18,7 +18,7 @@ from ecfs.testing.fuzzing.material import EPOCH, FixedEntropy, box_keys, golden
 from ecfs.testing.fuzzing.target import FuzzTarget, expect
 from ecfs.volume import Environment, Host
 from ecfs.volume.claiming import Claimer
-from ecfs.volume.locate import look_at
+from ecfs.volume.looking import look_at
 from ecfs.volume.records import read_log
 
 SHM = Path("/dev/shm")

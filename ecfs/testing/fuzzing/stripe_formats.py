@@ -7,6 +7,7 @@ from functools import cache
 from ecfs.base.errors import Damage
 from ecfs.base.limits import EXTENTS_PER_STRIPE_MAX, UNIT_LEN
 from ecfs.base.units import BLOCK_LEN
+from ecfs.base.world import SystemClock
 from ecfs.erasure import Code, Geometry
 from ecfs.formats import (
     HEAD_INDEX,
@@ -21,6 +22,7 @@ from ecfs.formats import (
     split_record_header,
     unpack_head,
 )
+from ecfs.repair.salvage_asking import Asked
 from ecfs.repair.salvage_log import SegmentScan, columns_of
 from ecfs.sealing import UnitSealer, derive, shard_tag, tag_vector_digest
 from ecfs.stripes import StripeOpener, StripeRef, binding_of
@@ -113,7 +115,7 @@ def salvage_head(data: bytes) -> None:
 
 
 def _salvage(target: MemoryTarget) -> None:
-    files = columns_of([(target, InlineLane())])
+    files = columns_of([Asked(target, InlineLane(), SystemClock())], master(), POOL_ID)
     code = Code(GEOMETRY)
     for key, columns in files.items():
         scan = SegmentScan.of(key, columns, master(), POOL_ID, GEOMETRY)

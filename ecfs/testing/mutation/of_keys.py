@@ -3,6 +3,7 @@
 from ecfs.testing.mutation.mutant import Mutant
 
 _HASHES = ("tests/unit/sealing/test_hashes.py",)
+_KEY_PATH = ("tests/unit/volume/test_key_path.py",)
 _SLOTS = ("tests/unit/keys/test_slots.py",)
 _MASTER = ("tests/unit/keys/test_master.py",)
 _GEOMETRY = ("tests/unit/erasure/test_geometry.py",)
@@ -63,6 +64,14 @@ KEY_MUTANTS = (
            "_ADDRESS.pack(pool_id, slot_id, kind,", "_ADDRESS.pack(pool_id, slot_id, 1,", _SLOTS),
     Mutant("slot-salt-reused", "ecfs/keys/slots.py",
            "fresh=entropy.token(SLOT_SALT_LEN), parts=())", "fresh=bytes(32), parts=())", _SLOTS),
+    Mutant("slots-of-most-targets-alone", "ecfs/volume/locate.py",
+           "by_count, sorted(by_count, key=lambda slot: ranks[slot]), strict=True))",
+           "by_count, by_count if ranks else [], strict=True))", _KEY_PATH),
+    Mutant("three-pools-are-tried", "ecfs/volume/locate.py",
+           "POOLS_TRIED_MAX = PARITY_SHARDS_MAX + 1", "POOLS_TRIED_MAX = 3 + 0 * PARITY_SHARDS_MAX",
+           _KEY_PATH),
+    Mutant("untried-slots-untold", "ecfs/keys/slots.py",
+           "                    untried_count += 1\n", "", _SLOTS),
     Mutant("kdf-runs-unbounded", "ecfs/keys/slots.py",
            "if len(stretched) == KDF_RUNS_PER_UNLOCK_MAX:", "if len(stretched) < 0:", _SLOTS),
     Mutant("kdf-unchecked-at-unlock", "ecfs/keys/slots.py",

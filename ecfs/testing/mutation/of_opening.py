@@ -24,6 +24,8 @@ _OPENING = "ecfs/volume/opening.py"
 _CLAIMING = "ecfs/volume/claiming.py"
 _RECOVERING = "ecfs/volume/recovery.py"
 _LOCATING = "ecfs/volume/locate.py"
+_LOOKING = "ecfs/volume/looking.py"
+_LINKS = ("tests/unit/volume/test_links.py",)
 
 OPENING_MUTANTS = (
     Mutant("claim-of-our-epoch-taken-for-a-later-one", "ecfs/volume/appending.py",
@@ -106,8 +108,8 @@ OPENING_MUTANTS = (
            "        if anchor.pool_id != self._pool_id:\n", "        if not anchor.pool_id:\n",
            _DESCENT),
     Mutant("anchor-not-saved-at-the-end", "ecfs/volume/volume.py",
-           "                self.save_anchor(durable=True)\n                if self.writer",
-           "                if self.writer", _one("test_a_rolled_back_pool_is_refused")),
+           "        self.save_anchor(durable=True)\n        if self.writer",
+           "        if self.writer", _one("test_a_rolled_back_pool_is_refused")),
     Mutant("anchor-not-always-saved", "ecfs/volume/volume.py",
            "        if self.options.anchor_always:\n", "        if self.broken:\n", _DESCENT),
     Mutant("lower-epoch-among-children", _RECOVERING,
@@ -153,6 +155,21 @@ OPENING_MUTANTS = (
            "return (known or pools)[:POOLS_TRIED_MAX]", "return pools[:1]", _FOREIGN),
     Mutant("one-pool-is-tried", _LOCATING,
            "return (known or pools)[:POOLS_TRIED_MAX]", "return (known or pools)[:1]", _FOREIGN),
+    Mutant("pools-known-by-where-paths-lead", _LOCATING,
+           "for paths in ([one.text for one in given], [one.place",
+           "for paths in ([one.place", _LINKS),
+    Mutant("paths-of-labels-tell-what-was-here", _LOCATING,
+           "    given = [sighting for sighting in sightings if sighting.was_given] or sightings\n"
+           "    for paths", "    given = sightings\n    for paths", _LINKS),
+    Mutant("only-where-paths-lead-is-noted", "ecfs/volume/opening.py",
+           "for path in (one.text, one.place)]", "for path in (one.place,)]", _LINKS),
+    Mutant("links-count-beside-where-they-lead", _LOOKING,
+           "            sighting.leave_out(first[sighting.place])\n", "            pass\n", _LINKS),
+    Mutant("links-count-before-what-they-lead-to", _LOOKING,
+           "sorted(sightings, key=lambda one: (one.is_link, one.place != one.text)):",
+           "list(sightings):", _LINKS),
+    Mutant("a-path-given-twice-taken", _LOOKING,
+           "        if sighting.text in texts:\n", "        if not sighting.text:\n", _LINKS),
     Mutant("an-older-anchor-after-a-newer", "ecfs/volume/anchor.py",
            "                if self._saved <= (anchor.epoch, anchor.seq):\n",
            "                if self._saved:\n", _ANCHOR),
@@ -189,7 +206,7 @@ OPENING_MUTANTS = (
     Mutant("volume-that-cannot-be-is-not-closed", "ecfs/volume/entry.py",
            "        opened.close()\n", "        pass\n", _LOADING),
     Mutant("bytes-of-few-not-kept", "ecfs/volume/records.py",
-           "        if 2 * len(view.holders[key]) > len(view.read):\n", "        if view.read:\n",
+           "data = None if 2 * len(holders) > len(view.read) else found.data", "data = None",
            _LITTLE),
     Mutant("adopted-only-where-shown-again", "ecfs/volume/logmending.py",
            "        await self.mend(members, start, chain.records)\n",

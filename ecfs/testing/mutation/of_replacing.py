@@ -1,4 +1,5 @@
-"""Mutants of what is asked before a target is replaced, and of what the old one is good for."""
+"""Mutants of what is asked before a target is replaced, of what the old one is good for, and of how
+long salvage asks."""
 
 from ecfs.testing.mutation.mutant import Mutant
 
@@ -7,7 +8,17 @@ _SOURCES = ("tests/unit/stripes/test_sources.py",)
 _MEANWHILE = ("tests/unit/repair/test_written_meanwhile.py",)
 _REPLACING = ("tests/unit/repair/test_replacing.py",)
 
+_CUT_SHORT = ("tests/unit/volume/test_cut_short.py",)
+
+_BOUNDS = ("tests/unit/repair/test_salvage_bounds.py",)
+
 REPLACING_MUTANTS = (
+    Mutant("old-target-let-go-before-the-labels-follow", "ecfs/volume/cutshort.py",
+           "            there.source = member.as_source()\n", "            pass\n", _CUT_SHORT),
+    Mutant("old-target-closed-before-the-labels-follow", "ecfs/volume/cutshort.py",
+           "            continue\n", "            pass\n", _CUT_SHORT),
+    Mutant("old-target-and-new-one-told-alike", "ecfs/volume/cutshort.py",
+           "last[0] == member.id and last[1] in keep", "not last", _CUT_SHORT),
     Mutant("target-given-up-unasked", "ecfs/repair/rebuilding.py",
            "        check_spare(volume, member)\n", "        pass\n", _SPARING),
     Mutant("target-given-up-that-a-quorum-needs", "ecfs/repair/sparing.py",
@@ -115,4 +126,21 @@ REPLACING_MUTANTS = (
            _REPLACING),
     Mutant("filled-target-excused-for-ever", "ecfs/repair/mending.py",
            "            note_filled(volume.database, member.id)\n", "", _REPLACING),
+    Mutant("slow-guesses-without-end", "ecfs/repair/salvage_asking.py",
+           "        if self.is_slow:\n", "        if self is None:\n", _BOUNDS),
+    Mutant("slow-places-asked-first", "ecfs/repair/salvage_records.py",
+           "key=lambda place: place.asked.is_slow)", "key=lambda place: 0)", _BOUNDS),
+    Mutant("what-is-known-is-a-guess", "ecfs/repair/salvage_records.py",
+           "ask = self.asked.get if is_known else self.asked.guess",
+           "ask = self.asked.guess if is_known else self.asked.guess", _BOUNDS),
+    Mutant("names-that-nobody-proves-count", "ecfs/repair/salvage_log.py",
+           "            if unproven_count == UNPROVEN_MAX:\n",
+           "            if unproven_count < 0:\n", _BOUNDS),
+    Mutant("zeros-passed-block-by-block", "ecfs/repair/salvage_log.py",
+           "                at = min((file.next_block(at + BLOCK_LEN) for file in files),\n"
+           "                         default=COLUMN_LEN_MAX)\n",
+           "                at += BLOCK_LEN\n", _BOUNDS),
+    Mutant("strangers-say-how-long-columns-are", "ecfs/repair/salvage_log.py",
+           "for file in columns.values() or files), default=0)",
+           "for file in files), default=0)", _BOUNDS),
 )

@@ -215,7 +215,7 @@ def test_the_runs_of_one_unlock_are_bounded(pool: Pool, runs: list[KdfParameters
                                             secrets: dict[SlotKind, bytes]) -> None:
     slot = pool.slots[SlotKind.PASSPHRASE]
     many = [replace(slot, salt=bytes([i]) * 32) for i in range(KDF_RUNS_PER_UNLOCK_MAX + 3)]
-    with pytest.raises(WrongPassphrase):
+    with pytest.raises(WrongPassphrase, match="show 4 more, which were not tried"):
         open_slots([*many, slot], secrets[SlotKind.PASSPHRASE], None, pool.pool_id)
     assert len(runs) == KDF_RUNS_PER_UNLOCK_MAX
 

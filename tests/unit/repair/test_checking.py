@@ -8,8 +8,11 @@ import pytest
 from ecfs.base.errors import InUse, TooFewReachable, WrongPassphrase
 from ecfs.base.ids import InodeId
 from ecfs.base.units import BLOCK_LEN
+from ecfs.base.world import SystemClock
 from ecfs.formats import COMMIT, peek_box
+from ecfs.keys import MasterKey
 from ecfs.repair import FsckMode, FsckReport, check_pool
+from ecfs.repair.salvage_asking import Asked
 from ecfs.repair.salvage_log import columns_of
 from ecfs.repair.target_pass import strays_of
 from ecfs.targets import DirectoryTarget, InlineLane, MemoryTarget
@@ -347,5 +350,6 @@ def test_odd_folders_on_a_target_hurt_nobody(tmp_path: Path) -> None:
     (tmp_path / "segments/00/x.col").write_bytes(b"")
     target = DirectoryTarget(tmp_path)
     assert strays_of(target, set()) == (0, 4)
-    assert columns_of([(target, InlineLane())]) == {}
+    asked = Asked(target, InlineLane(), SystemClock())
+    assert columns_of([asked], MasterKey(bytes(32)), bytes(16)) == {}
     target.close()

@@ -21,6 +21,7 @@ from ecfs.formats import (
     split_record_header,
 )
 from ecfs.keys import MasterKey
+from ecfs.sealing import stripe_salt
 from ecfs.stripes import SealedStripe, StripeOpener, StripeRef, UnitRun, plan_stripe, seal_stripe
 from ecfs.stripes.reader import Fetch, Read, Reply, StripeLost, examine_steps, read_steps
 from tests.unit.stripes.simulated import POOL_ID
@@ -39,7 +40,7 @@ class Stored:
     def __init__(self, geometry: Geometry, extents: list[bytes], *, segment: int = 5,
                  epoch: int = 2, offset: int = 4096, kind: int = KIND_CONTENT,
                  pool_id: bytes = POOL_ID, fresh: bytes = bytes(32),
-                 master: MasterKey = MASTER) -> None:
+                 master: MasterKey = MASTER, order: int = 9) -> None:
         self.extents, self.pool_id = extents, pool_id
         self.keys = master.segment(segment, epoch)
         self.code = CODES[geometry]
@@ -51,7 +52,7 @@ class Stored:
             extents=extents, directory=directory,
             body_len=plan_stripe(geometry, [*map(len, extents), len(directory)],
                                  unit_len=self.keys.unit_len)[0],
-            order=9, fresh=fresh, code=self.code)
+            order=order, fresh=fresh, code=self.code)
         self.ref = self.sealed.ref
         self.records = [self.sealed.header + bytes(body) for body in self.sealed.bodies]
 
@@ -391,3 +392,28 @@ def test_a_column_that_ends_within_a_shard_lacks_it(missing_len: int) -> None:
 
 def test_header_len_is_the_same_in_all_columns() -> None:
     assert {record[: header_len(6)] for record in STRIPE.records} == {STRIPE.sealed.header}
+
+
+@pytest.mark.parametrize("master", [MASTER, OLDER_MASTER])
+def test_no_key_and_nonce_seal_two_heads(master: MasterKey) -> None:
+    """A copy of this client, restored from a snapshot, has the same random bytes, content and
+    address, and took an order in between."""
+    heads: dict[bytes, bytes] = {}
+    for order in (9, 10):
+        header = Stored(FOUR_AND_TWO, [b"the same"], master=master, order=order).sealed.header
+        sealed_head, salt, _ = split_record_header(header, 6)
+        assert heads.setdefault(salt, sealed_head) == sealed_head
+    assert len(heads) == 2
+
+
+@pytest.mark.parametrize("master", [MASTER, OLDER_MASTER])
+def test_stripes_in_whose_salt_the_head_took_no_part_open(
+        master: MasterKey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are in pools of before."""
+    def without_head(key: bytes, *, parts: list[bytes], **kept: Any) -> bytes:
+        return stripe_salt(key, parts=parts[:-1], **kept)
+
+    monkeypatch.setattr("ecfs.stripes.sealed.stripe_salt", without_head)
+    stored = Stored(FOUR_AND_TWO, [b"as before"], master=master)
+    assert stored.opener.head(stored.records[3]).order == 9
+    assert bytes(stored.read(0, [*stored.records]).data) == b"as before"

@@ -10,7 +10,7 @@ from ecfs.base.units import BLOCK_LEN
 from ecfs.formats import commits_name, record_hash
 from ecfs.targets import Outcome
 from ecfs.volume.recovery import adopt, bad_records
-from tests.unit.volume.test_logmending import EPOCH, Members
+from tests.unit.volume.log_members import EPOCH, Members
 
 NAME = commits_name(EPOCH)
 LONG = 4

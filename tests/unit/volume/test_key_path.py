@@ -15,6 +15,7 @@ import pytest
 from ecfs.base.errors import Bug, ForeignTargets, UnknownFormat, WrongPassphrase
 from ecfs.base.limits import KDF_MEMORY_CAP_KIB, KDF_PASSES_CAP, KDF_RUNS_PER_UNLOCK_MAX
 from ecfs.cli.engine import Key, NewPool
+from ecfs.erasure import Geometry
 from ecfs.formats import (
     Label,
     TargetEntry,
@@ -26,6 +27,7 @@ from ecfs.formats import (
 from ecfs.keys import KdfParameters, KeySlot, MasterKey, SlotKind
 from ecfs.observe import EventKind
 from ecfs.targets import MemoryTarget
+from ecfs.testing.pools import Ground
 from ecfs.testing.quick import remember_keys
 from ecfs.volume import PoolOrder, Secret, label_mac, open_volume
 from tests.architecture.source import sources
@@ -110,6 +112,46 @@ async def test_folders_that_only_a_liar_names_have_no_say(
     async with pool.mounted(paths=pool.paths[first:]) as volume:
         await put(volume, b"a", b"x")
     assert len(runs) <= 2
+
+
+@pytest.mark.parametrize(("data", "parity", "alike"), [(1, 1, True), (1, 2, True), (1, 2, False),
+                                                       (2, 2, True), (2, 2, False)])
+async def test_as_many_targets_with_junk_slots_as_may_lie_lock_nobody_out(
+        tmp_path: Path, runs: Runs, data: int, parity: int, alike: bool) -> None:
+    """Where m is not less than k, honest targets are no majority."""
+    ground = Ground(tmp_path / "pool", geometry=Geometry(data, parity),
+                    targets_count=data + parity)
+    await ground.create()
+    for number, target in enumerate(map(Path, ground.paths[:parity])):
+        names = [name for _, _, name in labels_among(os.listdir(target))]
+        label = decode_label(target.joinpath(names[0]).read_bytes()).label
+        for name in names:
+            target.joinpath(name).unlink()
+        junk = junk_slots(24 * (1 if alike else number + 1))[-24:]
+        for at in range(0, 24, 8):
+            forged = replace(label, generation=label.generation + 1 + at,
+                             slots=junk[at : at + 8])
+            target.joinpath(label_name(label.epoch, forged.generation)).write_bytes(
+                encode_label(forged, lambda body: bytes(32)))
+    runs.clear()
+    async with ground.open() as opening:
+        assert len(opening.volume.fleet.online()) == data
+    assert len(runs) <= 2 * (parity + 1)
+
+
+async def test_pools_that_as_many_targets_name_as_may_lie_are_tried(
+        tmp_path: Path, runs: Runs) -> None:
+    """Each names another one, and the honest one comes last."""
+    ground = Ground(tmp_path / "pool", geometry=Geometry(1, 3), targets_count=4)
+    await ground.create()
+    (ground.state_dir / "targets.json").unlink()
+    for number, path in enumerate(ground.paths[:3]):
+        for _, _, name in labels_among(os.listdir(path)):
+            label = decode_label(Path(path, name).read_bytes()).label
+            Path(path, name).write_bytes(encode_label(replace(
+                label, pool_id=b"%016d" % number, slots=junk_slots(1)), lambda body: bytes(32)))
+    async with ground.open() as opening:
+        assert opening.volume.read_only and len(opening.volume.fleet.online()) == 1
 
 
 async def test_a_wrong_passphrase_costs_no_more_than_the_bound(pool: Pool, runs: Runs) -> None:

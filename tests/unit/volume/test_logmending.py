@@ -4,13 +4,9 @@ import pytest
 
 from ecfs.base.errors import Fault, Fenced, ReadOnly, TargetError
 from ecfs.base.units import BLOCK_LEN
-from ecfs.erasure import Geometry
 from ecfs.formats import (
-    NO_PARENT,
-    CheckpointPointer,
     Claim,
     Commit,
-    PageDelta,
     Root,
     claim_name,
     commits_name,
@@ -19,77 +15,10 @@ from ecfs.formats import (
     record_hash,
 )
 from ecfs.observe import EventKind
-from ecfs.targets import FaultyTarget, Outcome, Target
-from ecfs.volume.claiming import box_keys
-from ecfs.volume.logmending import LogMender
-from ecfs.volume.records import LogView, read_log
+from ecfs.targets import FaultyTarget, Outcome
 from ecfs.volume.recordsource import RecordSource
-from ecfs.volume.recovery import Chain, adopt
-from tests.unit.stripes.simulated import POOL_ID, World
-
-QUORUM = 4
-EPOCH = 3
-CLAIM = b"our claim".ljust(BLOCK_LEN, b"\0")
-START = CheckpointPointer(EPOCH, 1, 0, bytes(32))
-
-
-class Members:
-    """Six members with the same records in `commits.3`: a checkpoint, then plain ones."""
-
-    def __init__(self, count: int = 5) -> None:
-        self.world = World(Geometry(4, 2), 6)
-        self.keys = box_keys(self.world.master, POOL_ID, "commit")
-        self.records: list[bytes] = []
-        parent = NO_PARENT
-        for seq in range(1, count + 1):
-            parent = self.make(seq, parent)
-        for memory in self.world.memories:
-            memory.create(commits_name(EPOCH), b"".join(self.records))
-            memory.create(claim_name(EPOCH), CLAIM)
-        self.fences: dict[Target, Fenced] = {}
-
-    def make(self, seq: int, parent: bytes, *, epoch: int = EPOCH, padding: int = 0,
-             clean: bool = False, more: bool = False) -> bytes:
-        """The next record of `records`; its hash."""
-        root = Root(0, NO_PARENT, 1, (), (), (), 1, 1, 1, 1, 0, 0, 4, 2, 1, (), (), 1) if (
-            seq == 1) else None
-        pages = (PageDelta(1, False, bytes(padding)),) if padding else ()
-        data = encode_commit(Commit(epoch, seq, parent, bytes(16), 0, 1, 1, pages, root=root,
-                                    clean=clean, more=more),
-                             self.keys, self.world.entropy.token(32))
-        self.records.append(data)
-        return record_hash(data)
-
-    def mender(self, epoch: int = EPOCH) -> LogMender:
-        return LogMender(self.world.fleet, self.world.journal, self.keys, epoch, CLAIM,
-                         lambda target: self.fences.get(target), self.keys)
-
-    async def view(self, offset: int = 0) -> LogView:
-        return await read_log(self.world.fleet, self.world.ids, self.keys, epoch=EPOCH,
-                              offset=offset)
-
-    async def mend(self, epoch: int = EPOCH) -> tuple[int, int]:
-        return await self.mender(epoch).mend(tuple(self.world.ids), START)
-
-    async def secure(self) -> None:
-        """As a mount does before it begins its epoch."""
-        view = await self.view()
-        chain = adopt(view, drop_tail=False)
-        assert isinstance(chain, Chain)
-        await self.mender().secure((tuple(self.world.ids),), QUORUM, START, chain, view)
-
-    def file(self, number: int, epoch: int = EPOCH) -> bytes:
-        memory = self.world.memories[number]
-        return memory.read(commits_name(epoch), 0, 1 << 24)
-
-    def write(self, number: int, offset: int, data: bytes, epoch: int = EPOCH) -> None:
-        self.world.memories[number].write(commits_name(epoch), offset, [data])
-
-    def drop_last(self, *numbers: int) -> None:
-        """These members never got the newest record."""
-        for number in numbers:
-            self.world.memories[number].truncate(
-                commits_name(EPOCH), len(b"".join(self.records[:-1])))
+from ecfs.volume.recovery import adopt
+from tests.unit.volume.log_members import CLAIM, EPOCH, QUORUM, START, Members
 
 
 @pytest.fixture
@@ -256,10 +185,10 @@ async def test_long_records_across_windows(members: Members,
     monkeypatch.setattr("ecfs.volume.recordscan.SCAN_CHUNK_LEN", 2 * BLOCK_LEN)
     members.make(6, record_hash(members.records[-1]), padding=300_000)
     parent = record_hash(members.records[-1])
-    at = 5 * BLOCK_LEN + 3 * 65536
+    at = 5 * BLOCK_LEN
     members.make(7, parent)
     for number in range(6):
-        members.write(number, 5 * BLOCK_LEN, members.records[5])
+        members.write(number, at, members.records[5])
         members.write(number, at + len(members.records[5]), members.records[6])
     view = await members.view()
     assert sorted(seq for _, seq in view.records) == [1, 2, 3, 4, 5, 6, 7]
@@ -456,18 +385,30 @@ async def test_files_of_later_epochs_are_left_alone(members: Members) -> None:
                for memory in members.world.memories[3:])
 
 
-@pytest.mark.parametrize("kept", [3, 4])
-async def test_the_record_that_more_members_have_keeps_its_place(members: Members,
-                                                                 kept: int) -> None:
-    """Two records that both are needed, at one place: the lesser one does not spread."""
-    other = members.records[7 - kept]
+@pytest.mark.parametrize("more", [3, 4])
+async def test_two_records_at_one_place_get_their_own(members: Members, more: int) -> None:
+    """Both are needed, and each has one that says where it lies, however many show it elsewhere."""
     for number in range(6):
         members.world.memories[number].truncate(commits_name(EPOCH), 3 * BLOCK_LEN)
-        members.write(number, 3 * BLOCK_LEN, members.records[kept] if number > 1 else other)
+        members.write(number, 3 * BLOCK_LEN, members.records[more if number > 1 else 7 - more])
     await members.mend()
+    assert {members.file(number) for number in range(6)} == {b"".join(members.records)}
+
+
+@pytest.mark.parametrize("more", [0, 1])
+async def test_the_record_that_more_members_have_keeps_its_place(members: Members,
+                                                                 more: int) -> None:
+    """Two that both are needed, the second a checkpoint behind a gap, of which nothing tells where
+    it lies: the lesser one does not spread."""
+    root = Root(2, bytes(31) + b"2", 1, (), (), (), 1, 1, 1, 1, 0, 0, 4, 2, 1, (), (), 1)
+    both = [members.records[0], encode_commit(
+        Commit(EPOCH, 3, root.base_hash, bytes(16), 0, 1, 1, (), root=root), members.keys,
+        bytes(32))]
     for number in range(6):
-        assert members.file(number)[3 * BLOCK_LEN : 4 * BLOCK_LEN] == members.records[kept]
-    assert all(other not in members.file(number) for number in range(6))
+        members.world.memories[number].truncate(commits_name(EPOCH), 0)
+        members.write(number, 0, both[more if number > 1 else 1 - more])
+    await members.mend()
+    assert {members.file(number) for number in range(6)} == {both[more]}
 
 
 async def test_before_an_epoch_a_quorum_holds_what_was_adopted(members: Members) -> None:

@@ -334,9 +334,8 @@ async def test_targets_that_changed_places(pool: Pool) -> None:
         assert len(volume.fleet.online()) == 6
 
 
-async def test_one_directory_twice(pool: Pool, tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to(pool.place)
-    for again in (pool.paths[0], f"{pool.place}/../pool/t0", str(tmp_path / "link" / "t0")):
+async def test_one_directory_twice(pool: Pool) -> None:
+    for again in (pool.paths[0], f"{pool.place}/../pool/t0"):
         with pytest.raises(SameTarget):
             async with pool.mounted(paths=(*pool.paths, again)):
                 pass

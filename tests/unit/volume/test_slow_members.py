@@ -16,7 +16,7 @@ from ecfs.volume import records as records_module
 from ecfs.volume.appending import RecordWriter
 from ecfs.volume.recordsource import RecordSource
 from tests.unit.stripes.simulated import TrioClock
-from tests.unit.volume.test_logmending import CLAIM, EPOCH, QUORUM, START, Members
+from tests.unit.volume.log_members import CLAIM, EPOCH, QUORUM, START, Members
 
 NAME = commits_name(EPOCH)
 
