@@ -18,17 +18,16 @@ from ecfs.base.errors import (
 from ecfs.base.limits import ORDER_EPOCH_SHIFT
 from ecfs.base.units import BLOCK_LEN, NS_PER_S
 from ecfs.erasure import Geometry, metadata_geometry
-from ecfs.formats import CheckpointPointer, check_known
+from ecfs.formats import CheckpointPointer, TargetEntry, check_known
 from ecfs.metadata import MAIN_NAME, ContentTables, Database, PageStore, PageVfs
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Identity, Member, MemberState, StripeStore
 from ecfs.targets import Target
-from ecfs.volume.adopting import adopted, quorum_of
+from ecfs.volume.adopting import adopted, exchange_left, quorum_of
 from ecfs.volume.anchor import AnchorFile, PathMemory
 from ecfs.volume.auditing import compare_audit, note_audit
 from ecfs.volume.claiming import Claimer, HostLock, box_keys, is_claimed_after
 from ecfs.volume.committing import Tip
-from ecfs.volume.cutshort import leave_out, note_sources
 from ecfs.volume.descent import check_downgrade, check_slots, prove_fresh
 from ecfs.volume.environment import Environment, OpenOptions, Secret
 from ecfs.volume.locate import Located, require, unlock
@@ -140,12 +139,11 @@ async def _open(opened: Opened, options: OpenOptions, writable: bool) -> None:
         return
     named = opened.label.targets
     chain = await _follow_members(opened, options)
-    note_sources(opened.fleet, chain.root)
     try:
         _load(opened, chain)
     except Damage as error:
         raise _explained(opened, error) from error
-    leave_out(opened, named)
+    _leave_out(opened, named)
     _prove_fresh(opened, options)
 
 
@@ -190,6 +188,24 @@ def _explained(opened: Opened, error: Damage) -> Unreadable:
     if here < len(opened.fleet):
         require(here, max(needed, here + 1), opened.located)
     return Unreadable(f"the metadata is lost: {error}. `ecfs salvage` gets files out of the log")
+
+
+def _leave_out(opened: Opened, named: tuple[TargetEntry, ...]) -> None:
+    """Let go of targets that labels name but that are no part of the pool (any more, or yet)."""
+    assert opened.database is not None
+    opened.exchange = exchange_left(opened.database, opened.label, named)
+    keep = {entry.id for entry in opened.label.targets}
+    if opened.exchange is not None:
+        keep.add(opened.exchange.new.id)
+    for member in [member for member in opened.fleet if member.id not in keep]:
+        opened.fleet.let_go_source(member)
+        opened.fleet.drop(member.id)
+        if member.lane is not None:
+            member.lane.close(timeout=0.0)
+        if member.target is not None:
+            member.target.close()
+        opened.located.messages.append(
+            f"{member.path}: is not part of the pool; its exchange was cut short")
 
 
 def _members_online(opened: Opened) -> int:

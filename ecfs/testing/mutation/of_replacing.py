@@ -7,18 +7,9 @@ _SPARING = ("tests/unit/repair/test_sparing.py",)
 _SOURCES = ("tests/unit/stripes/test_sources.py",)
 _MEANWHILE = ("tests/unit/repair/test_written_meanwhile.py",)
 _REPLACING = ("tests/unit/repair/test_replacing.py",)
-
-_CUT_SHORT = ("tests/unit/volume/test_cut_short.py",)
-
 _BOUNDS = ("tests/unit/repair/test_salvage_bounds.py",)
 
 REPLACING_MUTANTS = (
-    Mutant("old-target-let-go-before-the-labels-follow", "ecfs/volume/cutshort.py",
-           "            there.source = member.as_source()\n", "            pass\n", _CUT_SHORT),
-    Mutant("old-target-closed-before-the-labels-follow", "ecfs/volume/cutshort.py",
-           "            continue\n", "            pass\n", _CUT_SHORT),
-    Mutant("old-target-and-new-one-told-alike", "ecfs/volume/cutshort.py",
-           "last[0] == member.id and last[1] in keep", "not last", _CUT_SHORT),
     Mutant("target-given-up-unasked", "ecfs/repair/rebuilding.py",
            "        check_spare(volume, member)\n", "        pass\n", _SPARING),
     Mutant("target-given-up-that-a-quorum-needs", "ecfs/repair/sparing.py",
