@@ -1,7 +1,8 @@
 """Who belongs to the pool: labels propose, the root of the adopted history decides.
 
 While a target is exchanged, labels name the new one beside the old one. Where that was cut short,
-the database tells how far it came: see `membership`.
+the database tells how far it came: see `membership`. Where the root names the new one already, and
+labels still name both, the old one is the new one's source, as it was for who exchanged them.
 """
 
 import os
@@ -12,7 +13,7 @@ from ecfs.base.ids import ID_LEN
 from ecfs.erasure import Quorum, quorum_for
 from ecfs.formats import Label, Root, TargetEntry
 from ecfs.metadata import Database
-from ecfs.stripes import Member
+from ecfs.stripes import Fleet, Member
 
 EXCHANGE_SETTING = "exchange"
 OLD_PATH_SETTING = "exchange-path"
@@ -46,6 +47,45 @@ def adopted(label: Label, root: Root) -> Label:
                               "back the targets with the newest labels")
     return replace(label, members=root.members,
                    targets=tuple(entries[target_id] for target_id in root.targets))
+
+
+def hand_over(fleet: Fleet, label: Label, found: tuple[TargetEntry, ...]) -> None:
+    """Who was replaced is the source of the one in its place, where labels name it still. `label`:
+    what the root says; `found`: all targets that labels name, the new one after the old one."""
+    targets = {entry.id for entry in label.targets}
+    for number, gone in enumerate(found):
+        if gone.id in targets:
+            continue
+        for entry in found[number + 1:]:
+            if entry.name == gone.name and entry.id in targets:
+                # Before anything is read, for the metadata may need it as well.
+                fleet.let_go_source(fleet[entry.id])
+                fleet[entry.id].source = fleet[gone.id].as_source()
+
+
+def leave_out(fleet: Fleet, keep: set[bytes], counted: set[bytes]) -> list[str]:
+    """Let go of targets that are no part of the pool (any more, or yet), but for sources of those
+    that are; one that is `counted` takes records until labels name who came in its place. What to
+    tell of it."""
+    messages = []
+    for member in [member for member in fleet if member.id not in keep]:
+        fleet.let_go_source(member)
+        fleet.drop(member.id)
+        heir = next((one for one in fleet if one.source is not None
+                     and one.source.target is member.target), None)
+        if heir is not None:
+            messages.append(f"{member.path}: was replaced by {heir.path}, whose exchange was cut "
+                            "short; keep it until that one has caught up")
+            if member.id in counted:
+                member.behind, member.leaving, member.takes_shards = False, True, False
+                fleet.add(member)
+            continue
+        if member.lane is not None:
+            member.lane.close(timeout=0.0)
+        if member.target is not None:
+            member.target.close()
+        messages.append(f"{member.path}: is not part of the pool; its exchange was cut short")
+    return messages
 
 
 def note_exchange(database: Database, old: Member, new: Member, next_segment: int) -> None:

@@ -14,7 +14,8 @@ def find_behind(store: StripeAccess, tables: ContentTables, newest: tuple[int, i
     store.given_back_to = tables.given_back_to()
     noted = tables.behind() | tables.missing_targets()
     for member in store.fleet:
-        if member.online and (
+        # One that leaves gets no labels, and no shards that another could miss.
+        if member.online and not member.leaving and (
                 member.behind or member.generation < newest or member.id in noted):
             member.behind = True
             store.journal.record(Event(

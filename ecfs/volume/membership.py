@@ -10,9 +10,10 @@ The old target, where it is there, takes records as before until that checkpoint
 members may be too few to acknowledge anything, and an exchange that cannot end cannot be undone.
 Until its columns are the new one's it takes shards as well, and the new one takes none: stripes
 that are written meanwhile lie where a crash leaves them whole. From that moment on it is the new
-one's `source`.
+one's `source`, also of a mount that finds the root and not the labels.
 """
 
+import logging
 from dataclasses import replace
 from functools import partial
 
@@ -28,6 +29,8 @@ from ecfs.volume.adopting import last_exchange, note_blank, note_exchange
 from ecfs.volume.appending import RecordWriter
 from ecfs.volume.mending import mend_records
 from ecfs.volume.volume import Volume
+
+_log = logging.getLogger("ecfs.volume")
 
 
 async def exchange_member(volume: Volume, old: Member, new: Member) -> None:
@@ -106,6 +109,7 @@ async def resume_exchange(volume: Volume) -> None:
     """Finish an exchange whose columns had moved when the pool was last let go of."""
     exchange, writer = volume.opened.exchange, volume.writer
     if exchange is None:
+        await _name_members(volume)
         return
     old, new = volume.fleet[exchange.old], volume.fleet[exchange.new.id]
     volume.fleet.let_go_source(new)
@@ -122,6 +126,23 @@ async def resume_exchange(volume: Volume) -> None:
         await _join(volume, writer, old, new)
         _replace_in_metadata(volume, old.id, new.id)
         await _settle(volume, writer, old, new)
+
+
+async def _name_members(volume: Volume) -> None:
+    """Where the root of an exchange was all that there was time for: labels. Until then the old
+    members count as well, so the old target takes records."""
+    left = [member for member in volume.fleet if member.leaving]
+    if not left or volume.checkpointer is None:
+        return
+    with trio.CancelScope(shield=True):
+        try:
+            await volume.checkpoint()
+        except ReadOnly as error:
+            # It goes on taking records; the next mount tries again.
+            _log.warning("the exchange of %s is not finished: %s", left[0].path, error)
+            return
+    for member in left:
+        volume.fleet.drop(member.id)
 
 
 async def finish_exchange(volume: Volume) -> None:

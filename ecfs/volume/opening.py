@@ -23,7 +23,7 @@ from ecfs.metadata import MAIN_NAME, ContentTables, Database, PageStore, PageVfs
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Identity, Member, MemberState, StripeStore
 from ecfs.targets import Target
-from ecfs.volume.adopting import adopted, exchange_left, quorum_of
+from ecfs.volume.adopting import adopted, exchange_left, hand_over, leave_out, quorum_of
 from ecfs.volume.anchor import AnchorFile, PathMemory
 from ecfs.volume.auditing import compare_audit, note_audit
 from ecfs.volume.claiming import Claimer, HostLock, box_keys, is_claimed_after
@@ -139,6 +139,7 @@ async def _open(opened: Opened, options: OpenOptions, writable: bool) -> None:
         return
     named = opened.label.targets
     chain = await _follow_members(opened, options)
+    hand_over(opened.fleet, opened.label, named)
     try:
         _load(opened, chain)
     except Damage as error:
@@ -197,15 +198,8 @@ def _leave_out(opened: Opened, named: tuple[TargetEntry, ...]) -> None:
     keep = {entry.id for entry in opened.label.targets}
     if opened.exchange is not None:
         keep.add(opened.exchange.new.id)
-    for member in [member for member in opened.fleet if member.id not in keep]:
-        opened.fleet.let_go_source(member)
-        opened.fleet.drop(member.id)
-        if member.lane is not None:
-            member.lane.close(timeout=0.0)
-        if member.target is not None:
-            member.target.close()
-        opened.located.messages.append(
-            f"{member.path}: is not part of the pool; its exchange was cut short")
+    counted = set() if opened.read_only else {one for group in opened.groups for one in group}
+    opened.located.messages += leave_out(opened.fleet, keep, counted)
 
 
 def _members_online(opened: Opened) -> int:

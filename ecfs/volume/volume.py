@@ -207,6 +207,7 @@ class Volume:
         writer = RecordWriter(self.fleet, opened.label.members, self.quorum.commit, opened.epoch,
                               opened.claim, keys("claim"), self.journal, keys=keys("commit"))
         writer.watch = opened.watch = self.environment.open_watch()
+        writer.change_members(*opened.groups)
         await writer.create_files()
         committer = Committer(
             database=self.database, pages=self.pages, writer=writer, keys=keys("commit"),
@@ -221,7 +222,6 @@ class Volume:
         if opened.chain is not None and opened.start is not None and opened.view is not None:
             await self.log_mender.secure(opened.groups, self.quorum.commit, opened.start,
                                          opened.chain, opened.view)
-            writer.change_members(*opened.groups)
         self.files.flusher.birth = lambda: committer.tip.seq
         self.log_length = LogLength(opened.view, opened.epoch, lambda: self.replay_start,
                                     committer, self.checkpoint)

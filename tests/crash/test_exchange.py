@@ -15,6 +15,7 @@ from ecfs.erasure import Geometry
 from ecfs.repair import replace_target, scrub
 from ecfs.targets import FaultyTarget, Outcome, Target
 from ecfs.testing.pools import Ground, Opening
+from ecfs.volume import OpenOptions
 from tests.crash.world import MemoryDisks, Power, memory_ground
 
 STEP = int(os.environ.get("ECFS_CRASH_STEP", "9"))
@@ -89,11 +90,24 @@ async def test_cut_at_every_call(tmp_path: Path, is_old_there: bool) -> None:
 
         exchange.disks.crash(keep if cut_at % 3 else None)
         try:
+            if is_old_there:
+                await reads_without(exchange, exchange.ground.paths[2 * (cut_at % 2)])
             finished += await settled(exchange)
         except BaseException as error:
             error.add_note(f"the power went at call {cut_at} of {power.calls_count}")
             raise
     assert finished
+
+
+async def reads_without(exchange: Exchange, lost: str) -> None:
+    """All is there while one of the others is away: the old target is a source from the moment its
+    columns are the new one's, whatever was cut short after that."""
+    target = exchange.disks.targets.pop(lost)
+    async with exchange.ground.open(OpenOptions(read_only=True),
+                                    (*exchange.ground.paths, exchange.new_path)) as opening:
+        found = await opening.shell.contents()
+        assert {path: found[path] for path in FILES} == FILES
+    exchange.disks.targets[lost] = target
 
 
 async def settled(exchange: Exchange) -> bool:

@@ -6,10 +6,12 @@ import pytest
 
 from ecfs.base.errors import Fault, ReadOnly, TargetError
 from ecfs.erasure import Geometry
+from ecfs.formats import CheckpointPointer
 from ecfs.repair import replace_target
 from ecfs.targets import Target
 from ecfs.testing.pools import Opening
 from ecfs.volume import Volume, membership
+from ecfs.volume.labelling import Labeller
 from tests.crash.world import MemoryDisks, memory_ground, some_bytes
 
 FILES = {b"one": some_bytes(1, 300_000), b"two": b"2" * 3_000, b"three": some_bytes(3, 70_000)}
@@ -69,6 +71,40 @@ class Site:
                 await opening.volume.commit()
         self.disks.crash()
         self.lose(lost_count)
+
+    async def stop_before_the_columns(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The machine dies once labels name the new target beside the old one."""
+        async def dies(*_: object) -> bool:
+            raise Died
+
+        with monkeypatch.context() as patch:
+            patch.setattr(membership, "_join", dies)
+            async with self.ground.open_and_crash() as opening:
+                with pytest.raises(Died):
+                    await replace_target(opening.volume, self.old, self.new)
+        self.disks.crash()
+
+    async def stop_before_the_labels(self, monkeypatch: pytest.MonkeyPatch,
+                                     lost_count: int) -> int:
+        """The machine dies when the root that names the new target is acknowledged and no label
+        says so. How many members that root has."""
+        async def dies(labeller: Labeller, pointer: CheckpointPointer | None) -> set[bytes]:
+            if pointer is not None and any(
+                    entry.path == self.new for entry in labeller.label.targets):
+                counts.append(len(labeller.label.targets))
+                raise Died
+            return await write(labeller, pointer)
+
+        counts: list[int] = []
+        write = Labeller.write
+        with monkeypatch.context() as patch:
+            patch.setattr(Labeller, "write", dies)
+            async with self.ground.open_and_crash() as opening:
+                with pytest.raises(Died):
+                    await replace_target(opening.volume, self.old, self.new)
+        self.disks.crash()
+        self.lose(lost_count)
+        return counts[0]
 
     async def begin(self, monkeypatch: pytest.MonkeyPatch, lost_count: int) -> None:
         """The new target is a member, and nothing was filled when the machine died."""

@@ -215,6 +215,49 @@ async def test_who_gives_the_old_target_reads_what_the_new_one_has_not_got(
         await holds_everything(opening)
 
 
+@pytest.mark.parametrize(("site", "lost_count"), [(pool, pool[2]) for pool in POOLS],
+                         indirect=["site"])
+async def test_what_stopped_between_root_and_labels_goes_on_with_the_old_target(
+        site: Site, lost_count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The root names the new one, which is empty; labels name both still."""
+    await site.make()
+    count = await site.stop_before_the_labels(monkeypatch, lost_count)
+    assert count == len(site.paths)
+    paths = (*site.paths, site.new)
+    for options in (OpenOptions(read_only=True), OpenOptions()):
+        async with site.ground.open(options, paths) as opening:
+            volume = opening.volume
+            new = next(member for member in volume.fleet if member.path == site.new)
+            assert new.behind and new.source is not None and new.source.path == site.old
+            assert site.old not in {member.path for member in volume.fleet}
+            assert any(message.startswith(site.old) and "keep it" in message
+                       for message in volume.opened.located.messages)
+            await holds_everything(opening)
+            assert not any(volume.journal.errors_of(member.id).tag for member in volume.fleet)
+    # It is found by its name as well, now that labels name the new one alone.
+    async with site.ground.open(paths=paths) as opening:
+        await holds_everything(opening)
+        assert (await replace_target(opening.volume, site.old, site.new)).complete
+        assert not any(member.source for member in opening.volume.fleet)
+    site.lost.add(site.old)
+    async with site.ground.open(paths=paths) as opening:
+        await holds_everything(opening)
+
+
+@pytest.mark.parametrize("site", [POOLS[1]], indirect=True)
+async def test_a_new_target_that_never_counted_is_no_source(
+        site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels name both, and the columns have not moved."""
+    await site.make()
+    await site.stop_before_the_columns(monkeypatch)
+    async with site.ground.open(paths=(*site.paths, site.new)) as opening:
+        assert {member.path for member in opening.volume.fleet} == set(site.paths)
+        assert not any(member.source for member in opening.volume.fleet)
+        assert any(message.startswith(site.new) and "not part of the pool" in message
+                   for message in opening.volume.opened.located.messages)
+        await holds_everything(opening)
+
+
 @pytest.mark.parametrize(("site", "lost_count"), [(POOLS[1], 1)], indirect=["site"])
 @pytest.mark.parametrize("settled", [False, True])
 @pytest.mark.parametrize("with_metadata", [False, True])
