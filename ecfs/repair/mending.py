@@ -15,7 +15,7 @@ import trio
 
 from ecfs.base.errors import Damage, EcfsError, Fault, TargetError, Unreadable
 from ecfs.base.limits import COLUMN_HEADER_LEN, MENDING_QUEUE_LEN_MAX, TARGET_SYNC_DEADLINE_S
-from ecfs.formats import SegmentEntry, column_name
+from ecfs.formats import KIND_CONTENT, SegmentEntry, column_name
 from ecfs.observe import Event, EventKind
 from ecfs.repair.walking import segments_of, walk
 from ecfs.stripes import Member, ShardFault, StripeLost, StripeRef, StripeStore
@@ -257,15 +257,15 @@ async def catch_up(volume: Volume, member: Member,
 
     The count of shards that were written. The target is no longer behind afterwards, unless
     something could not be read or written, or it missed more meanwhile or of a checkpoint that is
-    under way. A dead stripe that cannot be read counts only while a target is away that may have
-    more of it, and not where dead ones may have been given back. `note` is told of each record's
-    length and outcome.
+    under way. A dead stripe that cannot be read, also one that died meanwhile, counts only while a
+    target is away that may have more of it, and not where dead ones may have been given back.
+    `note` is told of each record's length and outcome.
     """
     written = 0
     complete = True
     missed_count = member.missed_count
     for entry, kind, live in segments_of(volume):
-        if member.id not in entry.columns:
+        if member.id not in entry.columns or volume.store.is_given_back(entry):
             continue
         written += await _check_header(volume.store, entry, member)
         seen_to = COLUMN_HEADER_LEN
@@ -278,12 +278,13 @@ async def catch_up(volume: Volume, member: Member,
                     done = await mend_column(volume.store, ref, member)
                     note(ref.record_len, done)
                 except (Unreadable, Damage):
-                    complete = complete and not is_live
+                    complete = complete and (not is_live or _is_dead(volume.store, ref))
                     unknown = True
                     continue
                 written += done == MENDED
                 complete = complete and done != FAILED
-        complete = await _sync_column(entry, member) and complete
+        complete = (await _sync_column(entry, member)
+                    or volume.store.is_given_back(entry)) and complete
         if ((unknown or seen_to < entry.length) and volume.store.keeps_dead(entry, kind)
                 and _is_any_away(volume, entry)):
             complete = False
@@ -301,13 +302,18 @@ async def catch_up(volume: Volume, member: Member,
     return written
 
 
+def _is_dead(store: StripeStore, ref: StripeRef) -> bool:
+    """Whether a stripe that was live when a walk began is not any more."""
+    return store.is_gone(ref) or (ref.kind == KIND_CONTENT and store.is_dead(ref))
+
+
 def _is_any_away(volume: Volume, entry: SegmentEntry) -> bool:
     """Whether a column of a segment is on a target that is not there, but may come back."""
     return any(member is not None and not member.online
                for member in map(volume.fleet.get, entry.columns))
 
 
-GOOD, MENDED, FAILED = "good", "mended", "failed"
+GOOD, MENDED, FAILED, GONE = "good", "mended", "failed", "gone"
 LOOKS_AT_A_SHARD = 2
 
 
@@ -325,6 +331,8 @@ async def mend_column(store: StripeStore, ref: StripeRef, member: Member) -> str
         done = await mend_stripe(store, ref)
         if column in done.bad:
             return MENDED if column in done.mended else FAILED
+        if store.is_gone(ref):
+            return GONE
     return FAILED
 
 

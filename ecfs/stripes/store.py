@@ -110,7 +110,7 @@ class StripeStore(StripeAccess):
         lengths = [len(extent) for extent in extents] + [directory_len_max]
         stream = self._metadata if kind == KIND_METADATA else (
             self._moved if reserve else self._content)
-        segment, offset, body_len, starts = await self._reserve(stream, lengths)
+        segment, holders, offset, body_len, starts = await self._reserve(stream, lengths)
         directory = directory_of(tuple(starts[:-1]))
         if len(directory) > directory_len_max:
             raise Bug(f"a directory of {len(directory)} bytes, {directory_len_max} were reserved")
@@ -122,17 +122,21 @@ class StripeStore(StripeAccess):
                     fresh=self._entropy.token(32),
                     code=self.code(Geometry(segment.data, segment.parity))),
             deadline_s=TARGET_SYNC_DEADLINE_S)
-        missed = await self._write_records(sealed, stream)
+        missed = await self._write_records(sealed, stream, holders)
         self._check_enough(sealed.ref, missed)
         return Written(sealed.ref, sealed.starts, missed)
 
     def _takes(self, member: Member, *, reserve: bool) -> bool:
         """Whether a target takes shards now, those that may use the reserve or others."""
-        if member.leaving:
-            return False
+        return not member.leaving and self._has_room(member, reserve=reserve)
+
+    def _has_room(self, member: Member, *, reserve: bool) -> bool:
         return member.online and not (member.packed if reserve else member.full)
 
-    async def _write_records(self, sealed: SealedStripe, stream: _Stream) -> frozenset[bytes]:
+    async def _write_records(self, sealed: SealedStripe, stream: _Stream,
+                             holders: frozenset[bytes]) -> frozenset[bytes]:
+        """What took its place while `holders` had the columns goes to one that leaves, too: it is
+        what the one in its place is filled from."""
         segment = sealed.ref.segment
         name = column_name(segment.epoch, segment.id)
         jobs: list[tuple[AnyLane, Callable[[], None]]] = []
@@ -140,7 +144,8 @@ class StripeStore(StripeAccess):
         missed = set()
         for column, target_id in enumerate(segment.columns):
             member = self.fleet.get(target_id)
-            if member is None or not self._takes(member, reserve=stream.reserve):
+            if member is None or not self._has_room(member, reserve=stream.reserve) or (
+                    member.leaving and target_id not in holders):
                 missed.add(target_id)
                 continue
             assert member.target is not None and member.lane is not None
@@ -260,10 +265,10 @@ class StripeStore(StripeAccess):
 
     # -- segments ----------------------------------------------------------------------------
 
-    async def _reserve(self, stream: _Stream,
-                       lengths: list[int]) -> tuple[SegmentEntry, int, int, list[int]]:
-        """A place for a stripe: (segment, offset, body length, where extents begin). Opens a
-        segment when needed."""
+    async def _reserve(self, stream: _Stream, lengths: list[int],
+                       ) -> tuple[SegmentEntry, frozenset[bytes], int, int, list[int]]:
+        """A place for a stripe: (segment, on whom its columns are, offset, body length, where
+        extents begin). Opens a segment when needed."""
         async with stream.lock:
             for _ in range(len(self.fleet) + 2):
                 if stream.segment is None:
@@ -276,7 +281,7 @@ class StripeStore(StripeAccess):
                 length = record_len(body_len, geometry.shards)
                 if stream.offset + length <= COLUMN_LEN_MAX:
                     offset, stream.offset = stream.offset, stream.offset + length
-                    return segment, offset, body_len, starts
+                    return segment, stream.holders, offset, body_len, starts
                 stream.segment = None
         raise AppendRefused("no segment could be opened on enough targets")
 

@@ -4,6 +4,7 @@ from ecfs.testing.mutation.mutant import Mutant
 
 _SPARING = ("tests/unit/repair/test_sparing.py",)
 _SOURCES = ("tests/unit/stripes/test_sources.py",)
+_CATCHING_UP = ("tests/unit/repair/test_catching_up.py",)
 _REPLACING = ("tests/unit/repair/test_replacing.py",)
 
 REPLACING_MUTANTS = (
@@ -64,7 +65,14 @@ REPLACING_MUTANTS = (
     Mutant("what-lacks-is-not-mended", "ecfs/stripes/access.py",
            "        result.faults = list(lost.faults)\n", "", _SOURCES),
     Mutant("who-leaves-takes-shards", "ecfs/stripes/store.py",
-           "        if member.leaving:\n            return False\n", "", _SOURCES),
+           "        return not member.leaving and self._has_room", "        return self._has_room",
+           _SOURCES),
+    Mutant("who-leaves-misses-what-is-sealed", "ecfs/stripes/store.py",
+           "                    member.leaving and target_id not in holders):",
+           "                    member.leaving):", _SOURCES),
+    Mutant("who-leaves-is-written-where-no-column-is", "ecfs/stripes/store.py",
+           "                    member.leaving and target_id not in holders):",
+           "                    False):", _SOURCES),
     Mutant("who-leaves-has-a-column", "ecfs/stripes/store.py",
            "in sorted(self.fleet, key=lambda one: one.leaving)", "in self.fleet", _SOURCES),
     Mutant("who-leaves-keeps-a-segment-open", "ecfs/stripes/fleet.py",
@@ -95,6 +103,14 @@ REPLACING_MUTANTS = (
     Mutant("mended-by-another-is-failed", "ecfs/repair/mending.py",
            "LOOKS_AT_A_SHARD = 2", "LOOKS_AT_A_SHARD = 1",
            ("tests/unit/repair/test_mending.py",)),
+    Mutant("stripe-that-is-gone-is-lacking", "ecfs/repair/mending.py",
+           "        if store.is_gone(ref):\n            return GONE\n", "", _CATCHING_UP),
+    Mutant("stripe-that-died-is-lacking", "ecfs/repair/mending.py",
+           "(not is_live or _is_dead(volume.store, ref))", "(not is_live)", _CATCHING_UP),
+    Mutant("segment-that-is-gone-is-not-durable", "ecfs/repair/mending.py",
+           "        complete = (await _sync_column(entry, member)\n"
+           "                    or volume.store.is_given_back(entry)) and complete\n",
+           "        complete = await _sync_column(entry, member) and complete\n", _CATCHING_UP),
     Mutant("unseen-is-good", "ecfs/repair/mending.py",
            "            return MENDED if column in done.mended else FAILED\n    return FAILED\n",
            "            return MENDED if column in done.mended else FAILED\n    return GOOD\n",

@@ -4,7 +4,7 @@ import pytest
 
 from ecfs.base.errors import Fault, Unreadable
 from ecfs.erasure import Geometry
-from ecfs.formats import KIND_METADATA, column_name
+from ecfs.formats import KIND_CONTENT, KIND_METADATA, column_name
 from ecfs.stripes import Member, MemberState, Source, StripeLost, Written
 from ecfs.targets import InlineLane, MemoryTarget
 from tests.unit.stripes.simulated import World
@@ -94,6 +94,11 @@ async def test_who_leaves_takes_no_shards() -> None:
     assert before.ref.segment.id != stripe.ref.segment.id
     assert leaving.id not in stripe.ref.segment.columns and stripe.ref.geometry == Geometry(1, 1)
     assert await read_all(world, before) == EXTENTS
+    spare = await durable(world, KIND_METADATA)
+    # On the list, for want of others, but no column was made there.
+    assert leaving.id in spare.ref.segment.columns and spare.missed == {leaving.id}
+    assert leaving.online
+    world.store.close_segments()
     world.fleet.add(Member(NEW, "new", "memory:new"))
     metadata = await durable(world, KIND_METADATA)
     assert metadata.ref.segment.columns.count(NEW) == 1
@@ -101,6 +106,28 @@ async def test_who_leaves_takes_no_shards() -> None:
     world.fleet.drop(NEW)
     world.fleet.mark_leaving(leaving, leaving=False)
     assert (await durable(world)).ref.geometry == Geometry(2, 1)
+
+
+@pytest.mark.parametrize("kind", [KIND_CONTENT, KIND_METADATA])
+async def test_what_has_its_place_already_goes_to_who_leaves_too(
+        kind: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is being sealed when the exchange begins, and no new target has a column of it yet."""
+    world = World(Geometry(2, 1), 3)
+    leaving = world.fleet[world.ids[0]]
+    token = world.entropy.token
+
+    def begins(length: int) -> bytes:
+        world.fleet.mark_leaving(leaving)
+        return token(length)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.entropy, "token", begins)
+        stripe = await durable(world, kind)
+    assert leaving.leaving and not stripe.missed and not leaving.behind
+    world.fleet.mark_away(world.ids[1], "pulled")
+    world.fleet[world.ids[1]].target = None
+    assert await read_all(world, stripe) == EXTENTS
+    assert not world.store.open_segment_ids()
 
 
 async def test_the_old_target_is_let_go_of_once_and_not_while_it_is_a_member() -> None:
