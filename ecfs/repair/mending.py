@@ -17,15 +17,11 @@ from ecfs.base.errors import Damage, EcfsError, Fault, TargetError, Unreadable
 from ecfs.base.limits import COLUMN_HEADER_LEN, MENDING_QUEUE_LEN_MAX, TARGET_SYNC_DEADLINE_S
 from ecfs.formats import SegmentEntry, column_name
 from ecfs.observe import Event, EventKind
+from ecfs.repair.patience import CATCH_UP_INTERVAL_S, Patience
 from ecfs.repair.walking import segments_of, walk
 from ecfs.stripes import Member, ShardFault, StripeLost, StripeRef, StripeStore
 from ecfs.targets import Target
 from ecfs.volume import Volume, note_filled
-
-CATCH_UP_INTERVAL_S = 1.0
-CATCH_UP_INTERVAL_MAX_S = 60.0
-CATCH_UP_REST = 20
-"""Trying in vain takes at most one part in so many of the time."""
 
 _log = logging.getLogger("ecfs.repair")
 
@@ -160,7 +156,7 @@ class MendingQueue:
             OrderedDict())
         self._wake = trio.Event()
         self._idle = trio.Event()
-        self._patience: dict[bytes, _Patience] = {}
+        self._patience: dict[bytes, Patience] = {}
         self.mended_count = 0
         self.dropped_count = 0
 
@@ -196,13 +192,12 @@ class MendingQueue:
             if volume.read_only:
                 continue
             for member in list(volume.fleet):
+                patience = self._patience.setdefault(member.id, Patience())
                 if not member.behind:
-                    self._patience.pop(member.id, None)
+                    patience.is_whole()
                     continue
-                if not member.online or member.filling:
-                    continue
-                patience = self._patience.setdefault(member.id, _Patience())
-                if not patience.is_due(volume, member):
+                if not member.online or member.filling or not patience.is_due(
+                        volume.fleet, member):
                     continue
                 try:
                     await catch_up(volume, member)
@@ -221,34 +216,6 @@ class MendingQueue:
                     _log.warning("segment %x offset %x: %s", ref.segment.id, ref.offset, error)
             self._waiting.pop(key, None)
         self._idle.set()
-
-
-class _Patience:
-    """When a target that could not catch up tries again: at once when another one came or went or
-    it missed more, else after a pause that doubles, since each try reads the target's columns."""
-
-    def __init__(self) -> None:
-        self._state: tuple[frozenset[bytes], int] | None = None
-        self._began = self._due = 0.0
-        self._pause_s = CATCH_UP_INTERVAL_S
-
-    def is_due(self, volume: Volume, member: Member) -> bool:
-        """Whether now is the time; if so, the try begins."""
-        now = trio.current_time()
-        state = frozenset(one.id for one in volume.fleet.online()), member.missed_count
-        if state != self._state:
-            self._state = state
-            self._pause_s = CATCH_UP_INTERVAL_S
-        elif now < self._due:
-            return False
-        self._began = now
-        return True
-
-    def tried(self) -> None:
-        """The try is over. For who is still behind the pause begins."""
-        now = trio.current_time()
-        self._due = now + max(self._pause_s, CATCH_UP_REST * (now - self._began))
-        self._pause_s = min(2 * self._pause_s, CATCH_UP_INTERVAL_MAX_S)
 
 
 async def catch_up(volume: Volume, member: Member,

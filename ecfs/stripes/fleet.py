@@ -17,7 +17,8 @@ PACKED_LEN = RESERVE_LEN_MIN // 4
 FULL_SLACK_LEN = 1 * MIB
 """Beyond the reserve: who was full takes content again once so much is free, so that one that says
 it has next to nothing does not end a segment each second."""
-_PAUSED = (Fault.TIMEOUT, Fault.EXISTS)
+_HUNG = (Fault.TIMEOUT, Fault.EXISTS)
+"""Faults for which the pause is long: no answer, or games with names."""
 FAULT_KINDS = {Fault.UNSAFE: EventKind.TARGET_UNSAFE_FILE, Fault.TIMEOUT: EventKind.TARGET_SLOW}
 """What some faults of a target are told as, whether it was read or written."""
 
@@ -159,12 +160,12 @@ class Fleet:
 
     def mark_away(self, target_id: bytes, reason: str, fault: Fault | None = None) -> None:
         """Take a target out until it is seen again; says so loudly, once. `fault`: how it failed,
-        for one that does not answer, or plays games with names, is not taken in again at once."""
+        for one that fails again and again is not taken in again at once."""
         member = self._members.get(target_id)
         if member is None or member.state is not MemberState.ONLINE:
             return
-        pause_s = (member.departures.note(self.clock.monotonic_ns())
-                   if fault in _PAUSED else 0.0)
+        pause_s = 0.0 if fault is None else member.departures.note(
+            self.clock.monotonic_ns(), hung=fault in _HUNG)
         if pause_s:
             reason += f"; as it was so before, it is not taken in again for {pause_s:g} s"
         member.state = MemberState.AWAY

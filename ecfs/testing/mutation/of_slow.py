@@ -5,6 +5,7 @@ from ecfs.testing.mutation.mutant import Mutant
 _SLOW = ("tests/unit/stripes/test_slow.py",)
 _MEMBERS = ("tests/unit/volume/test_slow_members.py",)
 _REJOINING = ("tests/unit/volume/test_rejoining.py",)
+_PATIENCE = ("tests/unit/repair/test_patience.py",)
 _GATHERING = ("tests/unit/targets/test_gathering.py",)
 
 SLOW_MUTANTS = (
@@ -75,16 +76,27 @@ SLOW_MUTANTS = (
            "                  and self._may_return(member)]", "                  ]", _REJOINING),
     Mutant("held-back-below-the-quorum", "ecfs/volume/rejoining.py",
            "                or not self.writer.may_write())", "                )", _REJOINING),
-    Mutant("held-back-for-any-fault", "ecfs/stripes/fleet.py",
-           "if fault in _PAUSED else 0.0)", "if fault is not None else 0.0)", _REJOINING),
+    Mutant("held-back-for-hangs-only", "ecfs/stripes/departures.py",
+           "        pause_s = _pause_s(REJOIN_PAUSE_S_MIN, self._count)\n",
+           "        pause_s = 0.0\n", _REJOINING),
+    Mutant("held-back-by-ourselves", "ecfs/stripes/fleet.py",
+           "0.0 if fault is None else member", "member", _REJOINING),
+    Mutant("every-fault-is-a-hang", "ecfs/stripes/fleet.py",
+           "hung=fault in _HUNG)", "hung=True)", _REJOINING),
     Mutant("held-back-for-ever", "ecfs/stripes/departures.py",
-           "        if now_ns - self._due_ns > WELL_S * NS_PER_S:\n            self._count = 0\n",
-           "", _REJOINING),
+           "        if now_ns - self._due_ns > WELL_S * NS_PER_S:\n"
+           "            self._count = self._hung_count = 0\n", "", _REJOINING),
     Mutant("held-back-no-longer-each-time", "ecfs/stripes/departures.py",
-           "(1 << min(self._count - 2, 16))", "1", _REJOINING),
+           "(1 << min(count - 2, 16))", "1", _REJOINING),
     Mutant("held-back-after-one-hang", "ecfs/stripes/departures.py",
-           "0.0 if self._count == 1 else min(", "min(", _REJOINING,
-           (("self._count - 2", "self._count - 1"),)),
+           "0.0 if count < 2 else min(", "min(", _REJOINING, (("count - 2", "count - 1"),)),
+    Mutant("filled-again-and-again", "ecfs/repair/patience.py",
+           "            if now < self._rested:\n                return False\n", "", _PATIENCE),
+    Mutant("tried-for-its-own-coming", "ecfs/repair/patience.py",
+           "for one in fleet.online() if one is not member)", "for one in fleet.online())",
+           _PATIENCE),
+    Mutant("filled-late-for-ever", "ecfs/repair/patience.py",
+           "            self._tries_count = 0\n", "            pass\n", _PATIENCE),
     Mutant("waited-for-though-it-hung-before", "ecfs/volume/appending.py",
            "left_s, STRAGGLER_PATIENCE_S if self._has_quorum(free) else left_s)))", "left_s)))",
            _MEMBERS),

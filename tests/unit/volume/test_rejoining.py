@@ -314,7 +314,12 @@ async def test_who_was_behind_is_so_after_a_crash(bench: Bench) -> None:
 
 async def hang_and_answer(opening: Opening, member: Member) -> float:
     """It hangs in a sync; for how many seconds it is away, though it would answer at once."""
-    opening.volume.fleet.note_write_error(member.id, TargetError(Fault.TIMEOUT, "no answer"))
+    return await fail_and_answer(opening, member, Fault.TIMEOUT)
+
+
+async def fail_and_answer(opening: Opening, member: Member, fault: Fault) -> float:
+    """A sync fails; for how many seconds it is away, though it would answer at once."""
+    opening.volume.fleet.note_write_error(member.id, TargetError(fault, "no"))
     began = trio.current_time()
     while not member.online:
         await trio.sleep(1)
@@ -333,11 +338,28 @@ async def test_who_hangs_again_and_again_stays_away_for_longer_each_time(bench: 
         assert await hang_and_answer(opening, member) >= 60
 
 
-async def test_who_goes_for_another_reason_is_back_at_once(bench: Bench) -> None:
+async def test_who_goes_again_and_again_for_another_reason_is_back_later_each_time(
+        bench: Bench) -> None:
+    """Each return costs a checkpoint, new segments and a comparison of all that it holds."""
+    async with bench.without(2) as (opening, member):
+        assert await bench.probe(opening) == [member]
+        for pause_s in (0, 5, 10, 20, 40, 80):
+            away_s = await fail_and_answer(opening, member, Fault.IO)
+            assert pause_s <= away_s <= pause_s + 2 * TARGET_PROBE_INTERVAL_S
+        # A first hang waits no longer for that, and is remembered as one.
+        now_ns = opening.volume.fleet.clock.monotonic_ns()
+        assert not member.departures.hung_before(now_ns)
+        assert await hang_and_answer(opening, member) < 160 + 2 * TARGET_PROBE_INTERVAL_S
+        assert member.departures.hung_before(now_ns)
+        await trio.sleep(3700)
+        assert await fail_and_answer(opening, member, Fault.IO) <= 2 * TARGET_PROBE_INTERVAL_S
+
+
+async def test_who_is_let_go_of_by_us_is_back_at_once(bench: Bench) -> None:
     async with bench.without(2) as (opening, member):
         assert await bench.probe(opening) == [member]
         for _ in range(5):
-            opening.volume.fleet.note_write_error(member.id, TargetError(Fault.IO, "unplugged"))
+            opening.volume.fleet.mark_away(member.id, "an empty directory lies in its place")
             assert await bench.probe(opening) == [member]
 
 
