@@ -87,13 +87,15 @@ def files_of(target: Target, folder: str = "") -> list[str]:
 
 
 class TrioClock:
-    """Trio's time, which a MockClock moves."""
+    """Trio's time, which a MockClock moves; for threads of trio's as well."""
 
     def wall_ns(self) -> int:
         return 1_000_000_000_000 + self.monotonic_ns()
 
     def monotonic_ns(self) -> int:
-        return int(trio.current_time() * 1e9)
+        now_s = (trio.current_time() if trio.lowlevel.in_trio_run()
+                 else trio.from_thread.run_sync(trio.current_time))
+        return int(now_s * 1e9)
 
 
 def memory_ground(base: Path, disks: MemoryDisks, **changes: object) -> Ground:

@@ -289,7 +289,7 @@ STRIPE_MUTANTS = (
            _CATCHING_UP),
     Mutant("never-caught-up-past-what-is-lost", "ecfs/repair/mending.py",
            "\n                and _is_any_away(volume, entry)):", "):", _CATCHING_UP),
-    Mutant("catching-up-without-a-pause", "ecfs/repair/mending.py",
+    Mutant("catching-up-without-a-pause", "ecfs/repair/patience.py",
            "        elif now < self._due:", "        elif now < 0:", _CATCHING_UP),
     Mutant("mending-queue-unbounded", "ecfs/repair/mending.py",
            "if len(self._waiting) >= MENDING_QUEUE_LEN_MAX:", "if len(self._waiting) < 0:",
