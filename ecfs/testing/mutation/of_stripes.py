@@ -282,8 +282,6 @@ STRIPE_MUTANTS = (
            _CATCHING_UP),
     Mutant("never-caught-up-with-who-deletes", "ecfs/repair/mending.py",
            "                if store.is_gone(ref):\n", "                if False:\n", _OVERTAKEN),
-    Mutant("never-caught-up-with-columns-that-go", "ecfs/repair/mending.py",
-           "        if store.is_given_back(entry):\n", "        if False:\n", _OVERTAKEN),
     Mutant("caught-up-past-what-nobody-knows", "ecfs/repair/mending.py",
            "unknown = unknown or ref.offset != seen_to", "unknown = unknown or False",
            _CATCHING_UP),

@@ -81,6 +81,28 @@ async def test_where_the_new_target_does_not_come_after_all(
 
 
 @ALL
+async def test_where_the_old_one_is_lost_and_the_new_one_does_not_come(
+        site: Site, lost_count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies on all others has room for a column on the new one, which has most."""
+    await site.make()
+    site.lost = {site.old}
+    async with site.ground.open() as opening:
+
+        async def ends() -> None:
+            await write_later(opening)
+            raise ReadOnly("too few targets hold the records")
+
+        with monkeypatch.context() as patch:
+            meanwhile(patch, ends)
+            with pytest.raises(ReadOnly):
+                await replace_target(opening.volume, site.old, site.new)
+        check_columns(opening)
+        await holds_later(opening)
+        assert (await replace_target(opening.volume, site.old, site.new)).complete
+        assert not (await scrub(opening.volume)).bad_count
+
+
+@ALL
 async def test_where_it_comes_and_others_go_before_it_is_filled(
         site: Site, lost_count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The old one, which is read from until then, has the shards."""
