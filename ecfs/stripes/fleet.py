@@ -1,16 +1,17 @@
 """The targets of a pool as the client sees them now: which are there, on which thread, how full."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 
 from ecfs.base.errors import Fault, TargetError
 from ecfs.base.limits import RESERVE_LEN_MIN
-from ecfs.base.units import MIB
+from ecfs.base.units import MIB, NS_PER_S
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes.departures import Departures
 from ecfs.stripes.pace import Pace
+from ecfs.stripes.syncpace import SyncPace
 from ecfs.targets import AnyLane, Target, Together
 
 PACKED_LEN = RESERVE_LEN_MIN // 4
@@ -103,6 +104,7 @@ class Fleet:
         self._journal = journal
         self.clock = journal.clock
         self.together = together
+        self._sync_pace = SyncPace()
         self.on_change: list[Callable[[Member], None]] = []
 
     def __iter__(self) -> Iterator[Member]:
@@ -207,6 +209,17 @@ class Fleet:
             self._journal.record(Event(
                 EventKind.TARGET_SLOW, f"target {member.name} ({member.path}) answers late again "
                 "and again: others are read in its place", target=member.id))
+
+    def note_syncs(self, took_ns: Mapping[bytes, int]) -> None:
+        """How long syncs took that were begun at once; tells who is slow again and again."""
+        for target_id in self._sync_pace.note(took_ns, self.clock.monotonic_ns()):
+            member = self._members.get(target_id)
+            if member is not None:
+                self._journal.record(Event(
+                    EventKind.TARGET_SLOW, f"target {member.name} ({member.path}) takes "
+                    f"{took_ns[target_id] / NS_PER_S:.1f} s for a sync, far longer than the "
+                    "others, again and again: all that is made durable waits for it; replace it "
+                    "if that is too long", target=member.id))
 
     def note_missed(self, target_ids: Iterable[bytes], *, named: bool = True) -> None:
         """These lack a shard from now on: of a stripe that was written, or whose row was entered,

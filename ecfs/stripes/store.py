@@ -200,11 +200,17 @@ class StripeStore(StripeAccess):
             member = self.fleet.get(target_id)
             if member is not None and member.online:
                 assert member.target is not None and member.lane is not None
-                jobs.append((member.lane, partial(member.target.sync, name)))
+                jobs.append((member.lane, partial(
+                    _sync_timed, member.target, name, self.fleet.clock.monotonic_ns)))
                 kept.append((target_id, name))
         self._unsyncable |= set(files) - set(kept)
         with trio.CancelScope(shield=True):
             results = await run_jobs(jobs, deadline_s=TARGET_SYNC_DEADLINE_S)
+        took_ns: Counter[bytes] = Counter()
+        for (target_id, _), result in zip(kept, results, strict=True):
+            if not isinstance(result, TargetError):
+                took_ns[target_id] += result
+        self.fleet.note_syncs(took_ns)
         for (target_id, name), result in zip(kept, results, strict=True):
             if isinstance(result, TargetError):
                 self._unsyncable.add((target_id, name))
@@ -356,6 +362,13 @@ class StripeStore(StripeAccess):
             columns += spare[: geometry.shards - len(columns)]
         turn = self.next_segment % len(columns)
         return geometry, tuple(columns[turn:] + columns[:turn])
+
+
+def _sync_timed(target: Target, name: str, now_ns: Callable[[], int]) -> int:
+    """Sync; how long it took. Runs in the target's lane."""
+    began_ns = now_ns()
+    target.sync(name)
+    return now_ns() - began_ns
 
 
 def _put(target: Target, name: str, offset: int, buffers: Sequence[Buffer]) -> None:

@@ -84,7 +84,7 @@ class RecordWriter:
         steps = partial(self._append_steps, offset, record)
         done = await self._on_members_together(steps)
         if done is None:
-            done = await self._append_apart(lambda target: run_steps(target, steps(target)))
+            done = await self._append_timed(steps)
         free = {member for member, result in done.items() if not isinstance(result, Fenced)}
         if not self._has_quorum(free):
             for result in done.values():
@@ -93,6 +93,24 @@ class RecordWriter:
             raise ReadOnly(self._too_few(len(free)))
         self.missed = tuple(member for member in self._members if member not in free)
         self.offset = offset + len(record)
+
+    async def _append_timed(self, steps: Callable[[Target], SyncSteps[Fenced | None]],
+                            ) -> dict[bytes, Fenced | None]:
+        """Each in its own lane; who takes far longer than others again and again is told of."""
+        took_ns: dict[bytes, int] = {}
+        now_ns = self._fleet.clock.monotonic_ns
+        ids = {member.target: member.id for member in self._online()}
+
+        def work(target: Target) -> Fenced | None:
+            began_ns = now_ns()
+            result = run_steps(target, steps(target))
+            took_ns[ids[target]] = now_ns() - began_ns
+            return result
+
+        done = await self._append_apart(work)
+        self._fleet.note_syncs({target_id: took_ns[target_id] for target_id in done
+                                if target_id in took_ns})
+        return done
 
     def _too_few(self, count: int) -> str:
         return (f"only {count} targets acknowledged, {self._quorum} are needed; the pool is "

@@ -6,6 +6,7 @@ _SLOW = ("tests/unit/stripes/test_slow.py",)
 _MEMBERS = ("tests/unit/volume/test_slow_members.py",)
 _REJOINING = ("tests/unit/volume/test_rejoining.py",)
 _PATIENCE = ("tests/unit/repair/test_patience.py",)
+_SYNCS = ("tests/unit/stripes/test_syncpace.py",)
 _GATHERING = ("tests/unit/targets/test_gathering.py",)
 
 SLOW_MUTANTS = (
@@ -76,6 +77,12 @@ SLOW_MUTANTS = (
            "                  and self._may_return(member)]", "                  ]", _REJOINING),
     Mutant("held-back-below-the-quorum", "ecfs/volume/rejoining.py",
            "                or not self.writer.may_write())", "                )", _REJOINING),
+    Mutant("slow-sync-untold", "ecfs/stripes/store.py",
+           "        self.fleet.note_syncs(took_ns)\n", "", _SYNCS),
+    Mutant("slow-record-untold", "ecfs/volume/appending.py",
+           "            took_ns[ids[target]] = now_ns() - began_ns\n", "", _MEMBERS),
+    Mutant("slow-as-others-are-told", "ecfs/stripes/syncpace.py",
+           "one_ns < USUAL_COUNT * others[(len(others) - 1) // 2]", "False", _SYNCS),
     Mutant("held-back-for-hangs-only", "ecfs/stripes/departures.py",
            "        pause_s = _pause_s(REJOIN_PAUSE_S_MIN, self._count)\n",
            "        pause_s = 0.0\n", _REJOINING),

@@ -56,6 +56,18 @@ class StillClock:
         return 1_000
 
 
+class MovedClock:
+    """Time passes where somebody says so."""
+
+    now_ns = 1_000_000_000
+
+    def wall_ns(self) -> int:
+        return self.now_ns
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
+
+
 class SlowLane(InlineLane):
     """A lane that does its jobs in order, each after a random time: other tasks run meanwhile."""
 

@@ -7,15 +7,17 @@ import trio
 
 from ecfs.base.errors import ReadOnly
 from ecfs.base.limits import STRAGGLER_PATIENCE_S, TARGET_DEADLINE_S, TARGET_SYNC_DEADLINE_S
-from ecfs.base.units import BLOCK_LEN
+from ecfs.base.units import BLOCK_LEN, NS_PER_S
 from ecfs.formats import commits_name
 from ecfs.observe import EventKind
 from ecfs.stripes import MemberState
+from ecfs.stripes.syncpace import LATE_TOLD_COUNT
+from ecfs.targets import Outcome
 from ecfs.testing.simulation.lanes import SimulatedLane, Traffic
 from ecfs.volume import records as records_module
 from ecfs.volume.appending import RecordWriter
 from ecfs.volume.recordsource import RecordSource
-from tests.unit.stripes.simulated import TrioClock
+from tests.unit.stripes.simulated import MovedClock, TrioClock
 from tests.unit.volume.log_members import CLAIM, EPOCH, QUORUM, START, Members
 
 NAME = commits_name(EPOCH)
@@ -180,3 +182,24 @@ async def test_where_there_is_no_quorum_those_that_hung_are_waited_for() -> None
     with pytest.raises(ReadOnly):
         await appended(members, delays, [0, 1, 2])
     assert trio.current_time() - began < TARGET_SYNC_DEADLINE_S + 1
+
+
+async def test_who_is_slow_to_take_records_is_told_of_and_waited_for() -> None:
+    members, clock = Members(), MovedClock()
+    world = members.world
+    world.fleet.clock = clock
+
+    def slow(method: str, name: str, offset: int) -> Outcome:
+        clock.now_ns += 2 * NS_PER_S if method == "sync" else 0
+        return None
+
+    writer = RecordWriter(world.fleet, tuple(world.ids), QUORUM, EPOCH + 1, CLAIM, members.keys,
+                          world.journal, keys=members.keys)
+    await writer.create_files()
+    world.fail[1] = slow
+    for number in range(LATE_TOLD_COUNT):
+        assert not world.journal.count(EventKind.TARGET_SLOW)
+        await writer.append(members.records[number])
+    assert writer.missed == ()
+    [event] = [one for one in world.journal.recent(100) if one.kind is EventKind.TARGET_SLOW]
+    assert event.target == world.ids[1] and "for a sync" in event.message
