@@ -128,7 +128,7 @@ STRIPE_MUTANTS = (
            "lengths = [len(one) + one[0] % 2 * 4096 for one in extents] + [directory_len_max]",
            _STORE),
     Mutant("stripe-sync-dropped", "ecfs/stripes/store.py",
-           "partial(member.target.sync, name)))", "partial(member.target.forget, name)))", _STORE),
+           "    target.sync(name)\n    return", "    target.forget(name)\n    return", _STORE),
     Mutant("stripe-sync-not-awaited-by-others", "ecfs/stripes/store.py",
            "        async with self._sync_lock:\n            await self._sync_files()",
            "        await self._sync_files()", _STORE),
