@@ -17,7 +17,7 @@ PACKED_LEN = RESERVE_LEN_MIN // 4
 FULL_SLACK_LEN = 1 * MIB
 """Beyond the reserve: who was full takes content again once so much is free, so that one that says
 it has next to nothing does not end a segment each second."""
-_HANGS = (Fault.TIMEOUT, Fault.EXISTS)
+_PAUSED = (Fault.TIMEOUT, Fault.EXISTS)
 FAULT_KINDS = {Fault.UNSAFE: EventKind.TARGET_UNSAFE_FILE, Fault.TIMEOUT: EventKind.TARGET_SLOW}
 """What some faults of a target are told as, whether it was read or written."""
 
@@ -158,8 +158,8 @@ class Fleet:
         member = self._members.get(target_id)
         if member is None or member.state is not MemberState.ONLINE:
             return
-        pause_s = 0.0 if fault is None else member.departures.note(
-            self.clock.monotonic_ns(), hung=fault in _HANGS)
+        pause_s = (member.departures.note(self.clock.monotonic_ns())
+                   if fault in _PAUSED else 0.0)
         if pause_s:
             reason += f"; as it was so before, it is not taken in again for {pause_s:g} s"
         member.state = MemberState.AWAY

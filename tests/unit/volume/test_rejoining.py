@@ -312,10 +312,9 @@ async def test_who_was_behind_is_so_after_a_crash(bench: Bench) -> None:
         assert {one.path for one in opening.volume.fleet if one.behind} == {path}
 
 
-async def hang_and_answer(opening: Opening, member: Member,
-                          fault: Fault = Fault.TIMEOUT) -> float:
+async def hang_and_answer(opening: Opening, member: Member) -> float:
     """It hangs in a sync; for how many seconds it is away, though it would answer at once."""
-    opening.volume.fleet.note_write_error(member.id, TargetError(fault, "no answer"))
+    opening.volume.fleet.note_write_error(member.id, TargetError(Fault.TIMEOUT, "no answer"))
     began = trio.current_time()
     while not member.online:
         await trio.sleep(1)
@@ -337,22 +336,9 @@ async def test_who_hangs_again_and_again_stays_away_for_longer_each_time(bench: 
 async def test_who_goes_for_another_reason_is_back_at_once(bench: Bench) -> None:
     async with bench.without(2) as (opening, member):
         assert await bench.probe(opening) == [member]
-        for _ in range(2):
+        for _ in range(5):
             opening.volume.fleet.note_write_error(member.id, TargetError(Fault.IO, "unplugged"))
             assert await bench.probe(opening) == [member]
-
-
-async def test_who_goes_again_and_again_stays_away_for_longer_each_time(bench: Bench) -> None:
-    """Each return costs a checkpoint, and that all it has is read. Nobody hung: a record waits for
-    it as for others."""
-    async with bench.without(2) as (opening, member):
-        assert await bench.probe(opening) == [member]
-        for pause_s in (0, 0, 5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600):
-            away_s = await hang_and_answer(opening, member, Fault.IO)
-            assert pause_s <= away_s <= pause_s + 2 * TARGET_PROBE_INTERVAL_S
-        assert not member.departures.hung_before(opening.volume.fleet.clock.monotonic_ns())
-        await trio.sleep(3700)
-        assert await hang_and_answer(opening, member, Fault.IO) < 60
 
 
 async def test_without_a_quorum_nobody_is_held_back(bench: Bench) -> None:

@@ -136,8 +136,7 @@ async def appended(members: Members, delays: list[float], hung: list[int]) -> Re
     await writer.create_files()
     delays[:] = quick
     for number in hung:
-        world.fleet[world.ids[number]].departures.note(
-            TrioClock().monotonic_ns(), hung=True)
+        world.fleet[world.ids[number]].departures.note(TrioClock().monotonic_ns())
     await writer.append(members.records[0])
     return writer
 
