@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 
-from ecfs.base.errors import Damage, SameTarget, TargetError, UnknownFormat
+from ecfs.base.errors import AnchorUnusable, Damage, SameTarget, TargetError, UnknownFormat
 from ecfs.base.limits import LABEL_LEN_MAX, TARGET_DEADLINE_S, TARGETS_MAX
 from ecfs.formats import decode_label, labels_among
 from ecfs.targets import run_all
+from ecfs.volume.anchor import PathMemory
 from ecfs.volume.environment import Environment
 from ecfs.volume.sighting import Sighting
 
@@ -65,10 +66,7 @@ async def look_everywhere(paths: Iterable[str], environment: Environment) -> lis
             sighting.close()
         raise
     pools = leading_pools(sightings)
-    named = Counter(path for sighting in sightings if sighting.pool_id in pools
-                    for path in sorted({entry.path for entry in sighting.labels[0].label.targets}))
-    # Those that most labels name: a forged label cannot send us looking all over the machine.
-    more = [path for path, _ in named.most_common(TARGETS_MAX)
+    more = [path for path in _named(sightings, pools, environment)
             if os.path.abspath(path) not in known]
     for found in await look_all(more, environment):
         if found.pool_id in pools and found.place not in known:
@@ -77,6 +75,25 @@ async def look_everywhere(paths: Iterable[str], environment: Environment) -> lis
         else:
             found.close()
     return sightings
+
+
+def _named(sightings: list[Sighting], pools: list[bytes], environment: Environment) -> list[str]:
+    """Paths that labels of these pools name, those that most do first. Anybody can write a label,
+    and must not send us looking all over the machine: what one of several names alone counts only
+    where such a pool was seen before."""
+    labels = [sighting.labels[0].label for sighting in sightings if sighting.pool_id in pools]
+    named = Counter(path for label in labels
+                    for path in sorted({entry.path for entry in label.targets}))
+    wanted = [path for path, _ in named.most_common(TARGETS_MAX)]
+    if len(labels) <= 2:
+        return wanted
+    try:
+        seen = PathMemory(environment.state_dir).load()
+    except AnchorUnusable:
+        # Who needs to know will be told.
+        seen = {}
+    return [path for path in wanted
+            if named[path] > 1 or seen.get(path) in {pool.hex() for pool in pools}]
 
 
 def _without_doubles(sightings: list[Sighting]) -> set[str]:

@@ -4,14 +4,18 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ecfs.base.errors import ForeignTargets, SameTarget
 from ecfs.erasure import Geometry
+from ecfs.formats import TargetEntry, decode_label, encode_label, label_name, labels_among
 from ecfs.observe import EventKind
+from ecfs.targets import DirectoryTarget
 from ecfs.testing.pools import Ground
+from ecfs.volume import peek_pool
 
 pytestmark = pytest.mark.usefixtures("remembered_keys")
 
@@ -112,3 +116,30 @@ async def test_links_of_the_users_own_are_followed(tmp_path: Path) -> None:
     with pytest.raises(ForeignTargets):
         async with ground.open(paths=paths):
             pass
+
+
+@pytest.mark.parametrize("alone", [True, False])
+async def test_paths_that_one_label_names_alone_are_not_looked_at(
+        tmp_path: Path, alone: bool) -> None:
+    """But where the pool was before, or where there are no more labels than two."""
+    ground = await pool_of(tmp_path / "pool", b"all of it")
+    name = labels_among(os.listdir(ground.paths[0]))[0][2]
+    label = decode_label(Path(ground.paths[0], name).read_bytes()).label
+    moved = str(tmp_path / "moved")
+    forged = replace(label, generation=label.generation + 1, targets=(
+        *label.targets, *(TargetEntry(bytes([number + 1]) * 16, "t", f"/nowhere/{number}")
+                          for number in range(9)), TargetEntry(bytes(16), "t", moved)))
+    Path(ground.paths[0], label_name(forged.epoch, forged.generation)).write_bytes(
+        encode_label(forged, lambda body: bytes(32)))
+    pins = ground.state_dir / "targets.json"
+    pins.write_text(json.dumps(json.loads(pins.read_text()) | {moved: label.pool_id.hex()}))
+    looked: list[str] = []
+
+    def opened(path: str) -> DirectoryTarget:
+        looked.append(path)
+        return DirectoryTarget(path)
+
+    ground.open_target = opened
+    await peek_pool(ground.paths[: 1 if alone else 3], ground.environment)
+    assert any(path.startswith("/nowhere/") for path in looked) is alone
+    assert moved in looked
