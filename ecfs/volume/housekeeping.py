@@ -1,7 +1,8 @@
 """Deleting what nothing needs any more, always below a root that a quorum holds."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 from ecfs.base.errors import TargetError
 from ecfs.base.limits import TARGET_SYNC_DEADLINE_S
@@ -21,6 +22,8 @@ from ecfs.stripes import Fleet
 from ecfs.targets import Target
 from ecfs.volume.everywhere import on_online
 
+STRAYS_REMOVED_MAX = 10_000
+"""From one target in one mount."""
 _log = logging.getLogger("ecfs.volume")
 _FILES_OF_EPOCH = ((COMMITS_PATTERN, commits_name), (HEARTBEAT_PATTERN, heartbeat_name),
                    (CLAIM_PATTERN, claim_name))
@@ -58,9 +61,9 @@ async def _quietly(fleet: Fleet, remove: Callable[[Target], None]) -> None:
             _log.warning("cleaning %s: %s", fleet[target_id].path, result)
 
 
-def stray_columns(target: Target, known: set[tuple[int, int]], epoch: int) -> list[str]:
-    """Column files of epochs before `epoch` whose (epoch, segment) nothing names."""
-    strays = []
+def stray_columns(target: Target, known: set[tuple[int, int]], epoch: int) -> Iterator[str]:
+    """Column files of epochs before `epoch` whose (epoch, segment) nothing names, one folder after
+    the other: a target may show millions."""
     for folder in folders_among(target.list_names(SEGMENTS_FOLDER)):
         path = f"{SEGMENTS_FOLDER}/{folder}"
         for name in target.list_names(path):
@@ -69,14 +72,14 @@ def stray_columns(target: Target, known: set[tuple[int, int]], epoch: int) -> li
                 continue
             key = (int(match[1], 16), int(match[2], 16))
             if key[0] < epoch and key not in known:
-                strays.append(f"{path}/{name}")
-    return strays
+                yield f"{path}/{name}"
 
 
 async def remove_strays(fleet: Fleet, known: set[tuple[int, int]], epoch: int) -> None:
-    """Remove columns that no committed state names: what a crash left behind."""
+    """Remove columns that no committed state names: what a crash left behind. The next mount goes
+    on where there are more than a crash leaves."""
     def remove(target: Target) -> None:
-        for name in stray_columns(target, known, epoch):
+        for name in islice(stray_columns(target, known, epoch), STRAYS_REMOVED_MAX):
             target.remove(name)
 
     await _quietly(fleet, remove)

@@ -7,6 +7,7 @@ _MEMBERS = ("tests/unit/volume/test_slow_members.py",)
 _REJOINING = ("tests/unit/volume/test_rejoining.py",)
 _PATIENCE = ("tests/unit/repair/test_patience.py",)
 _SYNCS = ("tests/unit/stripes/test_syncpace.py",)
+_HOUSEKEEPING = ("tests/unit/volume/test_housekeeping.py",)
 _GATHERING = ("tests/unit/targets/test_gathering.py",)
 
 SLOW_MUTANTS = (
@@ -83,6 +84,9 @@ SLOW_MUTANTS = (
            "            took_ns[ids[target]] = now_ns() - began_ns\n", "", _MEMBERS),
     Mutant("slow-as-others-are-told", "ecfs/stripes/syncpace.py",
            "one_ns < USUAL_COUNT * others[(len(others) - 1) // 2]", "False", _SYNCS),
+    Mutant("strays-without-an-end", "ecfs/volume/housekeeping.py",
+           "in islice(stray_columns(target, known, epoch), STRAYS_REMOVED_MAX):",
+           "in stray_columns(target, known, epoch):", _HOUSEKEEPING),
     Mutant("held-back-for-hangs-only", "ecfs/stripes/departures.py",
            "        pause_s = _pause_s(REJOIN_PAUSE_S_MIN, self._count)\n",
            "        pause_s = 0.0\n", _REJOINING),

@@ -83,3 +83,26 @@ async def test_only_strays_go(world: World) -> None:
     for number in range(3):
         assert columns_on(world, number) == {(2, 5), (3, 8), (4, 9)}
         assert "notes.txt" in world.memories[number].list_names("segments/05")
+
+
+async def test_strays_go_folder_by_folder_and_so_many_in_a_mount(
+        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A target may show names without an end: none is kept, and the next mount goes on."""
+    listed: list[str] = []
+    target = world.targets[0]
+    list_names = target.list_names
+
+    def listing(folder: str = "") -> list[str]:
+        listed.append(folder)
+        return list_names(folder)
+
+    monkeypatch.setattr(target, "list_names", listing)
+    next(stray_columns(target, {(2, 5)}, 4))
+    assert listed[0] == "segments" and len(listed) < len(COLUMNS)
+    monkeypatch.setattr("ecfs.volume.housekeeping.STRAYS_REMOVED_MAX", 2)
+    await remove_strays(world.fleet, {(2, 5)}, 4)
+    for number in range(3):
+        assert len(columns_on(world, number)) == len(COLUMNS) - 2
+    await remove_strays(world.fleet, {(2, 5)}, 4)
+    for number in range(3):
+        assert columns_on(world, number) == {(2, 5), (4, 9)}
