@@ -280,6 +280,8 @@ STRIPE_MUTANTS = (
     Mutant("caught-up-past-what-is-lost-for-now", "ecfs/repair/mending.py",
            "unknown = unknown or done == UNREADABLE", "unknown = unknown or False",
            _CATCHING_UP),
+    Mutant("never-caught-up-with-columns-that-go", "ecfs/repair/mending.py",
+           "        if store.is_given_back(entry):\n", "        if False:\n", _OVERTAKEN),
     Mutant("never-caught-up-with-who-deletes", "ecfs/repair/mending.py",
            "                if store.is_gone(ref):\n", "                if False:\n", _OVERTAKEN),
     Mutant("caught-up-past-what-nobody-knows", "ecfs/repair/mending.py",

@@ -112,7 +112,9 @@ async def test_who_catches_up_passes_over_what_dies_meanwhile(
                 # The first is that which is being walked.
                 delete(volume, [0])
                 delete(volume, [1], range(1, FILES))
+                await volume.background.reclaim()
                 await volume.background.tidy()
+                assert store.is_given_back(ref.segment)
             return await mend_column(store, ref, member)
 
         deleted: list[object] = []
