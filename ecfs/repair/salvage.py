@@ -24,7 +24,7 @@ from ecfs.base.errors import (
     UsageRefusal,
 )
 from ecfs.base.paths import real_path
-from ecfs.base.world import Clock
+from ecfs.base.world import SystemClock
 from ecfs.erasure import Geometry
 from ecfs.repair.progress import Progress, ProgressTaker
 from ecfs.repair.salvage_asking import Asked
@@ -159,8 +159,7 @@ async def _replay_log(paths: tuple[str, ...], secret: Secret, environment: Envir
         lock = HostLock(environment.run_dir, located.pool_id)
         lock.take()
         try:
-            return await trio.to_thread.run_sync(_replay, located, environment.clock, folder,
-                                                 salvaged, meter)
+            return await trio.to_thread.run_sync(_replay, located, folder, salvaged, meter)
         finally:
             lock.release()
     finally:
@@ -169,9 +168,9 @@ async def _replay_log(paths: tuple[str, ...], secret: Secret, environment: Envir
             sighting.close()
 
 
-def _replay(located: Located, clock: Clock, folder: Path, salvaged: Salvaged,
-            meter: _Meter) -> int:
-    """Runs in a thread of its own."""
+def _replay(located: Located, folder: Path, salvaged: Salvaged, meter: _Meter) -> int:
+    """Runs in a thread of its own, where an event loop's clock cannot be asked."""
+    clock = SystemClock()
     if salvaged.folders:
         folder = free_path(folder, b"lost+found", "log")
         folder.mkdir(mode=0o700)
