@@ -15,7 +15,7 @@ from functools import partial
 
 from ecfs.base.errors import Fault, TargetError
 from ecfs.base.limits import TARGET_DEADLINE_S, TARGET_SYNC_DEADLINE_S
-from ecfs.base.units import BLOCK_LEN
+from ecfs.base.units import BLOCK_LEN, NS_PER_S
 from ecfs.formats import claim_name, commits_name
 from ecfs.keys import MasterKey
 from ecfs.observe import Event, EventKind, Journal
@@ -26,6 +26,11 @@ from ecfs.volume.environment import Environment
 from ecfs.volume.locate import shows
 from ecfs.volume.looking import look_at
 from ecfs.volume.sighting import Sighting
+
+LOOKING_REST = 60
+LOOKING_PAUSE_S_MAX = 60.0
+"""Looking in vain at what lies in a member's place, labels that rotted as far as can be corrected
+perhaps, takes at most one part in so many of the time, or is done once in a minute."""
 
 
 @dataclass(slots=True)
@@ -42,6 +47,10 @@ class Rejoiner:
     writer: RecordWriter
     lanes: dict[bytes, AnyLane] = field(default_factory=dict)
     """In which it is looked for each member that is not there: one may hang for itself."""
+    looked_ns: dict[bytes, int] = field(default_factory=dict)
+    """How long that took last, where it ended."""
+    rests_ns: dict[bytes, int] = field(default_factory=dict)
+    """Until when it is not done again."""
 
     async def probe(self) -> list[Member]:
         """Take in those that are back. A blank or foreign directory is left alone, and so is what
@@ -53,7 +62,7 @@ class Rejoiner:
             if member.id not in self.lanes:
                 self.lanes[member.id] = self.environment.open_lane(member.name)
         sightings = await run_jobs([
-            (self.lanes[member.id], partial(look_at, member.path, self.environment))
+            (self.lanes[member.id], partial(self._look, member.id, member.path))
             for member in sought], TARGET_DEADLINE_S)
         back = []
         for member, sighting in zip(sought, sightings, strict=True):
@@ -61,14 +70,27 @@ class Rejoiner:
                 member.reason = str(sighting)
             elif await self._take_in(member, sighting):
                 self.lanes.pop(member.id).close(timeout=0.0)
+                self.rests_ns.pop(member.id, None)
                 back.append(member)
+            else:
+                self.rests_ns[member.id] = self.fleet.clock.monotonic_ns() + min(
+                    LOOKING_REST * self.looked_ns.get(member.id, 0),
+                    int(LOOKING_PAUSE_S_MAX * NS_PER_S))
         return back
+
+    def _look(self, target_id: bytes, path: str) -> Sighting:
+        """Runs in a lane."""
+        began_ns = self.fleet.clock.monotonic_ns()
+        sighting = look_at(path, self.environment)
+        self.looked_ns[target_id] = self.fleet.clock.monotonic_ns() - began_ns
+        return sighting
 
     def _may_return(self, member: Member) -> bool:
         """Not one that hung again and again, for a while: it would hold up every commit again. But
         where too few are there without it, waiting for it is better than not to write at all."""
-        return (member.departures.may_return(self.fleet.clock.monotonic_ns())
-                or not self.writer.may_write())
+        now_ns = self.fleet.clock.monotonic_ns()
+        return not self.writer.may_write() or (
+            member.departures.may_return(now_ns) and now_ns >= self.rests_ns.get(member.id, 0))
 
     def close(self) -> None:
         """Let go of the lanes."""

@@ -87,6 +87,8 @@ SLOW_MUTANTS = (
     Mutant("strays-without-an-end", "ecfs/volume/housekeeping.py",
            "in islice(stray_columns(target, known, epoch), STRAYS_REMOVED_MAX):",
            "in stray_columns(target, known, epoch):", _HOUSEKEEPING),
+    Mutant("looked-at-in-vain-all-the-time", "ecfs/volume/rejoining.py",
+           " and now_ns >= self.rests_ns.get(member.id, 0))", ")", _REJOINING),
     Mutant("held-back-for-hangs-only", "ecfs/stripes/departures.py",
            "        pause_s = _pause_s(REJOIN_PAUSE_S_MIN, self._count)\n",
            "        pause_s = 0.0\n", _REJOINING),

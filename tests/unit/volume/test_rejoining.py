@@ -9,7 +9,7 @@ import trio
 
 from ecfs.base.errors import Fault, ReadOnly, TargetError
 from ecfs.base.limits import TARGET_PROBE_INTERVAL_S
-from ecfs.base.units import BLOCK_LEN, KIB
+from ecfs.base.units import BLOCK_LEN, KIB, NS_PER_S
 from ecfs.formats import Claim, claim_name, commits_name, encode_claim, labels_among
 from ecfs.observe import EventKind
 from ecfs.repair import scrub
@@ -18,8 +18,11 @@ from ecfs.stripes import Member, MemberState
 from ecfs.targets import FaultyTarget, Outcome, Target
 from ecfs.testing.pools import Opening
 from ecfs.testing.quick import remember_keys
+from ecfs.volume import Environment
 from ecfs.volume.claiming import box_keys
+from ecfs.volume.locate import Sighting
 from tests.crash.world import MemoryDisks, files_of, memory_ground, some_bytes
+from tests.unit.stripes.simulated import MovedClock
 
 
 class Bench:
@@ -269,6 +272,33 @@ async def test_one_whose_place_does_not_answer_is_asked_again(bench: Bench) -> N
             patch.setattr("ecfs.volume.rejoining.run_jobs", hang)
             assert await bench.probe(opening) == []
         assert "deadline" in member.reason
+        assert await bench.probe(opening) == [member]
+
+
+async def test_what_takes_long_to_look_at_in_vain_is_looked_at_now_and_then(
+        bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels that rotted as far as can be corrected, say, which costs the time of all."""
+    async with bench.without(4) as (opening, member):
+        rejoiner = opening.volume.rejoiner
+        assert rejoiner is not None
+        clock = MovedClock()
+        monkeypatch.setattr(opening.volume.fleet, "clock", clock)
+        looks: list[str] = []
+
+        def looked_at(path: str, environment: Environment) -> Sighting:
+            looks.append(path)
+            clock.now_ns += took_ns
+            return Sighting(path, reason="label.1: not authentic")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("ecfs.volume.rejoining.look_at", looked_at)
+            for took_s, pause_s in ((0, 0.001), (0.5, 30), (2, 60), (9, 60)):
+                took_ns = int(took_s * NS_PER_S)
+                looks.clear()
+                assert await bench.probe(opening) == []
+                clock.now_ns += int(pause_s * NS_PER_S) - 1
+                assert await bench.probe(opening) == [] and len(looks) == (1 if took_s else 2)
+                clock.now_ns += 1
         assert await bench.probe(opening) == [member]
 
 
