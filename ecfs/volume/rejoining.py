@@ -13,6 +13,8 @@ claim may have died, or be about to get its quorum. Nobody can tell, so it is ne
 from dataclasses import dataclass, field
 from functools import partial
 
+import trio
+
 from ecfs.base.errors import Fault, TargetError
 from ecfs.base.limits import TARGET_DEADLINE_S, TARGET_SYNC_DEADLINE_S
 from ecfs.base.units import BLOCK_LEN, NS_PER_S
@@ -51,10 +53,15 @@ class Rejoiner:
     """How long that took last, where it ended."""
     rests_ns: dict[bytes, int] = field(default_factory=dict)
     """Until when it is not done again."""
+    lock: trio.Lock = field(default_factory=trio.Lock)
 
     async def probe(self) -> list[Member]:
         """Take in those that are back. A blank or foreign directory is left alone, and so is what
         was met twice: one of the two may lie where it belongs, and be the copy."""
+        async with self.lock:
+            return await self._probe()
+
+    async def _probe(self) -> list[Member]:
         sought = [member for member in self.fleet if not member.leaving
                   and not member.online and member.state is not MemberState.CLONE
                   and self._may_return(member)]

@@ -10,6 +10,9 @@ _REPLACING = ("tests/unit/repair/test_replacing.py",)
 _BOUNDS = ("tests/unit/repair/test_salvage_bounds.py",)
 
 REPLACING_MUTANTS = (
+    Mutant("new-place-not-noted", "ecfs/repair/rebuilding.py",
+           "        memory.note, list({new.path, real_path(new.path)}),",
+           "        memory.note, list({member.path}),", _REPLACING),
     Mutant("target-given-up-unasked", "ecfs/repair/rebuilding.py",
            "        check_spare(volume, member)\n", "        pass\n", _SPARING),
     Mutant("target-given-up-that-a-quorum-needs", "ecfs/repair/sparing.py",
