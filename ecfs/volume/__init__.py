@@ -12,7 +12,7 @@ from ecfs.volume.entry import create_pool, open_volume, peek_pool
 from ecfs.volume.environment import Environment, Host, OpenOptions, PoolOrder, Secret
 from ecfs.volume.everywhere import on_online
 from ecfs.volume.leftovers import clear_leftovers
-from ecfs.volume.locate import Located, label_mac, shows, unlock
+from ecfs.volume.locate import Located, label_mac, look_for_rest, shows, unlock
 from ecfs.volume.looking import Sighting, look_at, look_everywhere, pool_of
 from ecfs.volume.membership import exchange_member, finish_exchange
 from ecfs.volume.mending import find_bad, mend_labels, mend_records
@@ -29,7 +29,6 @@ __all__ = [
     "PathMemory", "PoolMade", "PoolOrder", "PoolStatus", "Secret", "Sighting", "TargetStatus",
     "Tender", "Volume", "VolumeSpace", "box_keys", "claimer_of", "clear_leftovers", "create_pool",
     "exchange_member", "find_bad", "finish_exchange", "label_mac", "last_exchange", "look_at",
-    "look_everywhere", "mend_labels", "mend_records", "next_block", "note_filled", "on_online",
-    "open_volume",
-    "peek_pool", "pool_of", "scan_member", "shows", "unlock",
+    "look_everywhere", "look_for_rest", "mend_labels", "mend_records", "next_block", "note_filled",
+    "on_online", "open_volume", "peek_pool", "pool_of", "scan_member", "shows", "unlock",
 ]
