@@ -42,6 +42,7 @@ from ecfs.volume import (
     Secret,
     box_keys,
     look_everywhere,
+    look_for_rest,
     open_volume,
     unlock,
 )
@@ -156,6 +157,7 @@ async def _replay_log(paths: tuple[str, ...], secret: Secret, environment: Envir
     try:
         memory = PathMemory(environment.state_dir)
         located = await trio.to_thread.run_sync(unlock, sightings, secret, memory.load(), journal)
+        located = await look_for_rest(located, sightings, environment, journal)
         lock = HostLock(environment.run_dir, located.pool_id)
         lock.take()
         try:

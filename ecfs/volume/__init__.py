@@ -14,7 +14,7 @@ from ecfs.volume.environment import Environment, Host, OpenOptions, PoolOrder, S
 from ecfs.volume.everywhere import on_online
 from ecfs.volume.holes import dead_len_of
 from ecfs.volume.leftovers import clear_leftovers
-from ecfs.volume.locate import Located, label_mac, shows, unlock
+from ecfs.volume.locate import Located, label_mac, look_for_rest, shows, unlock
 from ecfs.volume.looking import look_at, look_everywhere, pool_of
 from ecfs.volume.membership import exchange_member, finish_exchange
 from ecfs.volume.mending import find_bad, mend_labels, mend_records
@@ -33,7 +33,6 @@ __all__ = [
     "Tender", "Volume", "VolumeSpace", "box_keys", "claimer_of", "clear_leftovers", "create_pool",
     "dead_len_of",
     "exchange_member", "find_bad", "finish_exchange", "label_mac", "last_exchange", "look_at",
-    "look_everywhere", "mend_labels", "mend_records", "next_block", "note_filled", "on_online",
-    "open_volume",
-    "peek_pool", "pool_of", "scan_member", "shows", "unlock",
+    "look_everywhere", "look_for_rest", "mend_labels", "mend_records", "next_block", "note_filled",
+    "on_online", "open_volume", "peek_pool", "pool_of", "scan_member", "shows", "unlock",
 ]

@@ -25,8 +25,8 @@ from ecfs.keys import KeySlot, MasterKey, open_slots
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.sealing import keyed_hash
 from ecfs.stripes import Source
-from ecfs.volume.environment import Secret
-from ecfs.volume.looking import ranked_pools
+from ecfs.volume.environment import Environment, Secret
+from ecfs.volume.looking import look_all, ranked_pools
 from ecfs.volume.sighting import Absence, Sighting, absence_of, reasons_of
 
 POOLS_TRIED_MAX = PARITY_SHARDS_MAX + 1
@@ -83,6 +83,30 @@ def unlock(sightings: list[Sighting], secret: Secret, pinned: dict[str, str],
     Raises WrongPassphrase, NotAPool, UnknownFormat, ForeignTargets, ClonedTargets.
     """
     pool_id, master = _open_one(sightings, secret, _choose_pools(sightings, pinned))
+    return _gathered(pool_id, master, sightings, journal)
+
+
+async def look_for_rest(located: Located, sightings: list[Sighting], environment: Environment,
+                        journal: Journal) -> Located:
+    """Look where authentic labels say that the others are, too: before a key was there, what one
+    of several labels named alone was left. What is found comes to `sightings`."""
+    looked_at = {one.text for one in sightings}
+    sought = {entry.path: entry.id for entry in located.label.targets
+              if entry.id not in located.sightings and os.path.abspath(entry.path) not in looked_at}
+    places = {one.place for one in sightings}
+    more = []
+    for found in await look_all(list(sought), environment):
+        if found.place not in places and shows(found, located.master, located.pool_id,
+                                               sought[found.path]):
+            more.append(found)
+        else:
+            found.close()
+    sightings += more
+    return _gathered(located.pool_id, located.master, sightings, journal) if more else located
+
+
+def _gathered(pool_id: bytes, master: MasterKey, sightings: list[Sighting],
+              journal: Journal) -> Located:
     ours = [sighting for sighting in sightings if sighting.pool_id == pool_id]
     commitment = master.commitment(pool_id)
     mac = label_mac(master)

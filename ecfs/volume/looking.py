@@ -80,7 +80,7 @@ async def look_everywhere(paths: Iterable[str], environment: Environment) -> lis
 def _named(sightings: list[Sighting], pools: list[bytes], environment: Environment) -> list[str]:
     """Paths that labels of these pools name, those that most do first. Anybody can write a label,
     and must not send us looking all over the machine: what one of several names alone counts only
-    where such a pool was seen before."""
+    where such a pool was seen before, or once a key proves the label (`look_for_rest`)."""
     labels = [sighting.labels[0].label for sighting in sightings if sighting.pool_id in pools]
     named = Counter(path for label in labels
                     for path in sorted({entry.path for entry in label.targets}))

@@ -30,7 +30,7 @@ from ecfs.volume.claiming import Claimer, HostLock, box_keys, is_claimed_after
 from ecfs.volume.committing import Tip
 from ecfs.volume.descent import check_downgrade, check_slots, prove_fresh
 from ecfs.volume.environment import Environment, OpenOptions, Secret
-from ecfs.volume.locate import Located, require, unlock
+from ecfs.volume.locate import Located, look_for_rest, require, unlock
 from ecfs.volume.looking import look_everywhere
 from ecfs.volume.opened import MOUNTED_READ_ONLY, Opened
 from ecfs.volume.records import LogView, read_log
@@ -73,6 +73,7 @@ async def _open_pool(paths: Iterable[str], secret: Secret, environment: Environm
     try:
         located = unlock(sightings, secret, memory.load(), journal)
         kdf_s = (environment.clock.monotonic_ns() - before_ns) / NS_PER_S
+        located = await look_for_rest(located, sightings, environment, journal)
         journal.pool_id = located.pool_id
         writable, quorum = check_known(located.label), quorum_of(located.label)
     except BaseException:

@@ -143,3 +143,24 @@ async def test_paths_that_one_label_names_alone_are_not_looked_at(
     await peek_pool(ground.paths[: 1 if alone else 3], ground.environment)
     assert any(path.startswith("/nowhere/") for path in looked) is alone
     assert moved in looked
+
+
+async def test_what_one_authentic_label_names_alone_is_looked_for(tmp_path: Path) -> None:
+    """Two targets were away while another moved, and nothing else is remembered of it."""
+    ground = Ground(tmp_path / "pool", geometry=Geometry(4, 2), targets_count=6)
+    await ground.create()
+    kept = tmp_path / "kept"
+    for path in ground.paths[:3]:
+        shutil.copytree(path, kept / Path(path).name)
+    moved = str(tmp_path / "moved")
+    os.rename(ground.paths[5], moved)
+    async with ground.open(paths=(*ground.paths[:5], moved)) as opening:
+        await opening.shell.write(b"a", b"all of it")
+    for path in ground.paths[:3]:
+        shutil.rmtree(path)
+        shutil.copytree(kept / Path(path).name, path)
+    ground.state_dir.joinpath("targets.json").unlink()
+    async with ground.open(paths=ground.paths[:4]) as opening:
+        volume = opening.volume
+        assert {member.path for member in volume.fleet.online()} == {*ground.paths[:5], moved}
+        assert await opening.shell.read(b"a") == b"all of it"

@@ -20,7 +20,7 @@ from ecfs.testing.pools import Opening
 from ecfs.testing.quick import remember_keys
 from ecfs.volume import Environment
 from ecfs.volume.claiming import box_keys
-from ecfs.volume.locate import Sighting
+from ecfs.volume.sighting import Sighting
 from tests.crash.world import MemoryDisks, files_of, memory_ground, some_bytes
 from tests.unit.stripes.simulated import MovedClock
 
