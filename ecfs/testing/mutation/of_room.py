@@ -87,7 +87,7 @@ ROOM_MUTANTS = (
     Mutant("late-readers-of-dead-stripes-accuse", "ecfs/stripes/access.py",
            "if not found or self.is_gone(ref):", "if not found:", _BACK),
     Mutant("returning-target-keeps-what-is-dead", "ecfs/volume/tending.py",
-           "            self._reclaimer.forget_given(member.id)\n", "", _BACK),
+           "            self._reclaimer.forget_given(member.id)\n", "            pass\n", _BACK),
     Mutant("copied-extents-are-cut", "ecfs/metadata/dead.py",
            "if sum(size for _, size, _ in shown) != live or None in homes:",
            "if None in homes:", _MOVING),
