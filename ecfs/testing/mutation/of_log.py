@@ -267,7 +267,7 @@ LOG_MUTANTS = (
            "        await volume.commit()\n        volume.store.give_back(entries)",
            "        volume.store.give_back(entries)", _CHECKPOINTS),
     Mutant("returning-target-not-behind", "ecfs/volume/rejoining.py",
-           "        member.behind = True\n", "        pass\n",
+           "        member.behind = True\n", "",
            ("tests/unit/volume/test_rejoining.py",)),
     Mutant("claimed-target-rejoins", "ecfs/volume/rejoining.py",
            "            elif not await self.writer.holds_quorum():\n",

@@ -84,6 +84,6 @@ PROMISE_MUTANTS = (
     Mutant("a-sync-is-well-after-a-broken-promise", "ecfs/volume/volume.py",
            "lost = lost or self._lost or self.files", "lost = lost or self.files", _VOLUME),
     Mutant("what-came-before-a-broken-promise-goes-with-it", "ecfs/volume/volume.py",
-           "as well.\n                await self.fsync(None)\n", "as well.\n                pass\n",
-           _VOLUME),
+           "                # What came before is safe, and what was written since a bug was noted "
+           "as well.\n                await self.fsync(None)\n", "                pass\n", _VOLUME),
 )
