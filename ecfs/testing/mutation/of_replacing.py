@@ -4,7 +4,7 @@ from ecfs.testing.mutation.mutant import Mutant
 
 _SPARING = ("tests/unit/repair/test_sparing.py",)
 _SOURCES = ("tests/unit/stripes/test_sources.py",)
-_CATCHING_UP = ("tests/unit/repair/test_catching_up.py",)
+_CATCHING_UP = ("tests/unit/repair/test_given_back_meanwhile.py",)
 _REPLACING = ("tests/unit/repair/test_replacing.py",)
 
 REPLACING_MUTANTS = (
@@ -112,8 +112,8 @@ REPLACING_MUTANTS = (
            "                    or volume.store.is_given_back(entry)) and complete\n",
            "        complete = await _sync_column(entry, member) and complete\n", _CATCHING_UP),
     Mutant("unseen-is-good", "ecfs/repair/mending.py",
-           "            return MENDED if column in done.mended else FAILED\n    return FAILED\n",
-           "            return MENDED if column in done.mended else FAILED\n    return GOOD\n",
+           "            return GONE\n    return FAILED\n",
+           "            return GONE\n    return GOOD\n",
            ("tests/unit/repair/test_mending.py",)),
     Mutant("blank-target-accused", "ecfs/volume/behind.py",
            "or ref.segment.id < blank_below(database, target_id):", "or False:", _REPLACING),

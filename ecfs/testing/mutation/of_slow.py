@@ -77,7 +77,7 @@ SLOW_MUTANTS = (
     Mutant("back-at-once-each-time", "ecfs/volume/rejoining.py",
            "                  and self._may_return(member)]", "                  ]", _REJOINING),
     Mutant("held-back-below-the-quorum", "ecfs/volume/rejoining.py",
-           "                or not self.writer.may_write())", "                )", _REJOINING),
+           "return not self.writer.may_write() or (", "return (", _REJOINING),
     Mutant("slow-sync-untold", "ecfs/stripes/store.py",
            "        self.fleet.note_syncs(took_ns)\n", "", _SYNCS),
     Mutant("slow-record-untold", "ecfs/volume/appending.py",
