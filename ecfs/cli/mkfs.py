@@ -109,7 +109,7 @@ def mkfs(
         if as_json:
             print_json(made)
         else:
-            _tell(made, pool_file or join_targets(paths))
+            _tell(made)
     except OutputFailed as error:
         raise ResultLost(_untold(made, error)) from error
     if pool_file is not None:
@@ -122,6 +122,9 @@ def mkfs(
                 f"written: {error.strerror}. Write it yourself, one path per line, or name the "
                 "targets"
             ) from error
+    if not as_json:
+        pool = pool_file or join_targets(paths)
+        click.echo(f"mount it with: ecfs mount {printable(pool)} MOUNTPOINT")
     return 0
 
 
@@ -158,7 +161,7 @@ def kdf_memory_kib(text: str | None, machine_len: int) -> int:
     return memory_kib
 
 
-def _tell(made: Json, pool: str) -> None:
+def _tell(made: Json) -> None:
     click.echo(f"made pool {made['pool_id']}: {geometry_text(made['geometry'])}")
     if (quorum := made.get("quorum")) is not None:
         click.echo(f"quorum: {_quorum_text(quorum)}")
@@ -166,7 +169,6 @@ def _tell(made: Json, pool: str) -> None:
         click.echo(f"ecfs: warning: {printable(warning)}", err=True)
     if made.get("recovery_key"):
         click.echo(f"recovery key (write it down, keep it apart): {made['recovery_key']}")
-    click.echo(f"mount it with: ecfs mount {printable(pool)} MOUNTPOINT")
 
 
 def geometry_text(geometry: Json) -> str:

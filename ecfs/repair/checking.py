@@ -132,10 +132,9 @@ async def _refuse_mounted(volume: Volume) -> None:
 
 
 async def _pool_id(paths: Sequence[str], environment: Environment) -> str:
-    sightings = await look_everywhere(paths, environment)
-    for sighting in sightings:
-        sighting.close()
-    return (pool_of(sightings) or b"").hex()
+    search = await look_everywhere(paths, environment)
+    search.close()
+    return (pool_of(search.sightings) or b"").hex()
 
 
 # -- repairing -------------------------------------------------------------------------------

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import trio
-
 from ecfs.base.errors import (
     Damage,
     PoolExists,
@@ -27,7 +25,6 @@ from ecfs.repair.sparing import check_room, check_spare, check_writable, held_le
 from ecfs.stripes import Member, MemberState
 from ecfs.targets import Target
 from ecfs.volume import (
-    PathMemory,
     Volume,
     clear_leftovers,
     exchange_member,
@@ -97,10 +94,6 @@ async def replace_target(volume: Volume, old: str, new_path: str, *,
     volume.journal.record(Event(
         EventKind.REBUILT, f"{new.path} takes the place of {member.name} ({member.path}) and is "
         "being filled", target=new.id))
-    # A mount that is given the old paths, and finds few labels, may look there.
-    memory = PathMemory(volume.environment.state_dir)
-    await trio.to_thread.run_sync(partial(
-        memory.note, list({new.path, real_path(new.path)}), volume.pool_id, needed=False))
     shards = await _fill(volume, new, progress)
     return RebuildReport(member.id.hex(), new.id.hex(), new.path, shards, not new.behind)
 

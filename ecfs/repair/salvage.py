@@ -24,7 +24,7 @@ from ecfs.base.errors import (
     UsageRefusal,
 )
 from ecfs.base.paths import real_path
-from ecfs.base.world import SystemClock
+from ecfs.base.world import Clock
 from ecfs.erasure import Geometry
 from ecfs.repair.progress import Progress, ProgressTaker
 from ecfs.repair.salvage_asking import Asked
@@ -152,27 +152,28 @@ async def _copy_tree(paths: tuple[str, ...], secret: Secret, environment: Enviro
 async def _replay_log(paths: tuple[str, ...], secret: Secret, environment: Environment,
                       folder: Path, salvaged: Salvaged, meter: _Meter) -> int:
     """What the metadata did not cover, from the log; how many stripes were lost."""
-    sightings = await look_everywhere(paths, environment)
+    search = await look_everywhere(paths, environment)
     journal = environment.journal(reads_only=True)
     try:
         memory = PathMemory(environment.state_dir)
-        located = await trio.to_thread.run_sync(unlock, sightings, secret, memory.load(), journal)
-        located = await look_for_rest(located, sightings, environment, journal)
+        located = await trio.to_thread.run_sync(unlock, search.sightings, secret, memory.load(),
+                                                journal)
+        located = await look_for_rest(located, search, environment, journal)
         lock = HostLock(environment.run_dir, located.pool_id)
         lock.take()
         try:
-            return await trio.to_thread.run_sync(_replay, located, folder, salvaged, meter)
+            return await trio.to_thread.run_sync(_replay, located, environment.clock, folder,
+                                                 salvaged, meter)
         finally:
             lock.release()
     finally:
         journal.close()
-        for sighting in sightings:
-            sighting.close()
+        search.close()
 
 
-def _replay(located: Located, folder: Path, salvaged: Salvaged, meter: _Meter) -> int:
-    """Runs in a thread of its own, where an event loop's clock cannot be asked."""
-    clock = SystemClock()
+def _replay(located: Located, clock: Clock, folder: Path, salvaged: Salvaged,
+            meter: _Meter) -> int:
+    """Runs in a thread of its own."""
     if salvaged.folders:
         folder = free_path(folder, b"lost+found", "log")
         folder.mkdir(mode=0o700)

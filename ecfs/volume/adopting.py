@@ -49,7 +49,7 @@ def adopted(label: Label, root: Root) -> Label:
                    targets=tuple(entries[target_id] for target_id in root.targets))
 
 
-def hand_over(fleet: Fleet, label: Label, found: tuple[TargetEntry, ...]) -> None:
+def note_replaced(fleet: Fleet, label: Label, found: tuple[TargetEntry, ...]) -> None:
     """Who was replaced is the source of the one in its place, where labels name it still. `label`:
     what the root says; `found`: all targets that labels name, the new one after the old one."""
     targets = {entry.id for entry in label.targets}

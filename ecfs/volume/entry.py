@@ -98,9 +98,8 @@ async def _create(order: PoolOrder, environment: Environment, pool_id: bytes) ->
 
 async def peek_pool(paths: Iterable[str], environment: Environment) -> PoolStatus:
     """What labels claim, without a key: not authenticated. NotAPool, UnknownFormat."""
-    sightings = await look_everywhere(paths, environment)
+    search = await look_everywhere(paths, environment)
     try:
-        return peeked(sightings)
+        return peeked(search.sightings)
     finally:
-        for sighting in sightings:
-            sighting.close()
+        search.close()

@@ -26,7 +26,7 @@ from ecfs.observe import Event, EventKind, Journal
 from ecfs.sealing import keyed_hash
 from ecfs.stripes import Source
 from ecfs.volume.environment import Environment, Secret
-from ecfs.volume.looking import look_all, ranked_pools
+from ecfs.volume.looking import Search, ranked_pools
 from ecfs.volume.sighting import Absence, Sighting, absence_of, reasons_of
 
 POOLS_TRIED_MAX = PARITY_SHARDS_MAX + 1
@@ -86,23 +86,16 @@ def unlock(sightings: list[Sighting], secret: Secret, pinned: dict[str, str],
     return _gathered(pool_id, master, sightings, journal)
 
 
-async def look_for_rest(located: Located, sightings: list[Sighting], environment: Environment,
+async def look_for_rest(located: Located, search: Search, environment: Environment,
                         journal: Journal) -> Located:
     """Look where authentic labels say that the others are, too: before a key was there, what one
-    of several labels named alone was left. What is found comes to `sightings`."""
-    looked_at = {one.text for one in sightings}
+    of several labels named alone was left. What is found comes to `search`."""
     sought = {entry.path: entry.id for entry in located.label.targets
-              if entry.id not in located.sightings and os.path.abspath(entry.path) not in looked_at}
-    places = {one.place for one in sightings}
-    more = []
-    for found in await look_all(list(sought), environment):
-        if found.place not in places and shows(found, located.master, located.pool_id,
-                                               sought[found.path]):
-            more.append(found)
-        else:
-            found.close()
-    sightings += more
-    return _gathered(located.pool_id, located.master, sightings, journal) if more else located
+              if entry.id not in located.sightings}
+    found_more = await search.look_on(sought, environment, lambda found: shows(
+        found, located.master, located.pool_id, sought[found.path]))
+    return _gathered(located.pool_id, located.master, search.sightings,
+                     journal) if found_more else located
 
 
 def _gathered(pool_id: bytes, master: MasterKey, sightings: list[Sighting],

@@ -2,7 +2,8 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 
 from ecfs.base.errors import AnchorUnusable, Damage, SameTarget, TargetError, UnknownFormat
@@ -55,26 +56,49 @@ async def look_all(paths: list[str], environment: Environment) -> list[Sighting]
     return sightings
 
 
-async def look_everywhere(paths: Iterable[str], environment: Environment) -> list[Sighting]:
+@dataclass(slots=True)
+class Search:
+    """Where targets were looked for (`looked_at`, as paths were given and where they led), and what
+    was found of any use."""
+
+    sightings: list[Sighting]
+    looked_at: set[str]
+
+    async def look_on(self, paths: Iterable[str], environment: Environment,
+                      is_of_use: Callable[[Sighting], bool]) -> bool:
+        """Look at those that were not looked at; whether any was found."""
+        known = set(self.looked_at)
+        more = [path for path in paths if os.path.abspath(path) not in known]
+        self.looked_at.update(map(os.path.abspath, more))
+        known_count = len(self.sightings)
+        for found in await look_all(more, environment):
+            if found.place not in known and is_of_use(found):
+                known.add(found.place)
+                self.looked_at.add(found.place)
+                self.sightings.append(found)
+            else:
+                found.close()
+        return len(self.sightings) > known_count
+
+    def close(self) -> None:
+        """Let go of all that was found."""
+        for sighting in self.sightings:
+            sighting.close()
+
+
+async def look_everywhere(paths: Iterable[str], environment: Environment) -> Search:
     """Sightings of the given paths; then of the last known paths that their labels name.
     SameTarget where one path was given twice."""
-    sightings = await look_all(list(paths), environment)
+    search = Search(await look_all(list(paths), environment), set())
     try:
-        known = _without_doubles(sightings)
+        search.looked_at |= _without_doubles(search.sightings)
     except SameTarget:
-        for sighting in sightings:
-            sighting.close()
+        search.close()
         raise
-    pools = leading_pools(sightings)
-    more = [path for path in _named(sightings, pools, environment)
-            if os.path.abspath(path) not in known]
-    for found in await look_all(more, environment):
-        if found.pool_id in pools and found.place not in known:
-            known.add(found.place)
-            sightings.append(found)
-        else:
-            found.close()
-    return sightings
+    pools = leading_pools(search.sightings)
+    await search.look_on(_named(search.sightings, pools, environment), environment,
+                         lambda found: found.pool_id in pools)
+    return search
 
 
 def _named(sightings: list[Sighting], pools: list[bytes], environment: Environment) -> list[str]:

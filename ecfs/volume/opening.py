@@ -23,7 +23,7 @@ from ecfs.metadata import MAIN_NAME, ContentTables, Database, PageStore, PageVfs
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Identity, Member, MemberState, StripeStore
 from ecfs.targets import Target
-from ecfs.volume.adopting import adopted, exchange_left, hand_over, leave_out, quorum_of
+from ecfs.volume.adopting import adopted, exchange_left, leave_out, note_replaced, quorum_of
 from ecfs.volume.anchor import AnchorFile, PathMemory
 from ecfs.volume.auditing import compare_audit, note_audit
 from ecfs.volume.claiming import Claimer, HostLock, box_keys, is_claimed_after
@@ -68,19 +68,18 @@ async def _open_pool(paths: Iterable[str], secret: Secret, environment: Environm
                      options: OpenOptions, journal: Journal) -> Opened:
     started_ns = environment.clock.monotonic_ns()
     memory = PathMemory(environment.state_dir)
-    sightings = await look_everywhere(paths, environment)
+    search = await look_everywhere(paths, environment)
     before_ns = environment.clock.monotonic_ns()
     try:
-        located = unlock(sightings, secret, memory.load(), journal)
+        located = unlock(search.sightings, secret, memory.load(), journal)
         kdf_s = (environment.clock.monotonic_ns() - before_ns) / NS_PER_S
-        located = await look_for_rest(located, sightings, environment, journal)
+        located = await look_for_rest(located, search, environment, journal)
         journal.pool_id = located.pool_id
         writable, quorum = check_known(located.label), quorum_of(located.label)
     except BaseException:
-        for sighting in sightings:
-            sighting.close()
+        search.close()
         raise
-    for sighting in sightings:
+    for sighting in search.sightings:
         if all(sighting is not kept for kept in located.kept()):
             sighting.close()
     fleet = _fleet(located, environment, journal)
@@ -140,7 +139,7 @@ async def _open(opened: Opened, options: OpenOptions, writable: bool) -> None:
         return
     named = opened.label.targets
     chain = await _follow_members(opened, options)
-    hand_over(opened.fleet, opened.label, named)
+    note_replaced(opened.fleet, opened.label, named)
     try:
         _load(opened, chain)
     except Damage as error:

@@ -10,9 +10,6 @@ _REPLACING = ("tests/unit/repair/test_replacing.py",)
 _BOUNDS = ("tests/unit/repair/test_salvage_bounds.py",)
 
 REPLACING_MUTANTS = (
-    Mutant("new-place-not-noted", "ecfs/repair/rebuilding.py",
-           "        memory.note, list({new.path, real_path(new.path)}),",
-           "        memory.note, list({member.path}),", _REPLACING),
     Mutant("target-given-up-unasked", "ecfs/repair/rebuilding.py",
            "        check_spare(volume, member)\n", "        pass\n", _SPARING),
     Mutant("target-given-up-that-a-quorum-needs", "ecfs/repair/sparing.py",
@@ -48,7 +45,7 @@ REPLACING_MUTANTS = (
     Mutant("old-target-not-looked-for", "ecfs/volume/opening.py",
            "        member.source = located.take_source(entry.name)\n", "", _SPARING),
     Mutant("old-target-closed-that-the-root-replaced", "ecfs/volume/opening.py",
-           "    hand_over(opened.fleet, opened.label, named)\n", "", _SPARING),
+           "    note_replaced(opened.fleet, opened.label, named)\n", "", _SPARING),
     Mutant("new-target-a-source-of-the-old-one", "ecfs/volume/adopting.py",
            "in found[number + 1:]:", "in found:", _SPARING),
     Mutant("old-target-takes-no-records-before-labels", "ecfs/volume/adopting.py",

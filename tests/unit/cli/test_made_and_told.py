@@ -42,6 +42,7 @@ def test_a_pool_file_that_cannot_be_written_is_named_after_the_key_is_told(shell
     assert_refused(done, 1, "E-FAILED")
     assert "recovery key (write it down" in done.stdout
     assert "its pool file /dev/full could not be written: No space left" in done.stderr
+    assert "mount it with" not in done.stdout
 
 
 def test_no_other_file_becomes_a_pool_file(shell: Shell) -> None:

@@ -11,7 +11,7 @@ from ecfs.repair.mending import catch_up
 from ecfs.stripes import Member
 from ecfs.targets import MemoryTarget
 from ecfs.testing.pools import Opening
-from ecfs.volume import PathMemory, Volume, adopting
+from ecfs.volume import Volume, adopting
 from tests.unit.repair.sites import POOLS, Site, holds_everything
 
 FOUR = pytest.mark.parametrize("site", [POOLS[1]], indirect=True)
@@ -53,8 +53,6 @@ async def test_given_again_after_it_was_interrupted_it_joins(site: Site) -> None
             again = await replace_target(opening.volume, name, site.new)
             assert joined(again) and not again.shards_count
         assert len(opening.volume.fleet) == 4
-        known = PathMemory(opening.volume.environment.state_dir).load()
-        assert known[site.new] == opening.volume.pool_id.hex()
     async with site.ground.open(paths=(*site.paths, site.new)) as opening:
         assert joined(await replace_target(opening.volume, site.old, site.new))
         await holds_everything(opening)

@@ -19,27 +19,15 @@ from ecfs.testing.pools import Ground
 from ecfs.testing.pools import columns_of as names_of
 from ecfs.testing.quick import remember_keys
 from ecfs.volume import Located, box_keys, look_everywhere, unlock
+from tests.unit.stripes.simulated import MovedClock
 
 GEOMETRY = Geometry(2, 1)
-
-
-class Clock:
-    """Stands still but for what slow targets take."""
-
-    def __init__(self) -> None:
-        self.now_ns = 0
-
-    def wall_ns(self) -> int:
-        return self.now_ns
-
-    def monotonic_ns(self) -> int:
-        return self.now_ns
 
 
 class Slow(DirectoryTarget):
     """Takes nine seconds for each read of which `is_slow`."""
 
-    clock: Clock
+    clock: MovedClock
     is_slow: Callable[[str], bool]
     reads: int = 0
 
@@ -55,15 +43,14 @@ class Site:
 
     def __init__(self, ground: Ground) -> None:
         self.ground = ground
-        self.clock = Clock()
+        self.clock = MovedClock()
         self.opened: list[DirectoryTarget] = []
 
     async def located(self) -> Located:
-        sightings = await look_everywhere(self.ground.paths, self.ground.environment)
-        located = unlock(sightings, self.ground.secret, {},
+        search = await look_everywhere(self.ground.paths, self.ground.environment)
+        located = unlock(search.sightings, self.ground.secret, {},
                          self.ground.environment.journal(reads_only=True))
-        for sighting in sightings:
-            sighting.close()
+        search.close()
         return located
 
     def asked(self, is_slow: Callable[[str], bool]) -> list[Asked]:

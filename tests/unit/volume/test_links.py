@@ -15,7 +15,7 @@ from ecfs.formats import TargetEntry, decode_label, encode_label, label_name, la
 from ecfs.observe import EventKind
 from ecfs.targets import DirectoryTarget
 from ecfs.testing.pools import Ground
-from ecfs.volume import peek_pool
+from ecfs.volume import OpenOptions, peek_pool
 
 pytestmark = pytest.mark.usefixtures("remembered_keys")
 
@@ -143,6 +143,22 @@ async def test_paths_that_one_label_names_alone_are_not_looked_at(
     await peek_pool(ground.paths[: 1 if alone else 3], ground.environment)
     assert any(path.startswith("/nowhere/") for path in looked) is alone
     assert moved in looked
+
+
+async def test_where_nothing_was_found_nobody_looks_again(tmp_path: Path) -> None:
+    """It may be a share that hangs: each look at it takes its deadline."""
+    ground = await pool_of(tmp_path / "pool", b"all of it")
+    shutil.rmtree(ground.paths[0])
+    looked: list[str] = []
+
+    def opened(path: str) -> DirectoryTarget:
+        looked.append(path)
+        return DirectoryTarget(path)
+
+    ground.open_target = opened
+    async with ground.open(OpenOptions(read_only=True), ground.paths[1:]) as opening:
+        assert await opening.shell.read(b"a") == b"all of it"
+    assert looked.count(ground.paths[0]) == 1
 
 
 async def test_what_one_authentic_label_names_alone_is_looked_for(tmp_path: Path) -> None:
