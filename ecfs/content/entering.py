@@ -6,6 +6,7 @@ from itertools import groupby
 
 from ecfs.base.errors import Damage, FsError
 from ecfs.base.ids import InodeId
+from ecfs.base.rope import copied
 from ecfs.content.index import StripeIndex
 from ecfs.content.lateness import note_behind
 from ecfs.content.state import FileState, InodeTable, Piece
@@ -201,7 +202,7 @@ class RowEntry:
     def _enter_inline(self, piece: Piece) -> None:
         extent, self._next_extent = self._next_extent, self._next_extent + 1
         self._tables.add_inline(
-            extent, bytes(piece.data[: piece.limit]), inode=piece.inode, offset=piece.offset,
+            extent, copied(piece.data, 0, piece.limit), inode=piece.inode, offset=piece.offset,
             order=piece.order, birth=self._birth())
         self._enter_size(piece.inode, piece.end)
 

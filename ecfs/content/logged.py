@@ -8,6 +8,7 @@ finds them in records puts them back there. What a record with pages leaves out 
 from collections.abc import Callable, Iterable, Iterator
 
 from ecfs.base.limits import INLINE_RECORD_LEN_MAX, LOGGED_COUNT_MAX, LOGGED_LEN_MAX
+from ecfs.base.rope import copied
 from ecfs.content.state import FileState, Piece
 from ecfs.formats import LoggedWrite
 
@@ -94,6 +95,6 @@ class WriteLog:
                 groups.append([])
                 length = piece.limit + WRITE_OVERHEAD_LEN
             groups[-1].append(LoggedWrite(piece.inode, piece.offset, *times,
-                                          bytes(piece.data[: piece.limit]), piece.order))
+                                          copied(piece.data, 0, piece.limit), piece.order))
         self._fresh = []
         return [tuple(group) for group in groups]

@@ -6,10 +6,13 @@ A window is the most that one extent holds, so that a run is flushed as one exte
 from bisect import bisect_right
 
 from ecfs.base.limits import STRIPE_PAYLOAD_MAX
+from ecfs.base.rope import Buffer, Rope
+from ecfs.base.units import KIB
 
 WINDOW_LEN = STRIPE_PAYLOAD_MAX
-
-Buffer = bytes | bytearray | memoryview
+PART_LEN_MIN = 64 * KIB
+"""Shorter parts are joined: each is an object, and a place where a unit may have to be put together
+from two."""
 
 
 class _Run:
@@ -34,9 +37,13 @@ class _Run:
             self._parts = [first]
         return first
 
-    def taken(self) -> Buffer:
-        """The bytes, for who lets go of the run."""
-        return self._parts[0] if len(self._parts) == 1 else self.joined()
+    def taken(self) -> Buffer | Rope:
+        """The bytes, for who lets go of the run: as they came, where that was in long parts."""
+        if len(self._parts) == 1:
+            return self._parts[0]
+        if self.length < PART_LEN_MIN * len(self._parts):
+            return self.joined()
+        return Rope(self._parts)
 
     def overwrite(self, at: int, data: Buffer) -> None:
         """Put `data` at `at`, which may extend the run."""
@@ -162,21 +169,21 @@ class Runs:
         """`(begin, end)` of all runs, in order."""
         return [(at, at + self._runs[at].length) for at in self._offsets]
 
-    def take_full(self, count_max: int) -> list[tuple[int, Buffer]]:
+    def take_full(self, count_max: int) -> list[tuple[int, Buffer | Rope]]:
         """Take out up to `count_max` runs that fill their window."""
         if not self.full_count:
             return []
         chosen = [at for at in self._offsets if self._runs[at].length == WINDOW_LEN][:count_max]
         return [self._take(at) for at in chosen]
 
-    def take_all(self) -> list[tuple[int, Buffer]]:
+    def take_all(self) -> list[tuple[int, Buffer | Rope]]:
         """Take out everything, in order."""
         taken = [(at, self._runs[at].taken()) for at in self._offsets]
         self._offsets, self._runs = [], {}
         self.length = self.full_count = 0
         return taken
 
-    def _take(self, at: int) -> tuple[int, Buffer]:
+    def _take(self, at: int) -> tuple[int, Buffer | Rope]:
         run = self._runs.pop(at)
         self._offsets.remove(at)
         self.length -= run.length

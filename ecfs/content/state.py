@@ -1,10 +1,12 @@
 """What is known of a file beyond the database: dirty bytes, bytes on their way, and errors."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from ecfs.base.ids import InodeId
-from ecfs.content.runs import Buffer, Runs
+from ecfs.base.rope import Buffer, Rope, copied
+from ecfs.content.runs import Runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Piece:
 
     inode: int
     offset: int
-    data: Buffer
+    data: Buffer | Rope
     limit: int
     logged: bool = False
     order: int = 0
@@ -78,8 +80,8 @@ class FileState:
         for piece in self.frozen:
             if piece.offset < high and piece.end > low:
                 begin, end = max(low, piece.offset), min(high, piece.end)
-                view = memoryview(piece.data)[begin - piece.offset : end - piece.offset]
-                found.append((begin, bytes(view)))
+                found.append((begin, copied(piece.data, begin - piece.offset,
+                                            end - piece.offset)))
         return found + self.runs.overlapping(low, high)
 
     def spans(self) -> list[tuple[int, int]]:
@@ -87,7 +89,7 @@ class FileState:
         return [(piece.offset, piece.end) for piece in self.frozen if piece.limit] + (
             self.runs.spans())
 
-    def freeze(self, taken: list[tuple[int, Buffer]]) -> list[Piece]:
+    def freeze(self, taken: Sequence[tuple[int, Buffer | Rope]]) -> list[Piece]:
         """Turn runs that were taken out into pieces; later writes go to new runs."""
         pieces = [Piece(self.inode, offset, data, len(data)) for offset, data in taken]
         self.frozen += pieces

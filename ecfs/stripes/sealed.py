@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ecfs.base.errors import Bug, Damage
 from ecfs.base.memory import unwritten
+from ecfs.base.rope import Rope
 from ecfs.base.units import BLOCK_LEN
 from ecfs.erasure import Code, Geometry
 from ecfs.formats import (
@@ -26,6 +27,8 @@ from ecfs.sealing import (
     UniversalHash,
     check_shard_tag,
     derive,
+    keyed_hash,
+    sealed_len,
     shard_tag,
     stripe_salt,
     tag_vector_digest,
@@ -97,45 +100,43 @@ def plan_stripe(geometry: Geometry, lengths: Sequence[int], *,
 
 
 def seal_stripe(*, keys: SegmentKeys, pool_id: bytes, segment: SegmentEntry, offset: int,
-                kind: int, extents: Sequence[Buffer], directory: bytes, body_len: int,
+                kind: int, extents: Sequence[Buffer | Rope], directory: bytes, body_len: int,
                 order: int, fresh: bytes, code: Code) -> SealedStripe:
     """Seal, code and tag one stripe.
 
     `extents` then `directory` are laid out in this order; `fresh` is 32 random bytes. Encryption
     comes first, so parity is over ciphertext and a shard says nothing of the content.
     """
-    parts = [*extents, directory]
+    ropes = [part if isinstance(part, Rope) else Rope([part]) for part in (*extents, directory)]
     binding = binding_of(segment, pool_id, offset, kind)
     hashed = _hash_of(keys)
     layout = Layout(segment.data, body_len, keys.unit_len)
     placed: list[list[UnitRun]] = []
     starts = []
     position = 0
-    for part in parts:
-        runs, after = layout.place(position, len(part))
+    for rope in ropes:
+        runs, after = layout.place(position, len(rope))
         starts.append(runs[0].shard * body_len + runs[0].offset if runs else position)
         placed.append(runs)
         position = after
     head = pack_head(StripeHead(kind, body_len, len(directory), len(extents), starts[-1], order))
     # The head too: its order may be another one when `fresh` repeats.
     salt = stripe_salt(keys.salt, kind=b"stripe", address=binding, fresh=fresh,
-                       parts=[*(hashed(part) for part in parts), head])
+                       parts=[*(_digest_of(rope, keys, hashed) for rope in ropes), head])
     sealer = UnitSealer(derive(keys.seal, salt=salt, info=_STRIPE_KEY))
     data = unwritten(segment.data * body_len)
     view = memoryview(data)
     edge = 0
-    for part, own in zip(parts, placed, strict=True):
-        source, done = memoryview(part), 0
+    for rope, own in zip(ropes, placed, strict=True):
+        done = 0
         for run in own:
-            shard, within, length, unit_len = run
-            at = shard * body_len + within
+            at = run.shard * body_len + run.offset
             if at > edge:
                 # Where nothing fits, zeros.
                 view[edge:at] = bytes(at - edge)
             edge = at + run.sealed_len
-            sealer.seal_run(run.nonce, binding, source[done : done + length], view[at:edge],
-                            unit_len=unit_len)
-            done += length
+            _seal_run(sealer, run, binding, rope, done, view[at:edge])
+            done += run.length
     view[edge:] = bytes(len(view) - edge)
     parity = code.encode(data, body_len) if segment.parity else []
     bodies = [view[i * body_len : (i + 1) * body_len] for i in range(segment.data)]
@@ -146,6 +147,31 @@ def seal_stripe(*, keys: SegmentKeys, pool_id: bytes, segment: SegmentEntry, off
     ref = StripeRef(segment, kind, offset, body_len, salt, tag_vector_digest(tags))
     return SealedStripe(ref, join_record_header(sealed_head, salt, tags), tuple(bodies),
                         tuple(starts[:-1]))
+
+
+def _digest_of(rope: Rope, keys: SegmentKeys, hashed: Callable[[Buffer], Buffer]) -> Buffer:
+    """What the salt is over for an extent: one string, wherever it was cut, so that no part of it
+    can pass for one of its neighbour."""
+    digests = [hashed(part) for part in rope.parts]
+    if len(digests) == 1:
+        return digests[0]
+    return keyed_hash(keys.salt, purpose=b"ecfs parts", parts=digests)
+
+
+def _seal_run(sealer: UnitSealer, run: UnitRun, binding: bytes, rope: Rope, begin: int,
+              out: memoryview) -> None:
+    """Seal the bytes of a rope from `begin` on as the units of a run. Only a unit that lies in two
+    parts is joined."""
+    unit_len, left, at = run.unit_len, run.length, 0
+    while left:
+        plain = rope.part_from(begin)[:left]
+        if plain.nbytes < left:
+            plain = plain[: plain.nbytes - plain.nbytes % unit_len]
+            if not plain.nbytes:
+                plain = memoryview(rope.copied(begin, begin + min(unit_len, left)))
+        length = sealed_len(plain.nbytes, unit_len)
+        sealer.seal_run(run.nonce + at, binding, plain, out[at : at + length], unit_len=unit_len)
+        begin, left, at = begin + plain.nbytes, left - plain.nbytes, at + length
 
 
 def check_body(keys: SegmentKeys, *, binding: bytes, index: int, body: Buffer,

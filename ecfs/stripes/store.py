@@ -19,6 +19,7 @@ from ecfs.base.limits import (
     TARGET_DEADLINE_S,
     TARGET_SYNC_DEADLINE_S,
 )
+from ecfs.base.rope import Rope
 from ecfs.base.units import BLOCK_LEN
 from ecfs.base.world import Entropy
 from ecfs.erasure import Geometry, data_quorum, narrowed
@@ -94,7 +95,7 @@ class StripeStore(StripeAccess):
         order, self.next_order = self.next_order, self.next_order + 1
         return order
 
-    async def append(self, kind: int, extents: Sequence[Buffer],
+    async def append(self, kind: int, extents: Sequence[Buffer | Rope],
                      directory_of: Callable[[tuple[int, ...]], bytes],
                      directory_len_max: int | None = None, *, reserve: bool = False) -> Written:
         """Seal and write one stripe; not durable before `sync`. `reserve`: content that moves, so

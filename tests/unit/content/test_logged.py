@@ -3,6 +3,7 @@
 import pytest
 
 from ecfs.base.limits import INLINE_RECORD_LEN_MAX, LOGGED_COUNT_MAX, LOGGED_LEN_MAX
+from ecfs.base.rope import copied
 from ecfs.content.logged import WRITE_OVERHEAD_LEN, WriteLog
 from ecfs.content.state import FileState, Piece
 from ecfs.formats import LoggedWrite
@@ -50,7 +51,7 @@ def test_more_than_a_record_holds_is_several(length: int) -> None:
     log, pieces = logged(*[bytes([number % 256]) * length for number in range(600)])
     groups = log.take()
     assert [write.data for group in groups for write in group] == [
-        bytes(piece.data) for piece in pieces]
+        copied(piece.data, 0, length) for piece in pieces]
     for group in groups:
         assert len(group) <= LOGGED_COUNT_MAX
         assert sum(len(write.data) + WRITE_OVERHEAD_LEN for write in group) <= INLINE_RECORD_LEN_MAX

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ecfs.base.rope import Rope, copied
 from ecfs.content import runs as runs_module
 from ecfs.content.runs import Runs
 
 WINDOW_LEN = 64
+PART_LEN_MIN = 8
 OFFSETS = st.integers(0, 2 * WINDOW_LEN - 1)
 LENGTHS = st.one_of(st.integers(1, 40), st.sampled_from([WINDOW_LEN, WINDOW_LEN + 7]))
 STEPS = st.lists(st.one_of(
@@ -22,9 +24,10 @@ STEPS = st.lists(st.one_of(
 
 @pytest.fixture(autouse=True, scope="module")
 def short_windows() -> Iterator[None]:
-    """Windows of 64 bytes, so that small examples cross them."""
+    """Windows of 64 bytes, so that small examples cross them, and parts that are long with 8."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs_module, "WINDOW_LEN", WINDOW_LEN)
+        patch.setattr(runs_module, "PART_LEN_MIN", PART_LEN_MIN)
         yield
 
 
@@ -76,7 +79,8 @@ def test_runs_hold_what_was_written_last(steps: list[tuple[str, int, int]]) -> N
             taken = runs.take_full(at) if what == "full" else runs.take_all()
             for offset, data_taken in taken:
                 assert what == "all" or len(data_taken) == WINDOW_LEN
-                assert data_taken == model.data[offset : offset + len(data_taken)]
+                assert copied(data_taken, 0, len(data_taken)) == (
+                    model.data[offset : offset + len(data_taken)])
                 model.forget(offset, offset + len(data_taken))
             assert taken == sorted(taken, key=lambda item: item[0])
         check(runs, model)
@@ -106,3 +110,17 @@ def test_a_run_never_changes_after_it_was_taken() -> None:
     [(_, taken)] = runs.take_all()
     runs.write(0, b"new")
     assert taken == b"old"
+
+
+def test_long_parts_are_taken_as_they_came_and_short_ones_joined() -> None:
+    runs = Runs()
+    parts = [bytes([number]) * PART_LEN_MIN for number in range(3)]
+    for number, part in enumerate(parts):
+        runs.write(number * PART_LEN_MIN, part)
+    [(_, taken)] = runs.take_all()
+    assert isinstance(taken, Rope) and [part is kept for part, kept in zip(
+        parts, taken.parts, strict=True)] == [True] * 3
+    runs.write(0, bytes(PART_LEN_MIN))
+    runs.write(PART_LEN_MIN, bytes(PART_LEN_MIN - 1))
+    [(_, taken)] = runs.take_all()
+    assert taken == bytes(2 * PART_LEN_MIN - 1)

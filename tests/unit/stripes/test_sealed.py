@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ecfs.base.errors import Damage, Fault, TargetError, Unreadable
 from ecfs.base.limits import UNIT_LEN, UNIT_LEN_MAX
+from ecfs.base.rope import Rope
 from ecfs.erasure import Code, Geometry
 from ecfs.formats import (
     KIND_CONTENT,
@@ -40,7 +41,8 @@ class Stored:
     def __init__(self, geometry: Geometry, extents: list[bytes], *, segment: int = 5,
                  epoch: int = 2, offset: int = 4096, kind: int = KIND_CONTENT,
                  pool_id: bytes = POOL_ID, fresh: bytes = bytes(32),
-                 master: MasterKey = MASTER, order: int = 9) -> None:
+                 master: MasterKey = MASTER, order: int = 9,
+                 laid: Callable[[bytes], bytes | Rope] = bytes) -> None:
         self.extents, self.pool_id = extents, pool_id
         self.keys = master.segment(segment, epoch)
         self.code = CODES[geometry]
@@ -49,7 +51,7 @@ class Stored:
         directory = b"directory"
         self.sealed: SealedStripe = seal_stripe(
             keys=self.keys, pool_id=pool_id, segment=entry, offset=offset, kind=kind,
-            extents=extents, directory=directory,
+            extents=[laid(extent) for extent in extents], directory=directory,
             body_len=plan_stripe(geometry, [*map(len, extents), len(directory)],
                                  unit_len=self.keys.unit_len)[0],
             order=order, fresh=fresh, code=self.code)
@@ -133,6 +135,54 @@ def test_one_loss_more_is_unreadable(geometry: Geometry) -> None:
             else:
                 with pytest.raises(Unreadable):
                     stripe.read(number, list(stripe.records), usable=usable)
+
+
+def cut_at(cuts: list[int]) -> Callable[[bytes], Rope]:
+    """Lays an extent out in parts that end at these places, as far as it has them."""
+    def laid(extent: bytes) -> Rope:
+        ends = [*sorted(min(cut, len(extent)) for cut in cuts), len(extent)]
+        return Rope([memoryview(extent)[low:high]
+                     for low, high in zip([0, *ends], ends, strict=False)])
+    return laid
+
+
+CUTS = st.lists(st.integers(0, 70_000)
+                | st.integers(0, 4).map(lambda count: count * UNIT_LEN), max_size=6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(CUTS, st.sampled_from(list(CODES)), st.sampled_from([MASTER, OLDER_MASTER, LONG_MASTER]))
+def test_extents_in_parts_are_read_as_those_in_one(cuts: list[int], geometry: Geometry,
+                                                   master: MasterKey) -> None:
+    stripe = stored(geometry, master=master, laid=cut_at(cuts))
+    for number, extent in enumerate(stripe.extents):
+        assert stripe.read(number, list(stripe.records)) == Read(extent)
+    assert stripe.examined(list(stripe.records)) == {}
+
+
+@pytest.mark.parametrize("master", [MASTER, OLDER_MASTER])
+def test_no_part_of_an_extent_may_change_and_the_salt_stay(master: MasterKey) -> None:
+    content = random.Random(3).randbytes(50_000)
+    salts = set()
+    for at in (0, 16_384, 20_000, 49_999):
+        other = bytearray(content)
+        other[at] ^= 1
+        for extents in ([bytes(other)], [bytes(other[:30_000]), bytes(other[30_000:])]):
+            salts.add(Stored(FOUR_AND_TWO, extents, master=master,
+                             laid=cut_at([16_384, 32_768])).ref.salt)
+    assert len(salts) == 8
+
+
+def test_a_part_does_not_pass_for_one_of_the_next_extent() -> None:
+    one, two, three = (random.Random(number).randbytes(UNIT_LEN) for number in range(3))
+
+    def laid(extent: bytes) -> Rope:
+        return Rope(extent[at : at + UNIT_LEN] for at in range(0, len(extent), UNIT_LEN))
+
+    first = Stored(Geometry(1, 2), [one + two, three], laid=laid)
+    second = Stored(Geometry(1, 2), [one, two + three], laid=laid)
+    assert first.opener.head(first.sealed.header) == second.opener.head(second.sealed.header)
+    assert first.ref.salt != second.ref.salt
 
 
 def positions(stripe: Stored) -> list[int]:
