@@ -19,6 +19,8 @@ def prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in HELPERS:
         (programs / name).touch()
     monkeypatch.setattr("sys.executable", str(programs / "python"))
+    # Who starts pytest by its own name has the real ones beside it.
+    monkeypatch.setattr("sys.argv", [str(programs / "ecfs")])
     return tmp_path / "prefix"
 
 
