@@ -66,7 +66,8 @@ LOGGED_MUTANTS = (
            "and len(self._pieces) + count <= 2 * LOGGED_COUNT_MAX",
            "and len(self._pieces) + count <= 9 * LOGGED_COUNT_MAX", _LOGGED),
     Mutant("logged-and-cut-all-the-same", _LOG,
-           "bytes(piece.data[: piece.limit]), piece.order))", "bytes(piece.data), piece.order))",
+           "copied(piece.data, 0, piece.limit), piece.order))",
+           "copied(piece.data, 0, len(piece.data)), piece.order))",
            _UNIT),
     Mutant("write-past-the-largest-file", "ecfs/formats/commit.py",
            "if inode and data and offset + len(data) <= FILE_LEN_MAX:", "if inode and data:",
@@ -136,6 +137,7 @@ LOGGED_MUTANTS = (
            "            if write is None:\n                file.damaged = True\n",
            "            if write is None:\n", _SALVAGE),
     Mutant("records-tell-no-order", _LOG,
-           "bytes(piece.data[: piece.limit]), piece.order))", "bytes(piece.data[: piece.limit])))",
+           "copied(piece.data, 0, piece.limit), piece.order))",
+           "copied(piece.data, 0, piece.limit)))",
            _SALVAGE),
 )
