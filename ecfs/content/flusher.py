@@ -263,7 +263,7 @@ class Flusher:
                            if not piece.logged and piece not in known]
             if asked or (budget > 0 and (pressed or state.since_ns <= old_ns)):
                 fresh = state.freeze(state.runs.take_all())
-            elif budget > 0:
+            elif budget > 0 and state.runs.full_count:
                 fresh = state.freeze(state.runs.take_full(-(-budget // STRIPE_PAYLOAD_MAX)))
             else:
                 # Files that were asked for may still come.
