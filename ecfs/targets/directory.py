@@ -367,7 +367,7 @@ class BegunSync:
         target, name = self._target, self._name
         try:
             if failure is not None:
-                target._files.suspect(name)
+                target._files.sync_failed(self._file)
                 raise failure
             target._check_file(os.fstat(self.fd), name)
         except OSError as error:

@@ -92,7 +92,7 @@ class OpenFiles:
             evicted = self._evict()
         self._close_unused()
         if evicted is not None:
-            self._sync_evicted(*evicted)
+            self._sync_evicted(evicted)
         return file
 
     def give_back(self, file: OpenFile) -> None:
@@ -119,6 +119,18 @@ class OpenFiles:
             if file is not None:
                 self._retire(file)
         self._close_unused()
+
+    def sync_failed(self, file: OpenFile) -> None:
+        """The file, in use by us, is suspect from now on, and the page cache is to show what the
+        device has: the kernel keeps what it could not write as if it had, and whoever looked
+        whether a shard or a record is there, this process or the next, would take it for durable.
+        """
+        self.suspect(file.name)
+        try:
+            os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        except OSError:
+            # Best effort, as all advice.
+            pass
 
     def suspect(self, name: str) -> None:
         """Remember that a sync failed. Past TARGET_FILES_SUSPECT_MAX of them all are suspect."""
@@ -148,7 +160,7 @@ class OpenFiles:
         if self._root.retired:
             raise TargetError(Fault.AWAY, f"{self._path}: the target was closed")
 
-    def _evict(self) -> tuple[str, OpenFile] | None:
+    def _evict(self) -> OpenFile | None:
         """Make room; returns a dirty file, in use by us, to be synced before it is closed."""
         if len(self._files) <= self._files_max:
             return None
@@ -158,16 +170,16 @@ class OpenFiles:
                 del self._files[name]
                 self._retire(file)
                 return None
-        name, file = self._files.popitem(last=False)
+        _, file = self._files.popitem(last=False)
         file.user_count += 1
         self._retire(file)
-        return name, file
+        return file
 
-    def _sync_evicted(self, name: str, file: OpenFile) -> None:
+    def _sync_evicted(self, file: OpenFile) -> None:
         try:
             os.fdatasync(file.fd)
         except OSError:
-            self.suspect(name)
+            self.sync_failed(file)
         finally:
             self.give_back(file)
 

@@ -122,6 +122,31 @@ def test_a_failure_on_leaving_the_cache_is_told_by_sync(
     target.sync("a1")
 
 
+def test_what_could_not_be_synced_is_not_read_from_memory(
+        target: DirectoryTarget, disk: Disk, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel keeps what it could not write as if it had: a descriptor that is opened later
+    reads it, and syncs it without an error."""
+    advised: list[tuple[int, int, int, int]] = []
+
+    def advise(fd: int, *arguments: int) -> None:
+        offset, length, advice = arguments
+        advised.append((os.fstat(fd).st_ino, offset, length, advice))
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    target.create("synced", b"x")
+    target.sync("synced")
+    assert advised == []
+    disk.failing = True
+    with raises(Fault.IO):
+        target.sync("synced")
+    for number in range(4):
+        target.create(f"evicted{number}", b"x", sync=False)
+    target.create("newest", b"x", sync=False)
+    assert advised == [((tmp_path / name).stat().st_ino, 0, 0, os.POSIX_FADV_DONTNEED)
+                       for name in ("synced", "evicted0")]
+
+
 def test_past_a_bound_every_file_is_suspect(target: DirectoryTarget, tmp_path: Path) -> None:
     files = OpenFiles(os.open(tmp_path, os.O_RDONLY), str(tmp_path), files_max=1)
     for number in range(TARGET_FILES_SUSPECT_MAX + 1):
