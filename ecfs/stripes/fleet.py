@@ -18,6 +18,11 @@ PACKED_LEN = RESERVE_LEN_MIN // 4
 FULL_SLACK_LEN = 1 * MIB
 """Beyond the reserve: who was full takes content again once so much is free, so that one that says
 it has next to nothing does not end a segment each second."""
+REFUSALS_MAX = 3
+REFUSAL_PAUSE_S = 30.0
+"""Who refuses for want of room so many times, though each measuring between tells of enough, is
+believed to be full for a while: it has no inodes left, or its owner a quota. It would end a segment
+each second else, and the advice to make room there would come and go."""
 _HUNG = (Fault.TIMEOUT, Fault.EXISTS)
 """Faults for which the pause is long: no answer, or games with names."""
 FAULT_KINDS = {Fault.UNSAFE: EventKind.TARGET_UNSAFE_FILE, Fault.TIMEOUT: EventKind.TARGET_SLOW}
@@ -49,8 +54,10 @@ class Member:
     """One target of the pool. `target` and `lane` are None while it is not there.
 
     `free_len`: bytes beyond the reserve, as last measured; `full`: none are, so it takes no new
-    content; `packed`: it refused even what may use the reserve. `filling`: somebody is rebuilding
-    it now. `reason`: why it is not there, `remedy`: what brings it back, where that is not plain.
+    content; `packed`: it refused even what may use the reserve. `refusals_count`: how often it
+    did so since it took anything, or said that it had no room; the last time at `refused_ns`.
+    `filling`: somebody is rebuilding it now.
+    `reason`: why it is not there, `remedy`: what brings it back, where that is not plain.
     `leaving`: another target takes its place: it takes commit records until that is done,
     no labels, and is not taken in again. `takes_shards`: those of new stripes may lie there; not on
     that other target before columns are handed over to it, nor on this one after. `behind`: it may
@@ -75,6 +82,8 @@ class Member:
     missed_count: int = 0
     unnamed: bool = False
     generation: tuple[int, int] = (0, 0)
+    refusals_count: int = 0
+    refused_ns: int = 0
     reason: str = ""
     remedy: str = ""
     source: Source | None = None
@@ -251,6 +260,8 @@ class Fleet:
         if member is None:
             return
         if error.fault is Fault.FULL:
+            member.refusals_count += 1
+            member.refused_ns = self.clock.monotonic_ns()
             member.packed, member.full = member.full, True
             self._tell(member)
             return
@@ -263,9 +274,20 @@ class Fleet:
         member.free_len = max(0, free_len - RESERVE_LEN_MIN)
         full = member.free_len < (FULL_SLACK_LEN if member.full else 1)
         packed = member.packed and free_len < PACKED_LEN
+        if full:
+            member.refusals_count = 0
+        elif (member.refusals_count >= REFUSALS_MAX and self.clock.monotonic_ns()
+                < member.refused_ns + int(REFUSAL_PAUSE_S * NS_PER_S)):
+            full, packed = member.full, member.packed
         if (full, packed) != (member.full, member.packed):
             member.full, member.packed = full, packed
             self._tell(member)
+
+    def note_taken(self, target_id: bytes) -> None:
+        """What was written to a target is durable there."""
+        member = self._members.get(target_id)
+        if member is not None:
+            member.refusals_count = 0
 
     def note_used(self, member: Member, length: int) -> None:
         """So much content was written since its room was measured: it is full once that is used up.

@@ -211,6 +211,7 @@ class StripeStore(StripeAccess):
         for (target_id, _), result in zip(kept, results, strict=True):
             if not isinstance(result, TargetError):
                 took_ns[target_id] += result
+                self.fleet.note_taken(target_id)
         self.fleet.note_syncs(took_ns)
         for (target_id, name), result in zip(kept, results, strict=True):
             if isinstance(result, TargetError):

@@ -107,7 +107,7 @@ def advise(fleet: Fleet, label: Label, read_only: str, missed: Sequence[str],
     full = [member.name for member in fleet if member.full]
     if full:
         advice.append(
-            f"Full: {', '.join(full)}. Delete files or add room there (`df`, `df -i`).")
+            f"Full: {', '.join(full)}. Delete files or add room there (`df`, `df -i`, quotas).")
     # Those in the place of a member are told of already.
     return advice + [f"{told}." for told in strangers
                      if all(member.online or not told.startswith(member.path + ":")

@@ -4,16 +4,18 @@ from dataclasses import replace
 
 from ecfs.base.errors import Fault, TargetError
 from ecfs.base.limits import RESERVE_LEN_MIN
+from ecfs.base.units import NS_PER_S
 from ecfs.observe import EventKind, Journal
 from ecfs.stripes import Fleet, Member, MemberState
-from ecfs.stripes.fleet import FULL_SLACK_LEN
+from ecfs.stripes.fleet import FULL_SLACK_LEN, REFUSAL_PAUSE_S, REFUSALS_MAX
 from ecfs.targets import InlineLane, MemoryTarget
-from tests.unit.stripes.simulated import StillClock
+from tests.unit.stripes.simulated import MovedClock, StillClock
 
 
-def fleet_of(count: int) -> tuple[Fleet, Journal, list[bytes]]:
+def fleet_of(count: int, clock: StillClock | MovedClock | None = None,
+             ) -> tuple[Fleet, Journal, list[bytes]]:
     """A fleet whose members are all there, its journal, and ids of which it told something."""
-    journal = Journal(StillClock())
+    journal = Journal(clock or StillClock())
     fleet = Fleet([Member(bytes([number]) * 16, f"t{number}", f"/t{number}",
                           MemoryTarget(f"/t{number}"), InlineLane(f"t{number}"),
                           MemberState.ONLINE) for number in range(count)], journal)
@@ -89,6 +91,38 @@ def test_room_that_comes_back_is_noticed() -> None:
     assert (member.free_len, member.full, len(told)) == (6, False, 2)
     fleet.note_space(member, RESERVE_LEN_MIN // 8)
     assert member.full and not member.packed
+
+
+def test_one_that_refuses_and_says_that_it_has_room_is_full_for_a_while() -> None:
+    """No inodes are left, or its owner has used up a quota, of which statvfs(2) tells nothing."""
+    clock = MovedClock()
+    fleet, _, _ = fleet_of(1, clock)
+    member = fleet[bytes(16)]
+    refused = TargetError(Fault.FULL, "quota exceeded")
+    plenty = RESERVE_LEN_MIN + 100 * FULL_SLACK_LEN
+    for _ in range(REFUSALS_MAX - 1):
+        fleet.note_write_error(member.id, refused)
+        fleet.note_space(member, plenty)
+        assert not member.full
+    for _ in range(2):
+        fleet.note_write_error(member.id, refused)
+        clock.now_ns += int(REFUSAL_PAUSE_S * NS_PER_S) - 1
+        fleet.note_space(member, plenty)
+        assert member.full
+        clock.now_ns += 1
+        fleet.note_space(member, plenty)
+        assert not member.full
+    # It has taken something; or it says what is so.
+    for takes in (True, False):
+        if takes:
+            fleet.note_taken(member.id)
+        else:
+            fleet.note_space(member, RESERVE_LEN_MIN)
+        for _ in range(REFUSALS_MAX - 1):
+            fleet.note_write_error(member.id, refused)
+            fleet.note_space(member, plenty)
+            assert not member.full
+    fleet.note_taken(b"nobody")
 
 
 def test_what_is_written_counts_before_the_next_measuring() -> None:
