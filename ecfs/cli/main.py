@@ -1,12 +1,15 @@
 """The commands as a whole: which program was called, its verbs, and how it ends."""
 
 import os
+import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import click
 
+from ecfs.cli.apart import done_apart
 from ecfs.cli.audit import audit
 from ecfs.cli.engine import SystemEngine
 from ecfs.cli.features import version_text
@@ -106,6 +109,12 @@ def _verb_of(arguments: Sequence[str]) -> str | None:
     return next((word for word in arguments if not word.startswith("-")), None)
 
 
+def _serves_itself(arguments: Sequence[str]) -> bool:
+    """Whether it is a mount in the foreground."""
+    return _verb_of(arguments) == "mount" and any(
+        word == "--foreground" or re.fullmatch(r"-\w*f\w*", word) for word in arguments)
+
+
 def main() -> None:
     """All of `ecfs` and of the helpers; which of them, the program's name says."""
     settle_streams()
@@ -113,5 +122,7 @@ def main() -> None:
     harden()
     raise_descriptor_limit()
     raise_file_length_limit()
-    program = Path(sys.argv[0]).name
-    sys.exit(run_command(program, sys.argv[1:]))
+    program, arguments = Path(sys.argv[0]).name, sys.argv[1:]
+    work = partial(run_command, program, arguments)
+    # Who serves in the foreground is to be the process that was started.
+    sys.exit(work() if _serves_itself(arguments) else done_apart(work))

@@ -14,6 +14,7 @@ _PLACES = ("tests/unit/cli/test_runtime.py",)
 _OUTCOME = ("tests/unit/cli/test_outcome.py",)
 _INSTALL = ("tests/unit/cli/test_install_system.py",)
 _JSON = ("tests/unit/cli/test_json_members.py",)
+_APART = ("tests/unit/cli/test_apart.py",)
 _TOLD = ("tests/unit/cli/test_made_and_told.py",)
 _LEFT_OUT = ("tests/unit/cli/test_left_out.py",)
 
@@ -142,4 +143,9 @@ COMMAND_MUTANTS = (
            "            raise\n", _TOLD),
     Mutant("record-of-a-newer-program-is-none", "ecfs/cli/runtime.py",
            "MountRecord(**{**known,", "MountRecord(**{**document,", _PLACES),
+    Mutant("command-keeps-its-signals", "ecfs/cli/apart.py",
+           "            os.kill(pid, last)\n", "            pass\n", _APART),
+    Mutant("death-of-a-command-told-as-success", "ecfs/cli/apart.py",
+           "        if status is not None and os.WIFSIGNALED(status):\n",
+           "        if False and status is not None:\n", _APART),
 )
