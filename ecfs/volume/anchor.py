@@ -55,6 +55,8 @@ class AnchorFile:
         self._saved = (-1, -1)
         self._given_up: Anchor | None = None
         self._was_told = False
+        self.advice: tuple[str, ...] = ()
+        """What the user should know of it while it cannot be written."""
 
     def load(self) -> Anchor | None:
         """The anchor, None before the first commit. AnchorUnusable when it cannot be read or is of
@@ -97,7 +99,12 @@ class AnchorFile:
                 if self._saved <= (anchor.epoch, anchor.seq):
                     self._save(anchor, durable=durable)
                     self._saved = (anchor.epoch, anchor.seq)
+            self.advice = ()
         except OSError as error:
+            self.advice = (
+                f"The anchor {self._path} cannot be written: {error.strerror}. What is in the pool "
+                "is safe, but an older state of it would pass for the newest. Make room there, or "
+                "mend its permissions.",)
             # Of a descriptor, it names no file, and everybody would look at the targets.
             raise AnchorNotWritten(
                 error.errno or EIO,

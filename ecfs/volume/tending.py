@@ -110,6 +110,7 @@ class Tender:
 
     async def _anchor_loop(self) -> None:
         lane = self._volume.environment.open_lane("anchor")
+        told = ""
         try:
             while True:
                 await trio.sleep(ANCHOR_INTERVAL_S)
@@ -120,10 +121,17 @@ class Tender:
                 try:
                     await lane.run(partial(self._volume.save_anchor, durable=False),
                                    deadline_s=TARGET_SYNC_DEADLINE_S)
+                    failure = ""
                 except AnchorNotWritten as error:
-                    _log.error("%s", error)
+                    failure = str(error)
                 except TargetError as error:
-                    _log.error("the anchor cannot be written for now: %s", error)
+                    failure = f"the anchor cannot be written for now: {error}"
+                if failure and failure != told:
+                    # Once: the log may be on the disk that is full, and `ecfs status` tells it too.
+                    _log.error("%s", failure)
+                elif told and not failure:
+                    _log.info("the anchor is written again")
+                told = failure
         finally:
             lane.close(timeout=0.0)
 

@@ -392,7 +392,7 @@ class Volume:
         evidence = evidence_now(self.committer.newest if self.committer else None,
                                 self.opened.audit, self.journal, self.environment.host.name)
         advice = (*advise(self.fleet, label, bar, missed, self.opened.located.strangers),
-                  *audit_advice(evidence, self.journal))
+                  *audit_advice(evidence, self.journal), *self.opened.anchor_file.advice)
         return PoolStatus(
             self.pool_id.hex(), state_of(self.fleet, bar, missed), self.opened.freshness.value,
             self.opened.newest_epoch, seq, label.data, label.parity, targets,

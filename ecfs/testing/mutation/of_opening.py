@@ -230,4 +230,9 @@ OPENING_MUTANTS = (
     Mutant("rejoins-without-the-claim", "ecfs/volume/rejoining.py",
            "            target.create(claim_name(self.epoch), self.claim)\n",
            "            target.space()\n", _REJOIN),
+    Mutant("anchor-that-fails-told-each-second", "ecfs/volume/tending.py",
+           "                if failure and failure != told:\n", "                if failure:\n",
+           ("tests/unit/volume/test_state_files.py",)),
+    Mutant("anchor-that-fails-not-in-the-status", "ecfs/volume/volume.py",
+           ", *self.opened.anchor_file.advice)", ")", ("tests/unit/volume/test_state_files.py",)),
 )

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import trio
@@ -116,6 +117,29 @@ async def test_who_was_fenced_saves_no_anchor(
         committer.failure = Fenced("another one has it")
         # The loop ends, or this would wait for ever.
     assert saved == [None, None]
+
+
+async def test_an_anchor_that_cannot_be_written_is_told_once_and_in_the_status(
+        pool: Pool, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture) -> None:
+    replacing, full = StateFile.replace, True
+
+    def replace_file(*words: Any, **named: Any) -> bool:
+        if full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return replacing(*words, **named)
+
+    def advice() -> list[str]:
+        return [told for told in volume.status().advice if "No space left" in told]
+
+    async with pool.mounted() as volume:
+        monkeypatch.setattr(StateFile, "replace", replace_file)
+        for number, full in enumerate((True, False) * 2):
+            await put(volume, b"%d" % number, b"x")
+            await trio.sleep(4.5 * ANCHOR_INTERVAL_S)
+            assert len(advice()) == full
+    assert caplog.text.count("No space left") == 2, "once each time"
+    caplog.clear()
 
 
 # -- which pool is where -------------------------------------------------------------------------
