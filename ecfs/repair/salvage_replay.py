@@ -17,7 +17,7 @@ from ecfs.erasure import Code, Geometry
 from ecfs.formats import KIND_CONTENT, ExtentNote
 from ecfs.keys import MasterKey
 from ecfs.repair.salvage_log import Column, FoundStripe, OpenedStripe, SegmentScan
-from ecfs.repair.salvage_out import OutFile, free_path
+from ecfs.repair.salvage_out import OutFile, free_path, is_of_one
 from ecfs.repair.salvage_records import RecordedWrites, WriteTurn
 from ecfs.repair.salvage_tree import Salvaged
 
@@ -162,6 +162,7 @@ class LogReplay:
         except Damage:
             file.damaged = True
         finally:
+            file.damaged = file.damaged or out.is_short
             out.close()
         end = note.offset + note.length
         file.size = max(note.size, 0) or max(file.size, end)
@@ -181,6 +182,7 @@ class LogReplay:
                 file.damaged = True
                 return
             out.write(write.offset, write.data)
+            file.damaged = file.damaged or out.is_short
             file.size = max(file.size, write.offset + len(write.data))
             file.turn = number
             if write.mtime_ns is not None:
@@ -209,15 +211,23 @@ class LogReplay:
             path = self._path(inode)
             out = OutFile(path, new=False)
             out.cut(file.size)
-            lacking = file.damaged or out.has_hole(file.size)
+            lacking = file.damaged or out.is_short or out.has_hole(file.size)
             out.finish(mode=file.mode, atime_ns=file.mtime_ns, mtime_ns=file.mtime_ns)
             if file.name:
-                path = path.rename(free_path(self._parent(file.parent), file.name,
-                                             f"inode-{inode}"))
+                path = self._named(path, inode, file)
             self._salvaged.files_count += 1
             self._salvaged.bytes_count += file.size
             if lacking:
                 self._salvaged.incomplete.append(str(path))
+
+    def _named(self, path: Path, inode: int, file: _File) -> Path:
+        """Where a file is once it has its name; where that cannot be, it keeps its number."""
+        try:
+            return path.rename(free_path(self._parent(file.parent), file.name, f"inode-{inode}"))
+        except OSError as error:
+            if not is_of_one(error):
+                raise
+            return path
 
     def _parent(self, parent: int) -> Path:
         known = self._salvaged.folders.get(parent)

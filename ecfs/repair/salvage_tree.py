@@ -1,5 +1,6 @@
 """Salvage while the metadata can be read: a copy of the tree that goes on past what cannot be."""
 
+import logging
 import os
 import stat
 from collections.abc import Callable
@@ -11,11 +12,12 @@ from ecfs.base.ids import ROOT_INODE, InodeId
 from ecfs.base.units import MIB
 from ecfs.metadata import MapPiece
 from ecfs.namespace import Attributes
-from ecfs.repair.salvage_out import PERMISSIONS, OutFile, free_path
+from ecfs.repair.salvage_out import PERMISSIONS, OutFile, free_path, is_of_one
 from ecfs.volume import Volume
 
 CHUNK_LEN = MIB
 PIECES_AT_ONCE = 256
+_log = logging.getLogger("ecfs.repair")
 
 
 @dataclass(slots=True)
@@ -40,6 +42,7 @@ class TreeCopy:
         self._say = say
         self._linked: dict[int, Path] = {}
         self._times: list[tuple[Path, Attributes]] = []
+        self._spare: Path | None = None
         self.metadata_damaged = False
 
     async def run(self) -> None:
@@ -70,14 +73,42 @@ class TreeCopy:
         self._salvaged.incomplete.append(str(path.relative_to(self._out_dir)))
 
     async def _copy(self, name: bytes, inode: InodeId, folder: Path) -> Path | None:
-        """Copy one entry; the new folder if it is a directory that was not copied yet."""
+        """Copy one entry; the new folder if it is a directory that was not copied yet.
+
+        What cannot be under its name here goes to `lost+found` below the output directory, under
+        its number, and is told: one odd name must not cost what comes after it."""
         path = free_path(folder, name, f"inode-{inode}")
+        try:
+            return await self._copy_to(path, inode)
+        except OSError as error:
+            if not is_of_one(error):
+                raise
+            _log.warning("%s: %s", path, error.strerror)
+        try:
+            spare = free_path(self._spare_folder(), b"inode-%d" % inode, "again")
+            below = await self._copy_to(spare, inode)
+            path = spare
+        except OSError as error:
+            if not is_of_one(error):
+                raise
+            below = None
+        self._incomplete(path)
+        return below
+
+    def _spare_folder(self) -> Path:
+        """Where things go that cannot be under their own names."""
+        if self._spare is None:
+            self._spare = free_path(self._out_dir, b"lost+found", "names")
+            self._spare.mkdir(mode=0o700)
+        return self._spare
+
+    async def _copy_to(self, path: Path, inode: InodeId) -> Path | None:
+        """As `_copy`, to a path. OSError where it cannot be there."""
         try:
             attributes = self._volume.tree.attributes(inode)
             if attributes.is_directory:
                 return self._make_folder(path, attributes)
-            if inode in self._linked:
-                os.link(self._linked[inode], path, follow_symlinks=False)
+            if inode in self._linked and self._link(path, inode):
                 return None
             if attributes.is_regular:
                 if not await self._copy_file(path, attributes):
@@ -90,6 +121,16 @@ class TreeCopy:
         except EcfsError:
             self._note_lost_metadata(path)
         return None
+
+    def _link(self, path: Path, inode: InodeId) -> bool:
+        """Whether a file got one more name; where it cannot, it is copied once more."""
+        try:
+            os.link(self._linked[inode], path, follow_symlinks=False)
+        except OSError as error:
+            if not is_of_one(error):
+                raise
+            return False
+        return True
 
     def _make_folder(self, path: Path, attributes: Attributes) -> Path | None:
         if attributes.inode in self._salvaged.folders:
@@ -142,7 +183,7 @@ class TreeCopy:
                    mtime_ns=attributes.mtime_ns)
         self._salvaged.files_count += 1
         self._salvaged.bytes_count += size
-        if not whole:
+        if not whole or out.is_short:
             self._incomplete(path)
         return known
 

@@ -1,7 +1,9 @@
 """Salvage: with metadata a copy that goes on, without it the files out of the log."""
 
+import errno
 import os
 import random
+import resource
 import stat
 from pathlib import Path
 
@@ -10,12 +12,14 @@ import pytest
 from ecfs.base.errors import (
     InUse,
     NotAPool,
+    Refusal,
     TargetInside,
     Unreadable,
     UsageRefusal,
     WrongPassphrase,
 )
 from ecfs.base.ids import InodeId
+from ecfs.base.limits import FILE_LEN_MAX
 from ecfs.base.units import BLOCK_LEN, KIB, MIB
 from ecfs.formats import column_name
 from ecfs.repair import Progress, SalvageReport, salvage
@@ -153,6 +157,80 @@ async def test_what_the_metadata_does_not_cover_comes_from_the_log(pool: Pool,
         name: name * 3 for name in names}
     assert report.files_count == 302
 
+
+# -- where the output takes not everything ---------------------------------------------------
+
+
+async def test_one_odd_name_or_file_does_not_cost_the_rest(pool: Pool, tmp_path: Path) -> None:
+    """A path longer than paths may be, a file longer than the disk here takes files."""
+    async with pool.open() as volume:
+        folder = ROOT
+        for _ in range(20):
+            folder = volume.tree.create(folder, b"x" * 250, mode=0o040755, uid=0, gid=0).inode
+        await put(volume, folder, b"bottom", SMALL)
+        inode = await put(volume, ROOT, b"huge", b"head")
+        volume.tree.record_content(inode, size=FILE_LEN_MAX, mtime_ns=None, ctime_ns=None)
+        for number in range(5):
+            await put(volume, ROOT, b"z%d" % number, SMALL)
+    too_long = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (32 * MIB, too_long[1]))
+    try:
+        report = await run(pool, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, too_long)
+    found = files_in(tmp_path / "out")
+    (bottom,) = [name for name in found if name.endswith("/bottom")]
+    assert bottom.startswith("lost+found/inode-")
+    assert found[bottom] == SMALL
+    assert found["huge"] == b"head"
+    assert [found[f"z{number}"] for number in range(5)] == [SMALL] * 5
+    assert "huge" in report.incomplete
+    assert [name for name in report.incomplete if name.startswith("lost+found/")]
+
+
+@pytest.mark.parametrize("call", ["link", "symlink", "mkfifo"])
+async def test_where_there_are_no_links_the_rest_is_saved(
+        pool: Pool, tmp_path: Path, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on vfat: what has several names comes several times."""
+    async with pool.open() as volume:
+        volume.tree.create(ROOT, b"fifo", mode=0o010600, uid=0, gid=0)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, call, refuse)
+    report = await run(pool, tmp_path / "out")
+    assert files_in(tmp_path / "out") == {"big": BIG, "docs/small": SMALL, "second": SMALL}
+    assert len(report.incomplete) == (call != "link")
+
+
+async def test_a_full_disk_still_ends_it(pool: Pool, tmp_path: Path,
+                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    with pytest.raises(Refusal, match="No space left"):
+        await run(pool, tmp_path / "out")
+
+
+async def test_a_file_of_the_log_whose_name_cannot_be_keeps_its_number(
+        pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await lose_metadata(pool)
+    rename = Path.rename
+
+    def picky(path: Path, other: Path) -> Path:
+        if other.name == "big":
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return rename(path, other)
+
+    monkeypatch.setattr(Path, "rename", picky)
+    report = await run(pool, tmp_path / "out")
+    found = files_in(tmp_path / "out")
+    assert found.pop("2/small") == SMALL
+    assert list(found.values()) == [BIG]
+    assert next(iter(found)).startswith("inode-")
+    assert not report.incomplete
 
 # -- without metadata ------------------------------------------------------------------------
 
