@@ -198,8 +198,9 @@ REFUSALS = {
     "E-TOO-FEW-REACHABLE": Entry("Too few targets are there to know or to read the newest state, "
                                  "or to do without the one that is to be replaced.",
                                  "Bring back, or replace, the targets that the message names. If "
-                                 "so many are lost for good, `ecfs salvage POOL DIR` gets out what "
-                                 "the others hold."),
+                                 "so many are lost for good, copy into a new pool what a mount "
+                                 "still shows; where nothing can be mounted, `ecfs salvage POOL "
+                                 "DIR` gets out what the others hold."),
     "E-FOREIGN": Entry("Only targets of another pool are there, or a known path holds another pool "
                        "than before.",
                        "Check the paths. If you replaced the pool yourself, remove the entries "

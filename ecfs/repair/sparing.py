@@ -10,7 +10,7 @@ from ecfs.base.units import MIB
 from ecfs.formats import KIND_CONTENT, SegmentEntry
 from ecfs.metadata import Stored
 from ecfs.stripes import Member
-from ecfs.volume import Volume, dead_len_of
+from ecfs.volume import COPY_OUT, Volume, dead_len_of
 
 NOTHING_STORED = Stored(0, 0, 0)
 
@@ -48,7 +48,7 @@ def check_writable(volume: Volume) -> None:
     if len(members) - len(gone) >= volume.quorum.commit:
         raise ReadOnly(told)
     raise TooFewReachable(f"{told}. Nothing was changed. Bring back first, as many as are needed, "
-                          f"of: {_listed(gone)}")
+                          f"of: {_listed(gone)}. {COPY_OUT}")
 
 
 def _needed(old: Member, lacking: list[Member], reason: str) -> TooFewReachable:

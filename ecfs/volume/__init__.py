@@ -23,12 +23,12 @@ from ecfs.volume.recordfiles import next_block
 from ecfs.volume.recordscan import scan_member
 from ecfs.volume.sighting import Sighting
 from ecfs.volume.space import VolumeSpace
-from ecfs.volume.status import PoolStatus, TargetStatus
+from ecfs.volume.status import COPY_OUT, PoolStatus, TargetStatus
 from ecfs.volume.tending import Tender
 from ecfs.volume.volume import Volume
 
 __all__ = [
-    "Environment", "Freshness", "Host", "HostLock", "Located", "Mender", "OpenOptions",
+    "COPY_OUT", "Environment", "Freshness", "Host", "HostLock", "Located", "Mender", "OpenOptions",
     "PathMemory", "PoolMade", "PoolOrder", "PoolStatus", "Secret", "Sighting", "TargetStatus",
     "Tender", "Volume", "VolumeSpace", "box_keys", "claimer_of", "clear_leftovers", "create_pool",
     "dead_len_of",

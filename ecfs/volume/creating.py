@@ -308,12 +308,19 @@ def _write_labels(order: PoolOrder, environment: Environment, targets: list[Targ
         own = replace(label, target_id=entry.id)
         target.replace(label_name(0, 1), encode_label(own, mac))
     return PoolMade(pool_id, geometry, metadata_geometry(geometry, len(targets)), quorum,
-                    tuple(_warnings(targets, geometry)),
+                    tuple(_warnings(targets, geometry, quorum)),
                     None if recovery is None else recovery_key_text(recovery))
 
 
-def _warnings(targets: list[Target], geometry: Geometry) -> list[str]:
+def _warnings(targets: list[Target], geometry: Geometry, quorum: Quorum) -> list[str]:
     warnings = []
+    spare_count = quorum.members - quorum.commit
+    if spare_count < geometry.parity:
+        # Where records need more than those that are left: nobody could tell two histories apart.
+        gone = f"more than {spare_count}" if spare_count else "any"
+        warnings.append(f"with {gone} of the {len(targets)} targets gone the pool can be read and "
+                        "not written, and no lost target can be replaced before others are back; "
+                        f"{2 * geometry.parity + 1} targets or more have no such bound")
     by_device: dict[int, list[str]] = {}
     for target in targets:
         by_device.setdefault(target.device(), []).append(target.path)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ecfs.base.errors import NotAPool
+from ecfs.erasure import Quorum
 from ecfs.formats import Label
 from ecfs.observe import ErrorCounts
 from ecfs.stripes import Fleet, Member, MemberState
@@ -86,13 +87,22 @@ def state_of(fleet: Fleet, read_only: str, missed: Sequence[str]) -> str:
     return "degraded" if gone or missed else "healthy"
 
 
-def advise(fleet: Fleet, label: Label, read_only: str, missed: Sequence[str],
+COPY_OUT = ("If too many are lost for good, make a new pool and copy into it what a mount of this "
+            "one still shows.")
+
+
+def advise(fleet: Fleet, label: Label, quorum: Quorum, read_only: str, missed: Sequence[str],
            strangers: Sequence[str] = ()) -> list[str]:
     """What the user should do next, most urgent first. `strangers`: what was met of other pools."""
     advice = []
     if read_only:
         advice.append(f"The pool is read-only: {read_only}.")
     gone = [member for member in fleet if member.state is not MemberState.ONLINE]
+    remedy = "Bring it back, or run `ecfs target replace`."
+    members = set(label.members)
+    if sum(member.online for member in fleet if member.id in members) < quorum.commit:
+        remedy = "Bring it back."
+        advice.append(f"While so few are there no target can be replaced. {COPY_OUT}")
     if len(gone) > label.parity:
         advice.append(f"{len(gone)} targets are not there, more than the {label.parity} that any "
                       "file survives: bring targets back before anything else.")
@@ -102,7 +112,7 @@ def advise(fleet: Fleet, label: Label, read_only: str, missed: Sequence[str],
                       f"{member.reason}. " + (
             "Its disk is full: it has no room, or no inodes, for a file that is needed (`df`, `df "
             "-i`). Make room there." if member.full
-            else member.remedy or "Bring it back, or run `ecfs target replace`."))
+            else member.remedy or remedy))
     advice += [f"{name} is catching up on what it missed." for name in missed]
     full = [member.name for member in fleet if member.full]
     if full:

@@ -391,7 +391,8 @@ class Volume:
         seq, label = (self.committer or self.opened).tip.seq, self.labeller.label
         evidence = evidence_now(self.committer.newest if self.committer else None,
                                 self.opened.audit, self.journal, self.environment.host.name)
-        advice = (*advise(self.fleet, label, bar, missed, self.opened.located.strangers),
+        advice = (*advise(self.fleet, label, self.quorum, bar, missed,
+                           self.opened.located.strangers),
                   *audit_advice(evidence, self.journal), *self.opened.anchor_file.advice)
         return PoolStatus(
             self.pool_id.hex(), state_of(self.fleet, bar, missed), self.opened.freshness.value,

@@ -111,6 +111,7 @@ def test_a_target_is_not_replaced_where_too_few_are_there(pool: Shell) -> None:
     assert_refused(done, 12, "E-TOO-FEW-REACHABLE")
     assert f"target3 ({pool.targets[2]}, missing), target4 ({pool.targets[3]}, missing)" in (
         done.stderr)
+    assert "make a new pool and copy into it" in done.stderr
     assert not list(new.iterdir())
 
 

@@ -40,6 +40,9 @@ def test_status_of_what_could_not_be_written_is_read_only(pool: Shell) -> None:
     report = looked_at(pool)
     assert report["state"] == "read_only"
     assert "members can be reached" in report["advice"][0]
+    assert "no target can be replaced" in report["advice"][1] and "copy" in report["advice"][1]
+    # A command that would be refused is no advice.
+    assert not any("ecfs target replace" in advice for advice in report["advice"])
 
 
 def test_a_pool_that_is_mounted_read_only_says_so(pool: Shell) -> None:

@@ -1,11 +1,14 @@
 """mkfs that fails, or is killed: no pool is left half made, and a pool is never taken for that."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ecfs.base.errors import Fault, Fenced, InUse, NoSpace, PoolExists, Refusal
+from ecfs.base.limits import MEMBERS_MAX, PARITY_SHARDS_MAX
+from ecfs.erasure import Geometry, quorum_for
 from ecfs.formats import COMMITS_PATTERN, label_name
 from ecfs.volume import PoolOrder, create_pool
 from ecfs.volume.anchor import PathMemory
@@ -36,6 +39,25 @@ async def works(pool: Pool) -> None:
 
 def no_room(*args: object, **options: object) -> None:
     raise NoSpace("no target has room")
+
+
+@pytest.mark.parametrize(("count", "data", "parity", "told"), [
+    (2, 1, 1, "with any of the 2 targets"), (3, 1, 2, "with more than 1 of the 3 targets"),
+    (4, 2, 2, "with more than 1 of the 4 targets"), (5, 2, 2, ""), (3, 2, 1, ""), (6, 4, 2, "")])
+async def test_a_pool_that_cannot_be_written_with_m_targets_gone_is_told_of(
+        tmp_path: Path, count: int, data: int, parity: int, told: str) -> None:
+    pool = Pool(tmp_path, targets_count=count)
+    made = await create_pool(replace(order(pool), geometry=Geometry(data, parity)),
+                             pool.environment())
+    warnings = [warning for warning in made.warnings if "lost target can be replaced" in warning]
+    assert [warning[: len(told)] for warning in warnings] == [told] * bool(told)
+
+
+def test_2m_and_1_targets_are_enough_to_write_with_m_of_them_gone() -> None:
+    for parity in range(1, PARITY_SHARDS_MAX + 1):
+        for count in range(2 * parity + 1, 3 * MEMBERS_MAX):
+            quorum = quorum_for(count, parity)
+            assert quorum.members - quorum.commit >= parity
 
 
 # -- that fails ----------------------------------------------------------------------------------
