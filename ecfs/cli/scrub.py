@@ -77,4 +77,7 @@ def scrub_lines(report: Json) -> list[str]:
         count = plural(report["unreadable_stripes"], "stripe")
         lines.append(f"{count} cannot be read: more shards are gone than parity can replace")
     lines += [f"  damaged: {printable(path)}" for path in report["damaged_paths"]]
+    if report.get("not_read"):
+        names = ", ".join(map(printable, report["not_read"]))
+        lines.append(f"not there, so neither read nor mended: {names}; see ecfs status")
     return lines

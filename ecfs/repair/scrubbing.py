@@ -23,7 +23,8 @@ _log = logging.getLogger("ecfs.repair")
 
 @dataclass(slots=True)
 class ScrubReport:
-    """What a scrub found. Counts of shards, records and headers; lengths in bytes."""
+    """What a scrub found. Counts of shards, records and headers; lengths in bytes. `not_read`:
+    names of targets that are not there."""
 
     segments_count: int = 0
     stripes_count: int = 0
@@ -32,6 +33,7 @@ class ScrubReport:
     mended_count: int = 0
     unreadable_count: int = 0
     damaged_paths: list[str] = field(default_factory=list)
+    not_read: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """`ecfs.scrub/1`."""
@@ -39,7 +41,8 @@ class ScrubReport:
             "schema": "ecfs.scrub/1", "segments": self.segments_count,
             "stripes": self.stripes_count, "checked_bytes": self.checked_len,
             "bad": self.bad_count, "mended": self.mended_count,
-            "unreadable_stripes": self.unreadable_count, "damaged_paths": self.damaged_paths}
+            "unreadable_stripes": self.unreadable_count, "damaged_paths": self.damaged_paths,
+            "not_read": self.not_read}
 
 
 async def scrub(volume: Volume, *, progress: ProgressTaker = lambda progress: None,
@@ -69,7 +72,7 @@ class _Scrubber:
         """The whole scrub."""
         volume, report = self._volume, self._report
         found = segments_of(volume)
-        self._total_len = sum(entry.length * len(entry.columns) for entry, _, _ in found)
+        self._total_len = sum(entry.length * self._here_count(entry) for entry, _, _ in found)
         for entry, kind, live in found:
             if volume.store.is_given_back(entry):
                 continue
@@ -91,6 +94,12 @@ class _Scrubber:
         for inode in sorted(self._damaged)[:DAMAGED_PATHS_MAX]:
             volume.damaged.note(inode)
         report.damaged_paths = list(volume.status().damaged_paths)
+        report.not_read = [member.name for member in volume.fleet if not member.online]
+
+    def _here_count(self, entry: SegmentEntry) -> int:
+        """Columns of a segment whose targets are there: no others are read."""
+        return sum(member is not None and member.online
+                   for member in map(self._volume.fleet.get, entry.columns))
 
     def _still_needed(self, ref: StripeRef, kind: int) -> bool:
         """Whether the segment has not been reclaimed while the scrub came here."""
@@ -101,7 +110,7 @@ class _Scrubber:
     async def _scrub_stripe(self, ref: StripeRef, is_live: bool) -> None:
         report, volume = self._report, self._volume
         report.stripes_count += 1
-        report.checked_len += ref.record_len * len(ref.segment.columns)
+        report.checked_len += ref.record_len * self._here_count(ref.segment)
         try:
             done = await mend_stripe(volume.store, ref)
         except Unreadable as error:

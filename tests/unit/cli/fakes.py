@@ -99,6 +99,7 @@ class FakePool:
             "mended": 2,
             "unreadable_stripes": 0,
             "damaged_paths": [],
+            "not_read": [],
             **self.scrub_changes,
         }
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ecfs.base.errors import Damage, Fault, TargetError
+from ecfs.cli.scrub import scrub_lines
 from ecfs.erasure import Geometry
 from ecfs.formats import KIND_CONTENT, SegmentEntry, column_name
 from ecfs.observe import EventKind
@@ -37,6 +38,25 @@ async def test_what_a_crash_left_behind_a_segment_accuses_nobody(tmp_path: Path)
         for name, length in lengths.items():
             for path in ground.paths:
                 assert Path(path, name).stat().st_size == length
+
+
+async def test_a_target_that_is_not_there_is_named_and_not_counted(tmp_path: Path) -> None:
+    ground = Ground(tmp_path, geometry=Geometry(2, 1), targets_count=3)
+    await ground.create()
+    async with ground.open() as opening:
+        await opening.shell.write(b"file", b"x" * 100_000)
+    async with ground.open() as opening:
+        whole = await scrub(opening.volume)
+        name = next(iter(opening.volume.fleet)).name
+        path = next(iter(opening.volume.fleet)).path
+    Path(path).rename(tmp_path / "away")
+    async with ground.open() as opening:
+        report = await scrub(opening.volume)
+    assert (whole.not_read, report.not_read) == ([], [name])
+    assert (report.bad_count, report.to_json()["not_read"]) == (0, [name])
+    assert report.checked_len < whole.checked_len
+    assert f"neither read nor mended: {name}" in scrub_lines(report.to_json())[-1]
+    assert len(scrub_lines(whole.to_json())) == 1
 
 
 async def test_a_segment_that_is_given_back_meanwhile_is_nobodys_fault(tmp_path: Path) -> None:
