@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ async def _copy_tree(paths: tuple[str, ...], secret: Secret, environment: Enviro
     """Copy by the metadata; whether it could all be read."""
     try:
         async with open_volume(paths, secret, environment,
-                               OpenOptions(read_only=True)) as volume:
+                               OpenOptions(read_only=True, copies_help=True)) as volume:
             volume.opened.lock.take()
             meter.total_len = sum(volume.files.tables.live_by_segment().values())
             copy = TreeCopy(volume, folder, salvaged, meter.say)
@@ -156,8 +157,8 @@ async def _replay_log(paths: tuple[str, ...], secret: Secret, environment: Envir
     journal = environment.journal(reads_only=True)
     try:
         memory = PathMemory(environment.state_dir)
-        located = await trio.to_thread.run_sync(unlock, search.sightings, secret, memory.load(),
-                                                journal)
+        located = await trio.to_thread.run_sync(partial(
+            unlock, search.sightings, secret, memory.load(), journal, copies_help=True))
         located = await look_for_rest(located, search, environment, journal)
         lock = HostLock(environment.run_dir, located.pool_id)
         lock.take()

@@ -42,11 +42,13 @@ class MemberState(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Source:
     """A target that was replaced and is still here. It takes nothing any more; what is not yet on
-    the one in its place, and would be lost otherwise, is read from its columns."""
+    the one in its place, and would be lost otherwise, is read from its columns. `is_copy`: it is
+    another copy of that very target, and of use as long as it is here."""
 
     path: str
     target: Target
     lane: AnyLane
+    is_copy: bool = False
 
 
 @dataclass(slots=True)

@@ -21,7 +21,8 @@ def find_behind(store: StripeAccess, tables: ContentTables, newest: tuple[int, i
             store.journal.record(Event(
                 EventKind.TARGET_STALE, f"target {member.name} ({member.path}) may lack what "
                 "was written without it and is compared in full", target=member.id))
-        if member.online and not member.behind:
+        is_copied = member.source is not None and member.source.is_copy
+        if member.online and not member.behind and not is_copied:
             # It has what the target that it came for had.
             store.fleet.let_go_source(member)
     store.tell_held()

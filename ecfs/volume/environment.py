@@ -152,7 +152,8 @@ class PoolOrder:
 @dataclass(frozen=True, slots=True)
 class OpenOptions:
     """How to open a volume. Lengths in bytes. `fresh`: a pool that mkfs has just laid out.
-    `anchor_dir`: where the anchor is, in place of the state directory."""
+    `anchor_dir`: where the anchor is, in place of the state directory. `copies_help`: copies of one
+    target are read, not left out; with `read_only` alone, as nobody can tell which is current."""
 
     read_only: bool = False
     accept_rollback: bool = False
@@ -160,5 +161,6 @@ class OpenOptions:
     anchor_dir: Path | None = None
     drop_tail: bool = False
     fresh: bool = False
+    copies_help: bool = False
     block_cache_len: int = BLOCK_CACHE_LEN_MAX
     write_back_len: int = WRITE_BACK_LEN_MAX

@@ -36,7 +36,8 @@ POOLS_TRIED_MAX = PARITY_SHARDS_MAX + 1
 class Located:
     """The authentic part of what was found. `sightings` by target id; `strangers`: what is said of
     targets of other pools; `replaced`: targets that are no part of the pool any more, by the name
-    that those in their places have taken over."""
+    that those in their places have taken over. `copies_help`: of copies of one target one counts,
+    and another, in `spare` by name, is read where that is not enough; else all are left out."""
 
     pool_id: bytes
     master: MasterKey
@@ -47,17 +48,23 @@ class Located:
     replaced: dict[str, Sighting] = field(default_factory=dict)
     absent: dict[bytes, Absence] = field(default_factory=dict)
     strangers: list[str] = field(default_factory=list)
+    copies_help: bool = False
+    spare: dict[str, Sighting] = field(default_factory=dict)
 
     def kept(self) -> list[Sighting]:
         """What is not closed."""
-        return [*self.sightings.values(), *self.replaced.values()]
+        return [*self.sightings.values(), *self.replaced.values(), *self.spare.values()]
 
     def take_source(self, name: str) -> Source | None:
-        """The target that was replaced by that of this name, once."""
-        sighting = self.replaced.pop(name, None)
+        """The copy of the target of this name, or else the one that it replaced, once."""
+        copy, replaced = self.spare.pop(name, None), self.replaced.pop(name, None)
+        sighting = copy or replaced
+        if copy is not None and replaced is not None:
+            replaced.close()
         if sighting is None or sighting.target is None or sighting.lane is None:
             return None
-        return Source(os.path.abspath(sighting.path), sighting.target, sighting.lane)
+        return Source(os.path.abspath(sighting.path), sighting.target, sighting.lane,
+                      is_copy=copy is not None)
 
 
 def label_mac(master: MasterKey) -> "LabelMac":
@@ -77,13 +84,13 @@ class LabelMac:
 
 
 def unlock(sightings: list[Sighting], secret: Secret, pinned: dict[str, str],
-           journal: Journal) -> Located:
-    """Open a key slot, then believe only labels whose MAC is right.
+           journal: Journal, *, copies_help: bool = False) -> Located:
+    """Open a key slot, then believe only labels whose MAC is right. `copies_help` as in `Located`.
 
     Raises WrongPassphrase, NotAPool, UnknownFormat, ForeignTargets, ClonedTargets.
     """
     pool_id, master = _open_one(sightings, secret, _choose_pools(sightings, pinned))
-    return _gathered(pool_id, master, sightings, journal)
+    return _gathered(pool_id, master, sightings, journal, copies_help)
 
 
 async def look_for_rest(located: Located, search: Search, environment: Environment,
@@ -94,12 +101,12 @@ async def look_for_rest(located: Located, search: Search, environment: Environme
               if entry.id not in located.sightings}
     found_more = await search.look_on(sought, environment, lambda found: shows(
         found, located.master, located.pool_id, sought[found.path]))
-    return _gathered(located.pool_id, located.master, search.sightings,
-                     journal) if found_more else located
+    return _gathered(located.pool_id, located.master, search.sightings, journal,
+                     located.copies_help) if found_more else located
 
 
 def _gathered(pool_id: bytes, master: MasterKey, sightings: list[Sighting],
-              journal: Journal) -> Located:
+              journal: Journal, copies_help: bool) -> Located:
     ours = [sighting for sighting in sightings if sighting.pool_id == pool_id]
     commitment = master.commitment(pool_id)
     mac = label_mac(master)
@@ -121,11 +128,14 @@ def _gathered(pool_id: bytes, master: MasterKey, sightings: list[Sighting],
             messages.append(f"{sighting.path}: {sighting.reason}")
             if sighting.is_double:
                 journal.record(Event(EventKind.TARGET_FOREIGN, messages[-1]))
+    spare = _copies_apart(authentic, messages) if copies_help else {}
     single = _without_clones(authentic, messages, journal)
     best = max((label for label, _ in single.values()),
                key=lambda label: (label.epoch, label.generation))
     located = _located(pool_id, master, best, single, messages)
     located.strangers = strangers
+    located.copies_help = copies_help
+    located.spare = {entry.name: spare[entry.id] for entry in best.targets if entry.id in spare}
     located.absent = {entry.id: absence_of(entry, sightings, pool_id,
                                            [one.path for _, one in authentic.get(entry.id, [])])
                       for entry in best.targets if entry.id not in single}
@@ -223,6 +233,23 @@ def _authentic_label(sighting: Sighting, mac: LabelMac, commitment: bytes,
                 target=label.target_id))
         return label
     return None
+
+
+def _copies_apart(authentic: dict[bytes, list[tuple[Label, Sighting]]],
+                  messages: list[str]) -> dict[bytes, Sighting]:
+    """Keep one of the copies of each target: of those that were given, or else of all, the one with
+    the newest label. The next best by target, which is to be read where that one is not enough."""
+    spare = {}
+    for target_id, found in authentic.items():
+        if len(found) > 1:
+            found.sort(key=lambda one: (one[1].was_given, one[0].epoch, one[0].generation),
+                       reverse=True)
+            messages.append(" and ".join(sighting.path for _, sighting in found)
+                            + " are copies of one target; the first is read, and the second where "
+                            "that is not enough")
+            spare[target_id] = found[1][1]
+            del found[1:]
+    return spare
 
 
 def _without_clones(authentic: dict[bytes, list[tuple[Label, Sighting]]], messages: list[str],

@@ -71,7 +71,8 @@ async def _open_pool(paths: Iterable[str], secret: Secret, environment: Environm
     search = await look_everywhere(paths, environment)
     before_ns = environment.clock.monotonic_ns()
     try:
-        located = unlock(search.sightings, secret, memory.load(), journal)
+        located = unlock(search.sightings, secret, memory.load(), journal,
+                         copies_help=options.copies_help)
         kdf_s = (environment.clock.monotonic_ns() - before_ns) / NS_PER_S
         located = await look_for_rest(located, search, environment, journal)
         journal.pool_id = located.pool_id

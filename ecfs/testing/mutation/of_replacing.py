@@ -4,6 +4,7 @@ long salvage asks."""
 from ecfs.testing.mutation.mutant import Mutant
 
 _SPARING = ("tests/unit/repair/test_sparing.py",)
+_SALVAGE = ("tests/unit/repair/test_salvage.py",)
 _SOURCES = ("tests/unit/stripes/test_sources.py",)
 _MEANWHILE = ("tests/unit/repair/test_written_meanwhile.py",)
 _REPLACING = ("tests/unit/repair/test_replacing.py",)
@@ -57,6 +58,19 @@ REPLACING_MUTANTS = (
     Mutant("old-target-not-salvaged", "ecfs/repair/salvage.py",
            "for sighting in located.kept()", "for sighting in located.sightings.values()",
            _SPARING),
+    Mutant("copies-not-salvaged", "ecfs/repair/salvage.py",
+           "read_only=True, copies_help=True", "read_only=True", _SALVAGE),
+    Mutant("copies-not-salvaged-out-of-the-log", "ecfs/repair/salvage.py",
+           "journal, copies_help=True", "journal", _SALVAGE),
+    Mutant("second-copy-let-go-of", "ecfs/volume/behind.py",
+           "not member.behind and not is_copied", "not member.behind", _SALVAGE),
+    Mutant("second-copy-not-in-the-log", "ecfs/volume/locate.py",
+           "*self.replaced.values(), *self.spare.values()]", "*self.replaced.values()]", _SALVAGE),
+    Mutant("one-odd-name-ends-the-salvage", "ecfs/repair/salvage_out.py",
+           "    return error.errno not in _OF_THE_DISK\n", "    return False\n", _SALVAGE),
+    Mutant("a-full-disk-costs-one-file", "ecfs/repair/salvage_out.py",
+           "        if error.errno not in (errno.EFBIG, errno.EINVAL):\n            raise error\n",
+           "", _SALVAGE),
     Mutant("old-target-gets-labels", "ecfs/volume/labelling.py",
            "            if member.leaving:\n", "            if False:\n", _SPARING),
     Mutant("exchange-without-a-quorum-left-open", "ecfs/repair/rebuilding.py",

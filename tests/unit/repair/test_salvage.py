@@ -21,7 +21,7 @@ from ecfs.base.errors import (
 from ecfs.base.ids import InodeId
 from ecfs.base.limits import FILE_LEN_MAX
 from ecfs.base.units import BLOCK_LEN, KIB, MIB
-from ecfs.formats import column_name
+from ecfs.formats import SegmentEntry, column_name
 from ecfs.repair import Progress, SalvageReport, salvage
 from ecfs.volume import OpenOptions, Secret
 from tests.unit.repair.conftest import (
@@ -29,6 +29,7 @@ from tests.unit.repair.conftest import (
     PASSPHRASE,
     SMALL,
     Pool,
+    SharedTarget,
     metadata_columns,
     put,
     scramble,
@@ -52,6 +53,12 @@ async def lose_metadata(pool: Pool) -> list[str]:
         for name in set(names) & set(pool.columns(path)):
             pool.edit(path, name, scramble)
     return sorted({name for path in pool.paths for name in pool.columns(path)} - set(names))
+
+
+async def content_segments(pool: Pool) -> list[SegmentEntry]:
+    """As far as the pool knows before anything was damaged."""
+    async with pool.open(OpenOptions(read_only=True, copies_help=True)) as volume:
+        return list(volume.files.index.segments.values())
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
@@ -206,7 +213,12 @@ async def test_where_there_are_no_links_the_rest_is_saved(
 
 async def test_a_full_disk_still_ends_it(pool: Pool, tmp_path: Path,
                                          monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> int:
+    pwrite = os.pwrite
+
+    def refuse(fd: int, data: bytes, offset: int) -> int:
+        if len(data) < KIB:
+            # The lock's process id, in the run directory.
+            return pwrite(fd, data, offset)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "pwrite", refuse)
@@ -231,6 +243,55 @@ async def test_a_file_of_the_log_whose_name_cannot_be_keeps_its_number(
     assert list(found.values()) == [BIG]
     assert next(iter(found)).startswith("inode-")
     assert not report.incomplete
+
+# -- copies of targets -----------------------------------------------------------------------
+
+
+def copied(pool: Pool) -> tuple[str, ...]:
+    """Copies of four targets, whose originals stay where they are; the other two are gone."""
+    for path in pool.paths[4:]:
+        del pool.targets[path]
+    copies = []
+    for path in pool.paths[:4]:
+        copy = SharedTarget(f"{path}.copy")
+        for name, file in pool.targets[path]._names.items():
+            copy.create(name, bytes(file.live))
+        pool.targets[copy.path] = copy
+        copies.append(copy.path)
+    return tuple(copies)
+
+
+EVERYTHING = {"big": BIG, "docs/small": SMALL, "second": SMALL}
+
+
+@pytest.mark.parametrize("both_given", [False, True])
+@pytest.mark.parametrize("rotten", ["neither", "copies", "originals", "half of each"])
+async def test_copies_of_targets_are_read_and_not_left_out(
+        pool: Pool, tmp_path: Path, *, both_given: bool, rotten: str) -> None:
+    """What was saved off a failing disk is given, while that disk is still in its place."""
+    copies = copied(pool)
+    bad = {"neither": (), "copies": copies, "originals": pool.paths[:4],
+           "half of each": (*copies[:2], *pool.paths[2:4])}[rotten]
+    contents = {column_name(entry.epoch, entry.id) for entry in await content_segments(pool)}
+    for path in bad:
+        for name in contents & set(pool.columns(path)):
+            pool.edit(path, name, scramble)
+    given = (*copies, *pool.paths[:4]) if both_given else copies
+    report = await salvage(given, PASSPHRASE, pool.environment, tmp_path / "out")
+    assert (report.incomplete, report.from_log) == ([], False)
+    assert files_in(tmp_path / "out") == EVERYTHING
+
+
+async def test_copies_are_read_for_the_log_too(pool: Pool, tmp_path: Path) -> None:
+    await lose_metadata(pool)
+    copies = copied(pool)
+    for path in copies[:2]:
+        for name in pool.columns(path):
+            pool.edit(path, name, scramble)
+    report = await salvage(copies, PASSPHRASE, pool.environment, tmp_path / "out")
+    assert not report.incomplete
+    assert files_in(tmp_path / "out") == {"1/big": BIG, "2/small": SMALL}
+
 
 # -- without metadata ------------------------------------------------------------------------
 
