@@ -88,6 +88,13 @@ def parse(value: bytes) -> Acl | None:
     return Acl(entries)
 
 
+def mode_without(value: bytes, mode: int) -> int:
+    """The mode for where an access ACL cannot be: the bits of the group show its mask there, and
+    are to be those of the group itself, or more would be allowed than was."""
+    acl = parse(value)
+    return mode if acl is None else mode & ~0o070 | mode & acl._bits(_GROUP_OBJ) << 3
+
+
 def inherited(default: Acl, mode: int) -> tuple[int, Acl | None, Acl | None]:
     """`(mode, access, default)` of what is made with `mode` in a directory with a default ACL.
 

@@ -11,7 +11,7 @@ from ecfs.base.errors import Damage, EcfsError, FsError
 from ecfs.base.ids import ROOT_INODE, InodeId
 from ecfs.base.units import MIB
 from ecfs.metadata import MapPiece
-from ecfs.namespace import Attributes
+from ecfs.namespace import ACCESS, DEFAULT, Attributes, mode_without
 from ecfs.repair.salvage_out import PERMISSIONS, OutFile, free_path, is_of_one
 from ecfs.volume import Volume
 
@@ -56,7 +56,13 @@ class TreeCopy:
                 if below is not None:
                     waiting.append((child, below))
         for path, attributes in reversed(self._times):
-            _restore(path, attributes)
+            # Last, for a default ACL would be that of whatever is made there.
+            try:
+                mode = self._copy_xattrs(path, attributes)
+            except EcfsError:
+                self._note_lost_metadata(path)
+                mode = attributes.mode & ~0o077
+            _restore(path, attributes, mode)
 
     def _names_in(self, inode: InodeId, folder: Path) -> list[tuple[bytes, InodeId]]:
         try:
@@ -178,8 +184,8 @@ class TreeCopy:
         except EcfsError:
             self.metadata_damaged = True
             whole = known = False
-        self._copy_xattrs(path, inode)
-        out.finish(mode=attributes.mode, atime_ns=attributes.atime_ns,
+        mode = self._copy_xattrs(path, attributes)
+        out.finish(mode=mode, atime_ns=attributes.atime_ns,
                    mtime_ns=attributes.mtime_ns)
         self._salvaged.files_count += 1
         self._salvaged.bytes_count += size
@@ -222,19 +228,23 @@ class TreeCopy:
                 out.write(begin, bytes(data[begin - at : end - at]))
             at += unit.length
 
-    def _copy_xattrs(self, path: Path, inode: InodeId) -> None:
-        for name in self._volume.tree.list_xattrs(inode):
-            if name.startswith(b"user."):
-                value = self._volume.tree.get_xattr(inode, name)
-                try:
-                    os.setxattr(path, name, value, follow_symlinks=False)
-                except OSError:
-                    return
+    def _copy_xattrs(self, path: Path, attributes: Attributes) -> int:
+        """Attributes of users and ACLs, as far as this file system takes them; the mode to set."""
+        mode = attributes.mode
+        for name in self._volume.tree.list_xattrs(attributes.inode):
+            if not name.startswith(b"user.") and name not in (ACCESS, DEFAULT):
+                continue
+            value = self._volume.tree.get_xattr(attributes.inode, name)
+            try:
+                os.setxattr(path, name, value, follow_symlinks=False)
+            except OSError:
+                mode = mode_without(value, mode) if name == ACCESS else mode
+        return mode
 
 
-def _restore(path: Path, attributes: Attributes) -> None:
+def _restore(path: Path, attributes: Attributes, mode: int) -> None:
     try:
         os.utime(path, ns=(max(attributes.atime_ns, 0), max(attributes.mtime_ns, 0)))
-        path.chmod(attributes.mode & PERMISSIONS or 0o700)
+        path.chmod(mode & PERMISSIONS or 0o700)
     except (OSError, OverflowError):
         pass

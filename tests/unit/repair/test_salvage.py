@@ -22,6 +22,8 @@ from ecfs.base.ids import InodeId
 from ecfs.base.limits import FILE_LEN_MAX
 from ecfs.base.units import BLOCK_LEN, KIB, MIB
 from ecfs.formats import SegmentEntry, column_name
+from ecfs.namespace import ACCESS, DEFAULT
+from ecfs.namespace.acls import Acl
 from ecfs.repair import Progress, SalvageReport, salvage
 from ecfs.volume import OpenOptions, Secret
 from tests.unit.repair.conftest import (
@@ -36,6 +38,7 @@ from tests.unit.repair.conftest import (
 )
 
 ROOT = InodeId(1)
+NO_ID = 0xFFFFFFFF
 
 
 async def run(pool: Pool, out_dir: Path) -> SalvageReport:
@@ -243,6 +246,39 @@ async def test_a_file_of_the_log_whose_name_cannot_be_keeps_its_number(
     assert list(found.values()) == [BIG]
     assert next(iter(found)).startswith("inode-")
     assert not report.incomplete
+
+@pytest.mark.parametrize("taken", [True, False])
+async def test_acls_come_along_and_nobody_gets_more(
+        pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, taken: bool) -> None:
+    """Where they cannot be, the group's bits are not those of the mask, which stat(2) shows."""
+    named = Acl(((1, 6, NO_ID), (2, 6, 1234), (4, 0, NO_ID), (16, 6, NO_ID), (32, 0, NO_ID)))
+    async with pool.open() as volume:
+        tree = volume.tree
+        folder = tree.create(ROOT, b"folder", mode=0o040750, uid=0, gid=0).inode
+        inode = await put(volume, folder, b"file", SMALL)
+        tree.set_xattr(inode, ACCESS, named.to_bytes())
+        plain = await put(volume, folder, b"plain", SMALL)
+        tree.set_xattr(folder, DEFAULT, named.to_bytes())
+        tree.set_xattr(folder, b"user.f", b"g")
+        assert tree.attributes(inode).mode & 0o777 == 0o660
+        assert tree.attributes(plain).mode & 0o777 == 0o640
+    kept: dict[tuple[str, bytes], bytes] = {}
+
+    def setxattr(path: Path, name: bytes, value: bytes, *, follow_symlinks: bool) -> None:
+        assert not follow_symlinks
+        if not taken:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        assert name != DEFAULT or (path / "plain").exists()
+        kept[path.name, name] = value
+
+    monkeypatch.setattr(os, "setxattr", setxattr)
+    await run(pool, tmp_path / "out")
+    modes = {name: (tmp_path / "out/folder" / name).stat().st_mode & 0o777
+             for name in ("file", "plain")}
+    assert modes == {"file": 0o660 if taken else 0o600, "plain": 0o640}
+    names = [("file", ACCESS), ("folder", DEFAULT), ("folder", b"user.f"), ("second", b"user.x")]
+    assert sorted(kept) == (names if taken else [])
+
 
 # -- copies of targets -----------------------------------------------------------------------
 
