@@ -16,9 +16,9 @@ from functools import partial
 import trio
 
 from ecfs.base.errors import Fault, TargetError
-from ecfs.base.limits import TARGET_DEADLINE_S, TARGET_SYNC_DEADLINE_S
+from ecfs.base.limits import LABEL_LEN_MAX, TARGET_DEADLINE_S, TARGET_SYNC_DEADLINE_S
 from ecfs.base.units import BLOCK_LEN, NS_PER_S
-from ecfs.formats import claim_name, commits_name
+from ecfs.formats import claim_name, commits_name, labels_among
 from ecfs.keys import MasterKey
 from ecfs.observe import Event, EventKind, Journal
 from ecfs.stripes import Fleet, Member, MemberState, run_jobs
@@ -80,10 +80,25 @@ class Rejoiner:
                 self.rests_ns.pop(member.id, None)
                 back.append(member)
             else:
+                await self._let_go_dead(member)
                 self.rests_ns[member.id] = self.fleet.clock.monotonic_ns() + min(
                     LOOKING_REST * self.looked_ns.get(member.id, 0),
                     int(LOOKING_PAUSE_S_MAX * NS_PER_S))
         return back
+
+    async def _let_go_dead(self, member: Member) -> None:
+        """Close one that is away and shows nothing any more, as after its file system was shut down
+        by an error: what is open there would keep that from being unmounted and mounted anew."""
+        target, lane = member.target, member.lane
+        if target is None or lane is None:
+            return
+        try:
+            await lane.run(_read_label, target, deadline_s=TARGET_DEADLINE_S)
+        except TargetError as error:
+            if error.fault is not Fault.TIMEOUT and member.target is target and not member.online:
+                member.target = member.lane = None
+                lane.close(timeout=0.0)
+                target.close()
 
     def _look(self, target_id: bytes, path: str) -> Sighting:
         """Runs in a lane."""
@@ -155,3 +170,11 @@ class Rejoiner:
         except TargetError as error:
             if error.fault is not Fault.EXISTS:
                 raise
+
+
+def _read_label(target: Target) -> None:
+    """From the device, as far as that can be. Runs in the target's lane."""
+    for _, _, name in labels_among(target.list_names())[:1]:
+        target.forget(name)
+        target.drop_cache(name, 0, LABEL_LEN_MAX)
+        target.read(name, 0, LABEL_LEN_MAX)

@@ -235,4 +235,7 @@ OPENING_MUTANTS = (
            ("tests/unit/volume/test_state_files.py",)),
     Mutant("anchor-that-fails-not-in-the-status", "ecfs/volume/volume.py",
            ", *self.opened.anchor_file.advice)", ")", ("tests/unit/volume/test_state_files.py",)),
+    Mutant("dead-target-kept-open", "ecfs/volume/rejoining.py",
+           "                await self._let_go_dead(member)\n", "                pass\n",
+           ("tests/unit/volume/test_rejoining.py",)),
 )

@@ -275,6 +275,32 @@ async def test_one_whose_place_does_not_answer_is_asked_again(bench: Bench) -> N
         assert await bench.probe(opening) == [member]
 
 
+async def test_one_that_shows_nothing_any_more_is_let_go_of(
+        bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is open on a file system that was shut down keeps it from being unmounted, checked and
+    mounted again. One that may still be read, which was renamed perhaps, is kept for that."""
+    async with bench.without(4) as (opening, member):
+        old, lane = member.target, member.lane
+        closed: list[Target | None] = []
+        monkeypatch.setattr(old, "close", lambda: closed.append(old))
+        with monkeypatch.context() as patch:
+            patch.setattr("ecfs.volume.rejoining.look_at", lambda path, environment: Sighting(
+                path, reason="no such directory"))
+            assert await bench.probe(opening) == []
+            bench.refused, bench.fault = ("read", "label"), Fault.TIMEOUT
+            assert await bench.probe(opening) == []
+        assert (member.target, member.lane, closed) == (old, lane, [])
+        bench.refused, bench.fault = ("read", "label"), Fault.IO
+        for _ in range(2):
+            assert await bench.probe(opening) == []
+            assert (member.target, member.lane, closed) == (None, None, [old])
+            assert member.state is MemberState.AWAY
+        await opening.shell.write(b"without", b"w" * 9000)
+        await opening.volume.fsync(None)
+        bench.refused = None
+        assert await bench.probe(opening) == [member] and member.online
+
+
 async def test_what_takes_long_to_look_at_in_vain_is_looked_at_now_and_then(
         bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Labels that rotted as far as can be corrected, say, which costs the time of all."""
