@@ -265,9 +265,15 @@ class Claimer:
         results = await on_online(self.fleet, lambda target: target.create(name, data),
                                   TARGET_SYNC_DEADLINE_S)
         good = self.held = set()
+        refused: list[TargetError] = []
         for target_id, result in results.items():
             if not isinstance(result, TargetError):
                 good.add(target_id)
+                continue
+            refused.append(result)
+            if result.fault is Fault.READ_ONLY:
+                # As one that is full it may be read; the first write finds it out.
+                self.journal.record(Event(EventKind.WRITE_FAILED, str(result), target=target_id))
             elif result.fault is not Fault.EXISTS:
                 self.fleet.note_write_error(target_id, result)
         count = len(good & set(self.members))
@@ -278,7 +284,7 @@ class Claimer:
                         "same time; try again once it has unmounted")
         if count < self.quorum:
             raise ReadOnly(f"only {count} targets took the claim, {self.quorum} are needed to "
-                           "write")
+                           f"write{f' ({refused[0]})' if refused else ''}")
         self.journal.record(Event(EventKind.CLAIMED, f"epoch {epoch} claimed by {claim.host}"))
         return Claimed(data, frozenset(good))
 

@@ -238,4 +238,7 @@ OPENING_MUTANTS = (
     Mutant("dead-target-kept-open", "ecfs/volume/rejoining.py",
            "                await self._let_go_dead(member)\n", "                pass\n",
            ("tests/unit/volume/test_rejoining.py",)),
+    Mutant("read-only-target-cannot-be-read", "ecfs/volume/claiming.py",
+           "            if result.fault is Fault.READ_ONLY:\n", "            if False:\n",
+           ("tests/unit/volume/test_opening.py",)),
 )

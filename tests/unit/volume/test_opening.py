@@ -123,13 +123,17 @@ async def test_a_pool_whose_records_are_all_gone_is_never_said_to_be_unfinished(
             raise AssertionError("opened")
 
 
-async def test_where_too_few_take_the_claim_the_pool_is_only_read(pool: Pool) -> None:
+@pytest.mark.parametrize(("fault", "count"), [
+    (Fault.FULL, 3), (Fault.READ_ONLY, 3), (Fault.READ_ONLY, 6)])
+async def test_where_too_few_take_the_claim_the_pool_is_only_read(
+        pool: Pool, fault: Fault, count: int) -> None:
     async with pool.mounted() as volume:
         await put(volume, b"file", b"content" * 900)
-    pool.fail_on(0, 1, 2, methods=("create",))
-    pool.fail = dict.fromkeys(pool.fail, Fault.FULL)
+    pool.fail_on(*range(count), methods=("create",))
+    pool.fail = dict.fromkeys(pool.fail, fault)
     async with pool.mounted() as volume:
-        assert "only 3 targets took the claim" in volume.read_only
+        assert f"only {6 - count} targets took the claim" in volume.read_only
+        assert "claim.00" in volume.read_only, "the first reason is told"
         assert await get(volume, b"file") == b"content" * 900
     pool.heal()
     async with pool.mounted() as volume:
