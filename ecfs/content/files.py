@@ -188,10 +188,7 @@ class Files:
         if offset + len(data) > FILE_LEN_MAX:
             raise FsError(errno.EFBIG)
         flusher = self.flusher
-        if inode in flusher.rows.stuck:
-            raise flusher.rows.stuck[inode]
-        if flusher.rows.stuck and flusher.stuck_len >= self._write_back_len:
-            raise next(iter(flusher.rows.stuck.values()))
+        self._check_stuck(inode)
         if flusher.waiting_len >= self._write_back_len:
             return self._write_with_room(inode, offset, data)
         # The state is found before, so that taking the bytes asks nobody for anything.
@@ -204,9 +201,18 @@ class Files:
         while flusher.waiting_len >= self._write_back_len:
             flusher.wake()
             await flusher.room.park()
+            # What was waited for may have ended so.
+            self._check_stuck(inode)
             if flusher.failing is not None and flusher.waiting_len >= self._write_back_len:
                 raise flusher.failing
         self._take(self._state(inode), offset, data, self._clock.wall_ns())
+
+    def _check_stuck(self, inode: InodeId) -> None:
+        stuck = self.flusher.rows.stuck
+        if inode in stuck:
+            raise stuck[inode]
+        if stuck and self.flusher.stuck_len >= self._write_back_len:
+            raise next(iter(stuck.values()))
 
     def _take(self, state: FileState, offset: int, data: Buffer, now_ns: int) -> None:
         flusher = self.flusher

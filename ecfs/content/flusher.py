@@ -106,16 +106,16 @@ class Flusher:
 
     @property
     def stuck_len(self) -> int:
-        """Dirty bytes of files whose rows cannot be entered."""
+        """Dirty bytes of files whose rows cannot be entered: no round takes those."""
         if not self.rows.stuck:
             # Each write asks.
             return 0
-        return sum(len(piece.data) for inode in self.rows.stuck if inode in self.states
-                   for piece in self.states[inode].frozen)
+        return sum(self.states[inode].dirty_len for inode in self.rows.stuck
+                   if inode in self.states)
 
     def forget(self, state: FileState) -> None:
         """The file is gone: its bytes need not be written."""
-        self.dirty_len -= state.runs.length + sum(len(piece.data) for piece in state.frozen)
+        self.dirty_len -= state.dirty_len
         self._retry = [piece for piece in self._retry if piece.inode != state.inode]
         self.log.drop(state.frozen)
         for piece in state.frozen:

@@ -74,6 +74,11 @@ class FileState:
         """Whether everything has reached the database."""
         return not self.runs and not self.frozen
 
+    @property
+    def dirty_len(self) -> int:
+        """Bytes in memory that are to be written, or on their way."""
+        return self.runs.length + sum(len(piece.data) for piece in self.frozen)
+
     def snapshot(self, low: int, high: int) -> list[tuple[int, bytes]]:
         """Bytes within [low, high) that the database does not have, oldest first."""
         found = []

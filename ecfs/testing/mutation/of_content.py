@@ -75,6 +75,13 @@ CONTENT_MUTANTS = (
     Mutant("write-back-unbounded", _FILES,
            "        while flusher.waiting_len >= self._write_back_len:\n",
            "        while flusher.waiting_len < 0:\n", _MODEL),
+    Mutant("stuck-bytes-not-taken-yet-fill-the-buffer", _FLUSHER,
+           "        return sum(self.states[inode].dirty_len for inode in self.rows.stuck\n",
+           "        return sum(sum(len(piece.data) for piece in self.states[inode].frozen)\n"
+           "                   for inode in self.rows.stuck\n", _MODEL[1:]),
+    Mutant("who-waits-for-a-stuck-file-is-not-told", _FILES,
+           "            self._check_stuck(inode)\n            if flusher.failing",
+           "            if flusher.failing", _MODEL[1:]),
     Mutant("rows-before-the-sync", _FLUSHER,
            "        synced = iter(await self._store.sync(stripes))\n",
            "        synced = iter(stripes)\n", _ORDER),

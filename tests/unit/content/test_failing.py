@@ -386,3 +386,34 @@ async def test_a_file_whose_map_is_lost_does_not_fill_the_buffer(clock: MockCloc
                 await files.write(A, at, b"a" * 50_000)
         await files.flush(None)
         world.check_accounting()
+
+
+async def test_what_was_written_before_a_map_is_found_lost_does_not_fill_the_buffer(
+        clock: MockClock) -> None:
+    """No round takes it: who waited for room, and whoever came later, would wait for good."""
+    # Who waits in vain does so busily, and time would stand still.
+    clock.rate = 1.0
+    async with files_world(slow=True, write_back_len=100_000) as world:
+        files = world.files
+
+        async def told(inode: InodeId) -> None:
+            with pytest.raises(Damage):
+                await files.write(inode, 200_000, b"w" * 50_000)
+
+        lose_maps_of(world, B)
+        await files.write(B, 0, b"b")
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(failed_flush, world, B)
+                while not files.flusher.round_lock.locked():
+                    await trio.lowlevel.checkpoint()
+                await files.write(B, 1, b"b" * 120_000)
+                nursery.start_soon(told, B)
+                nursery.start_soon(told, A)
+        assert await content(world, B) == b"b" * 120_001
+        files.discard([B])
+        with trio.fail_after(10):
+            await files.write(A, 0, b"a" * 50_000)
+        await files.flush(None)
+        assert await content(world, A) == b"a" * 50_000
+        world.check_accounting()
