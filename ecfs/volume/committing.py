@@ -164,9 +164,14 @@ class Committer:
         with self._database.change():
             self._database.run_many("INSERT OR IGNORE INTO history VALUES(?,?)",
                                     [(tip.seq, tip.hash) for tip in self._unnoted])
-            self._database.run("DELETE FROM history WHERE seq<=?",
-                               (self._made.seq - HISTORY_COMMITS_MAX,))
         self._noted_count = len(self._unnoted)
+        try:
+            with self._database.change():
+                self._database.run("DELETE FROM history WHERE seq<=?",
+                                   (self._made.seq - HISTORY_COMMITS_MAX,))
+        except Damage:
+            # The oldest page is lost. That it grows old costs less than to write nothing any more.
+            pass
 
     async def send_root(self, root: Root, *, clean: bool) -> Tip:
         """Append a checkpoint's record and wait until it is acknowledged. Needs `lock`."""

@@ -14,6 +14,7 @@ from ecfs.content import Files
 from ecfs.content.state import FileState
 from ecfs.driver.requests import Requests
 from ecfs.formats import HASHES_FIRST, KIND_CONTENT, SHORT_UNITS
+from ecfs.metadata import Database
 from ecfs.stripes import StripeStore
 from ecfs.volume import OpenOptions, Volume
 from ecfs.volume.appending import RecordWriter
@@ -254,3 +255,33 @@ async def test_orders_of_writing_are_those_of_logging(pool: Pool) -> None:
 def _noting(orders: list[int], add: Callable[..., None], *args: object, **about: int) -> None:
     orders.append(about["order"])
     add(*args, **about)
+
+
+LOST_PAGES = {"old history": "DELETE FROM history", "content in the metadata": "FROM inline"}
+
+
+@pytest.mark.parametrize("lost", LOST_PAGES)
+async def test_checkpoints_are_written_though_a_page_that_they_could_do_without_is_lost(
+        pool: Pool, monkeypatch: pytest.MonkeyPatch, lost: str) -> None:
+    """Without them the log grows until nothing may be written, for all mounts."""
+    def losing(method: Callable[..., object]) -> Callable[..., object]:
+        def asked(database: Database, statement: str, *values: object) -> object:
+            if LOST_PAGES[lost] in statement:
+                raise Damage("a page is lost")
+            return method(database, statement, *values)
+        return asked
+
+    await with_file(pool)
+    async with pool.crashing() as volume:
+        with monkeypatch.context() as patch:
+            for name in ("run", "rows"):
+                patch.setattr(Database, name, losing(getattr(Database, name)))
+            assert volume.checkpointer is not None
+            for number in range(3):
+                await put(volume, b"%d" % number, bytes([number]) * BLOCK)
+                await volume.checkpoint()
+                assert not volume.checkpointer.is_behind()
+    async with pool.mounted() as volume:
+        for number in range(3):
+            assert await get(volume, b"%d" % number) == bytes([number]) * BLOCK
+        assert volume.database.integrity_findings() == []
