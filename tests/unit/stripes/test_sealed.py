@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecfs.base.errors import Damage, Fault, TargetError, Unreadable
+from ecfs.base.errors import Bug, Damage, Fault, TargetError, Unreadable
 from ecfs.base.limits import UNIT_LEN, UNIT_LEN_MAX
 from ecfs.base.rope import Rope
 from ecfs.erasure import Code, Geometry
@@ -467,3 +467,12 @@ def test_stripes_in_whose_salt_the_head_took_no_part_open(
     stored = Stored(FOUR_AND_TWO, [b"as before"], master=master)
     assert stored.opener.head(stored.records[3]).order == 9
     assert bytes(stored.read(0, [*stored.records]).data) == b"as before"
+
+
+def test_a_reader_that_is_given_nothing_though_it_waits_is_a_bug() -> None:
+    stripe = stored()
+    steps = examine_steps(stripe.ref, StripeOpener(stripe.ref, stripe.keys, POOL_ID),
+                          frozenset(range(6)))
+    assert next(steps).patient
+    with pytest.raises(Bug, match="a patient wish"):
+        steps.send({})

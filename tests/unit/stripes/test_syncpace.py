@@ -50,3 +50,11 @@ def test_who_was_well_for_an_hour_is_told_of_again() -> None:
     assert told(pace, took, 0) == [b"a"]
     assert not told(pace, took, HOUR_NS)
     assert told(pace, took, 2 * HOUR_NS + 1) == [b"a"]
+
+
+async def test_who_has_left_meanwhile_is_told_nothing_of() -> None:
+    world = World(Geometry(2, 1), 3)
+    for _ in range(LATE_TOLD_COUNT):
+        world.fleet.note_syncs({b"left": SLOW, world.ids[0]: QUICK, world.ids[1]: QUICK})
+    world.fleet.note_late(b"left")
+    assert not world.journal.count(EventKind.TARGET_SLOW)

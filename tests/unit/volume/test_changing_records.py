@@ -2,14 +2,19 @@
 that no label needs any more, deletes files, or is about to write."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from ecfs.base.errors import Fault, TargetError
-from ecfs.base.units import BLOCK_LEN
+from ecfs.base.limits import TARGET_SYNC_DEADLINE_S
+from ecfs.base.units import BLOCK_LEN, NS_PER_S
 from ecfs.formats import commits_name, record_hash
 from ecfs.targets import Outcome
+from ecfs.volume.records import _Rereading
+from ecfs.volume.recordscan import Box
 from ecfs.volume.recovery import adopt, bad_records
+from tests.unit.stripes.simulated import MovedClock
 from tests.unit.volume.log_members import EPOCH, Members
 
 NAME = commits_name(EPOCH)
@@ -152,3 +157,19 @@ async def test_a_member_that_fails_when_it_is_read_once_more_does_not_count(
     view = await members.view()
     assert view.read == set(members.world.ids[1:])
     assert not view.bad
+
+
+async def test_a_member_is_read_once_more_for_a_bounded_time(members: Members) -> None:
+    """All that does not open there together: else one that answers late holds up the mount."""
+    clock, data = MovedClock(), members.records[1]
+    reading = _Rereading(members.world.fleet[members.world.ids[0]], clock)
+
+    def late() -> None:
+        clock.now_ns += int(TARGET_SYNC_DEADLINE_S * NS_PER_S)
+
+    before_read(members, 0, BLOCK_LEN, late)
+    box = Box(EPOCH, BLOCK_LEN, BLOCK_LEN, bytes(32), None)
+    assert await reading.read(box) == replace(box, hash=record_hash(data), data=data)
+    with pytest.raises(TargetError, match="not read once more") as failed:
+        await reading.read(box)
+    assert failed.value.fault is Fault.TIMEOUT

@@ -306,3 +306,11 @@ async def test_everybody_is_told_of_each_acknowledged_record() -> None:
             made.change("s", number)
             await made.committer.commit()
         assert told == [2, 3, 4] and made.committer.commit_count == 4
+
+
+async def test_a_checkpoint_that_says_something_else_is_not_written() -> None:
+    async with desk() as made:
+        [record], [commit] = made.log.records, made.log.commits()
+        committing._check_readable(record, KEYS, commit)
+        with pytest.raises(Bug, match="does not say what it was made of"):
+            committing._check_readable(record, KEYS, replace(commit, seq=commit.seq + 1))

@@ -116,3 +116,23 @@ async def test_a_new_target_of_an_exchange_that_did_not_begin_is_let_go(
         assert {member.path for member in opening.volume.fleet} == set(exchanged.ground.paths)
         assert not opening.volume.read_only
         assert await opening.shell.read(b"file") == b"content" * 900
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_the_old_target_stays_until_labels_leave_it_out(
+        exchanged: Bench, monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    """Or the next writer, who counts by labels, could miss what it was not asked to keep."""
+    async with exchanged.ground.open() as opening:
+        volume = opening.volume
+        old = list(volume.fleet)[2]
+        old.leaving = True
+
+        async def refused(**_: object) -> None:
+            raise ReadOnly("too few")
+
+        with monkeypatch.context() as patch:
+            if fails:
+                patch.setattr(volume, "checkpoint", refused)
+            await membership.resume_exchange(volume)
+        assert (old in list(volume.fleet)) is fails
+        old.leaving = False

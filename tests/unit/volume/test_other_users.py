@@ -3,13 +3,15 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from ecfs.base.errors import RunDirectoryUnwritable
 from ecfs.base.processes import PID_MAX, is_running, process_start
 from ecfs.erasure import Geometry
 from ecfs.formats import Claim
-from ecfs.volume import Host
+from ecfs.volume import Host, HostLock
 from tests.unit.stripes.simulated import World
 from tests.unit.volume.test_claims import claimer_of
 
@@ -54,3 +56,14 @@ def test_a_process_of_somebody_else_runs(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(os, "kill", refuse)
     assert is_running(4_000)
+
+
+def test_where_no_lock_can_be_kept_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(RunDirectoryUnwritable, match=str(file)):
+        HostLock(file, bytes(16))
+    lock = HostLock(tmp_path, bytes(16))
+    (tmp_path / f"{bytes(16).hex()}.lock").mkdir()
+    with pytest.raises(RunDirectoryUnwritable, match=str(tmp_path)):
+        lock.take()

@@ -2,17 +2,21 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from ecfs.base.errors import Damage
 from ecfs.base.ids import InodeId
 from ecfs.base.units import KIB, MIB
 from ecfs.erasure import Geometry
-from ecfs.formats import column_name
+from ecfs.formats import KIND_CONTENT, column_name
 from ecfs.repair import mending, scrub
+from ecfs.stripes import StripeRef
 from ecfs.targets import MemoryTarget
 from ecfs.volume import Volume
+from ecfs.volume.behind import is_dead
 from tests.crash.world import some_bytes
 from tests.unit.volume.simulated import Pool, get, put
 
@@ -125,3 +129,17 @@ async def test_who_catches_up_passes_over_what_dies_meanwhile(
             assert await get(volume, name_of(2, file)) == data_of(2, file)
         assert await get(volume, name_of(1, 0)) == data_of(1, 0)
         assert (await scrub(volume)).bad_count == 0
+
+
+async def test_what_cannot_be_looked_up_is_not_dead(tmp_path: Path) -> None:
+    """No stripe is passed over, when its target catches up, for a row that is lost."""
+    pool = await sparse_pool(tmp_path)
+    async with pool.mounted() as volume:
+        segment = next(iter(volume.files.index.segments.values()))
+        ref = StripeRef(segment, KIND_CONTENT, 0, 0, bytes(32), bytes(32))
+        assert is_dead(volume.files.tables, ref)
+
+        def lost(*_: object) -> None:
+            raise Damage("a page is lost")
+
+        assert not is_dead(SimpleNamespace(stripe_at=lost), ref)  # type: ignore[arg-type]
