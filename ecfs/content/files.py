@@ -6,6 +6,7 @@ not be seen.
 """
 
 import errno
+import logging
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
@@ -36,6 +37,8 @@ UNMAP_AT_ONCE = 1024
 READ_TRIES_MAX = 3
 COPY_LEN = 1 << 20
 
+_log = logging.getLogger("ecfs.content")
+
 
 class Files:
     """Content of one mounted volume. Run `run` in a nursery as long as it is mounted. `carries`:
@@ -59,6 +62,7 @@ class Files:
         self.mover = Mover(self.tables, self.index, store, self.flusher,
                            lambda ref, faults: self._reader.mend(ref, faults))
         self.on_damage: Callable[[int], None] = lambda inode: None
+        self._unreaped: set[int] = set()
 
     def set_mender(self, mend: Mender) -> None:
         """Where damage that reads meet is reported."""
@@ -320,13 +324,21 @@ class Files:
                     self.tables.note_dying(inode)
 
     def reap(self) -> bool:
-        """Drop some more rows of files that are gone; True when there may be more to do."""
-        dying = self.tables.dying(limit=1)
-        for inode in dying:
+        """Drop some more rows of files that are gone; True when there may be more to do. What
+        cannot be read of them is left to the next mount: it holds up nothing else."""
+        dying = next((inode for inode in self.tables.dying(limit=1 + len(self._unreaped))
+                      if inode not in self._unreaped), None)
+        if dying is None:
+            return False
+        try:
             with self._database.change():
-                if self.tables.unmap_some(inode, UNMAP_AT_ONCE):
-                    self.tables.forget_dying(inode)
-        return bool(dying)
+                if self.tables.unmap_some(dying, UNMAP_AT_ONCE):
+                    self.tables.forget_dying(dying)
+        except Damage as damage:
+            self._unreaped.add(dying)
+            _log.error("the room of inode %d, which was deleted, is not given back: %s", dying,
+                       damage)
+        return True
 
     # -- moving extents ----------------------------------------------------------------------
 

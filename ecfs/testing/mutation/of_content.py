@@ -82,6 +82,8 @@ CONTENT_MUTANTS = (
     Mutant("who-waits-for-a-stuck-file-is-not-told", _FILES,
            "            self._check_stuck(inode)\n            if flusher.failing",
            "            if flusher.failing", _MODEL[1:]),
+    Mutant("deleted-file-with-a-lost-map-tried-for-ever", _FILES,
+           "            self._unreaped.add(dying)\n", "", _MODEL[1:]),
     Mutant("rows-before-the-sync", _FLUSHER,
            "        synced = iter(await self._store.sync(stripes))\n",
            "        synced = iter(stripes)\n", _ORDER),

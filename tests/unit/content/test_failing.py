@@ -8,6 +8,7 @@ from trio.testing import MockClock
 
 from ecfs.base.errors import Damage, EcfsError, Fault, NoSpace
 from ecfs.base.ids import InodeId
+from ecfs.content import files as files_module
 from ecfs.content import flusher as flusher_module
 from ecfs.erasure import Geometry
 from ecfs.metadata import Hidden
@@ -416,4 +417,42 @@ async def test_what_was_written_before_a_map_is_found_lost_does_not_fill_the_buf
             await files.write(A, 0, b"a" * 50_000)
         await files.flush(None)
         assert await content(world, A) == b"a" * 50_000
+        world.check_accounting()
+
+
+async def test_a_deleted_file_whose_map_is_lost_holds_up_no_other(
+        clock: MockClock, monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture) -> None:
+    """What comes after in a round, checkpoints too, would never be reached."""
+    monkeypatch.setattr(files_module, "UNMAP_AT_ONCE", 4)
+
+    def maps_of(inode: InodeId) -> int:
+        return int(world.database.value("SELECT count(*) FROM maps WHERE inode=?", (inode,)))
+
+    def unmap_some(inode: int, rows_max: int) -> bool:
+        if inode == A:
+            raise Damage("a page is lost")
+        return whole(inode, rows_max)
+
+    async with files_world() as world:
+        for inode in (A, B):
+            for at in range(0, 200_000, 10_000):
+                await world.files.write(inode, at, b"x" * 5000)
+        await world.files.flush(None)
+        for inode in (A, B):
+            world.files.discard([inode])
+        left = maps_of(A)
+        assert left and maps_of(B)
+        whole = world.files.tables.unmap_some
+        vars(world.files.tables)["unmap_some"] = unmap_some
+        for _ in range(30):
+            world.files.reap()
+        assert not world.files.reap()
+        assert (maps_of(A), maps_of(B)) == (left, 0)
+        assert [f"inode {A}," in line for line in caplog.messages] == [True]
+        world.check_accounting()
+        await world.remount()
+        while world.files.reap():
+            pass
+        assert not maps_of(A)
         world.check_accounting()
