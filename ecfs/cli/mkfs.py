@@ -26,7 +26,7 @@ from ecfs.cli.params import TARGET, json_option, log_file_option
 from ecfs.cli.pool import check_pool_file, distinct, join_targets, write_pool_file
 from ecfs.cli.secret import SecretSource, secret_options
 from ecfs.cli.streams import OutputFailed
-from ecfs.cli.text import format_size, parse_size, printable
+from ecfs.cli.text import format_size, parse_size, printable, typed
 from ecfs.cli.tools import Tools
 
 
@@ -124,7 +124,7 @@ def mkfs(
             ) from error
     if not as_json:
         pool = pool_file or join_targets(paths)
-        click.echo(f"mount it with: ecfs mount {printable(pool)} MOUNTPOINT")
+        click.echo(f"mount it with: ecfs mount {typed(pool)} MOUNTPOINT")
     return 0
 
 

@@ -19,6 +19,7 @@ from ecfs.base.limits import TARGETS_MAX
 from ecfs.base.paths import ask_patiently, real_path
 from ecfs.cli.linux import is_server_dead, mount_at
 from ecfs.cli.runtime import MountRecord, RunDirectory
+from ecfs.cli.text import typed
 
 _POOL_FILE_LEN_MAX = 1 << 20
 PATHS_MAX = 16 * TARGETS_MAX
@@ -171,7 +172,7 @@ def _unreachable(name: str, is_dead: bool | None) -> str:
     if is_dead:
         return (
             f"the process that served the pool at {name} has died; what was fsynced is safe. Free "
-            f"the mount point with `ecfs umount {name}`, then mount the pool again"
+            f"the mount point with `ecfs umount {typed(name)}`, then mount the pool again"
         )
     why = "runs as another user, or with another XDG_RUNTIME_DIR"
     if is_dead is None:

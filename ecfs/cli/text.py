@@ -1,6 +1,8 @@
 """Numbers and names as people write and read them."""
 
+import os
 import re
+import shlex
 import unicodedata
 
 from ecfs.base.errors import UsageRefusal
@@ -50,6 +52,16 @@ def printable(text: str) -> str:
 
 def _escaped(character: str) -> str:
     return f"\\x{ord(character):02x}"
+
+
+def typed(path: str) -> str:
+    r"""`path` as it is typed at a shell, so that a command that is told can be copied."""
+    if printable(path) == path and path.encode(errors="replace").decode() == path:
+        return shlex.quote(path)
+    return "$'" + "".join(
+        chr(byte) if 32 <= byte < 127 and byte not in b"\\'" else f"\\x{byte:02x}"
+        for byte in os.fsencode(path)
+    ) + "'"
 
 
 def plural(count: int, noun: str) -> str:

@@ -1,9 +1,12 @@
+import os
+import subprocess
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ecfs.base.errors import UsageRefusal
-from ecfs.cli.text import format_duration, format_size, parse_size, plural, printable
+from ecfs.cli.text import format_duration, format_size, parse_size, plural, printable, typed
 
 
 @pytest.mark.parametrize(
@@ -51,6 +54,16 @@ def test_nothing_printable_commands_a_terminal(text: str) -> None:
 def test_ordinary_text_stays_as_it_is() -> None:
     assert printable("Füße \udcff") == "Füße \udcff"
     assert printable("a\x1b[2Jb\n") == "a\\x1b[2Jb\\x0a"
+
+
+@pytest.mark.parametrize(
+    "name", ["plain", "two words", "it's", "a\nb\\n'", "Füße", "\udcff \x1b", "-"]
+)
+def test_what_is_typed_names_the_same(name: str) -> None:
+    shown = typed(name)
+    assert printable(shown) == shown and "\udcff" not in shown
+    done = subprocess.run(["bash", "-c", f"printf %s {shown}"], stdout=subprocess.PIPE, check=True)
+    assert done.stdout == os.fsencode(name)
 
 
 def test_plural() -> None:
