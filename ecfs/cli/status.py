@@ -103,7 +103,9 @@ _HEAD = ["TARGET", "STATE", "IO", "TAG", "LABEL", "MISSED", "SIZE", "FREE", "PAT
 
 def _target_row(target: Json) -> list[str]:
     errors = target.get("errors") or {}
-    lengths = [target.get("missed_bytes"), target.get("size_bytes"), target.get("free_bytes")]
+    # Labels alone do not tell, nor does who is away.
+    size, free = target.get("size_bytes") or None, target.get("free_bytes")
+    lengths = [target.get("missed_bytes"), size, None if size is None else free]
     return [
         printable(str(target.get("name") or target["id"])),
         str(target["state"]),

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -119,7 +120,8 @@ def test_status_of_a_pool_in_a_bad_state() -> None:
         damaged_paths=[f"/file {index}" for index in range(30)],
         advice=["replace t1"],
     )
-    report["targets"][0]["size_bytes"] = None
+    report["targets"][0]["size_bytes"] = report["targets"][0]["free_bytes"] = 0
+    assert re.search(r" 0 B +- +- +/a", "\n".join(status_lines(report)))
     text = "\n".join(status_lines(report))
     assert "state      read only" in text
     assert "30 damaged files:" in text
