@@ -47,6 +47,8 @@ def done_apart(work: Callable[[], int]) -> int:
         os.close(reading)
         _child(work, parent, before, writing)
     os.close(writing)
+    # Who waits keeps nobody from unmounting where the command was typed.
+    os.chdir("/")
     return _wait(pid, reading)
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import click
 import trio
 
-from ecfs.cli.control_client import ask
+from ecfs.base.paths import real_path
+from ecfs.cli.control_client import ask, status_of
 from ecfs.cli.engine import Engine, Key, StepTaker
 from ecfs.cli.mountopts import MountWish
 from ecfs.cli.outcome import Json, print_json
@@ -54,6 +55,9 @@ def replace(
     spec = resolve(pool, tools.run)
     record = mounted_as(spec, tools)
     lost = os.path.abspath(old) if os.sep in old else old
+    if record is not None and os.sep not in old and _is_path(old, status_of(record)):
+        # Of where the command is typed, and not of the process that serves.
+        lost = os.path.abspath(old)
     place = os.path.abspath(new)
     if record is not None:
         check_apart([place], record.mountpoint)
@@ -71,6 +75,14 @@ def replace(
         for line in rebuild_lines(report):
             click.echo(line)
     return 0 if report["complete"] else 1
+
+
+def _is_path(old: str, status: Json) -> bool:
+    """Whether a word is a target's path, and no target's name."""
+    targets = status["targets"]
+    if any(target["name"] == old for target in targets):
+        return False
+    return real_path(old) in {real_path(target["path"]) for target in targets if target["path"]}
 
 
 async def _replaced(

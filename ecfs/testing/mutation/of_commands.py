@@ -145,6 +145,8 @@ COMMAND_MUTANTS = (
            "MountRecord(**{**known,", "MountRecord(**{**document,", _PLACES),
     Mutant("command-keeps-its-signals", "ecfs/cli/apart.py",
            "            os.kill(pid, last)\n", "            pass\n", _APART),
+    Mutant("who-waits-keeps-a-mount-busy", "ecfs/cli/apart.py",
+           "    os.chdir(\"/\")\n", "", _APART),
     Mutant("death-of-a-command-told-as-success", "ecfs/cli/apart.py",
            "        if status is not None and os.WIFSIGNALED(status):\n",
            "        if False and status is not None:\n", _APART),

@@ -35,6 +35,13 @@ def test_what_is_printed_comes_once() -> None:
     assert (done.stdout, done.stderr) == ("out", "err\n")
 
 
+def test_who_waits_is_in_no_directory_that_may_be_unmounted() -> None:
+    done = run("here = os.getcwd()\n"
+               "    while os.readlink(f'/proc/{os.getppid()}/cwd') != '/': pass\n"
+               "    print(os.getcwd() == here); return 0")
+    assert done.stdout == "True\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_signals_are_passed_on(number: signal.Signals) -> None:
     work = (f"signal.signal({int(number)}, lambda *_: sys.exit(9)); "

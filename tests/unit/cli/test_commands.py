@@ -125,8 +125,9 @@ def test_mkfs_takes_empty_directories_alone(shell: Shell) -> None:
 
 
 def test_a_new_disk_in_the_old_place_is_taken_at_once_and_given_again_it_is_complete(
-        mounted: Shell) -> None:
-    """Nobody waits until the loss is noticed; and the second command changes nothing."""
+        mounted: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits until the loss is noticed; and the second command changes nothing, given a path
+    from where it is typed."""
     content = os.urandom(3 << 20)
     (mounted.root / "file").write_bytes(content)
     place = mounted.targets[1]
@@ -135,7 +136,8 @@ def test_a_new_disk_in_the_old_place_is_taken_at_once_and_given_again_it_is_comp
     os.mkdir(place)
     assert_done(mounted.ecfs("target", "replace", mounted.pool, place, place))
     assert status(mounted, str(mounted.root))["state"] == "healthy"
-    again = mounted.ecfs("target", "replace", mounted.pool, place, place)
+    monkeypatch.chdir(mounted.top)
+    again = mounted.ecfs("target", "replace", mounted.pool, *(os.path.basename(place),) * 2)
     assert_done(again)
     assert again.stdout == f"the rebuild in {place} was complete already\n"
     assert (mounted.root / "file").read_bytes() == content
