@@ -211,6 +211,8 @@ class _StateDir(PosixPath):
 class _MemoryAnchor:
     """In place of `AnchorFile`."""
 
+    advice = ()
+
     def __init__(self, state_dir: Path, pool_id: bytes, *, chosen: Path | None = None) -> None:
         if not isinstance(state_dir, _StateDir):
             raise Bug("an anchor of no client")
